@@ -1,0 +1,206 @@
+"""How far steering one axis moves the others: response matrix, entanglement ratio, random-vector null."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from interp_culture.errors import InputError
+from interp_culture.interventions import Edit
+from interp_culture.model import LanguageModel
+from interp_culture.prompts import Order
+from interp_culture.readout import Readout, read_runs
+from interp_culture.scenarios import ScenarioSet
+from interp_culture.stats import Estimate, bootstrap_weights, p_of_null, weighted_means
+from interp_culture.vectors import SteeringVectors, random_like, steer
+
+
+@dataclass(frozen=True)
+class Entanglement:
+    """What steering `target` did: changes of the mean p_positive of every axis, and the ratio of Eq. 5.
+
+    `ratio[axis] = min(1, |shift[axis]| / |shift[target]|)`: 0 orthogonal, 1 the unintended shift meets or exceeds
+    the intended one. Where the interval of the target's shift holds 0, `defined` is False: the ratio divides noise.
+    """
+
+    target: str
+    shift: dict[str, Estimate]
+    ratio: dict[str, Estimate]
+
+    @property
+    def defined(self) -> bool:
+        return self.shift[self.target].excludes_zero
+
+    def __str__(self) -> str:
+        lines = [f"steering {self.target}: {self.target} {self.shift[self.target]}"]
+        for axis, ratio in self.ratio.items():
+            text = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+            lines.append(f"  {axis} {self.shift[axis]}, entanglement ratio {text}")
+        if not self.defined:
+            lines.append("  the target did not move beyond its interval: the ratio is not defined")
+        return "\n".join(lines)
+
+
+def entanglement(before: pd.DataFrame, after: pd.DataFrame, target: str, seed: int = 42) -> Entanglement:
+    """Compare two tables of `probe` over the same scenarios, the second under steering of `target`.
+
+    Intervals: 95%, bootstrap over items and over the scenarios within them.
+    """
+    if list(before.id) != list(after.id):
+        raise InputError("`before` and `after` hold different scenarios: probe the same set for both")
+    if target not in set(before.axis):
+        raise InputError(f"no scenario of axis {target!r}; axes here: {', '.join(sorted(set(before.axis)))}")
+    change = (after.p_positive - before.p_positive).to_numpy()
+    axes = before.axis.to_numpy()
+    weights = bootstrap_weights(axes, before.item.to_numpy(), seed=seed)
+    names = [target, *sorted(set(axes) - {target})]
+    means = {a: float(change[axes == a].mean()) for a in names}
+    draws = {a: weighted_means(weights, change, axes == a) for a in names}
+    shift = {a: Estimate.of(means[a], draws[a]) for a in names}
+    ratio = {a: Estimate.of(float(_ratio(means[a], means[target])), _ratio(draws[a], draws[target])) for a in names[1:]}
+    return Entanglement(target, shift, ratio)
+
+
+def _ratio(off: Float[np.ndarray, " draw"] | float, on: Float[np.ndarray, " draw"] | float) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.minimum(1.0, np.abs(np.asarray(off) / np.asarray(on)))
+
+
+def steered_readouts(
+    model: LanguageModel,
+    scenarios: ScenarioSet,
+    vectors: Mapping[str, SteeringVectors],
+    layers: Mapping[str, Sequence[int]],
+    *,
+    alphas: Sequence[float],
+    n_random: int = 20,
+    readout: Readout = "letters",
+    order: Order = "both",
+    seed: int = 42,
+) -> pd.DataFrame:
+    """Read all scenarios plain, under every axis' vectors at every alpha, and under random vectors.
+
+    The `n_random` random vectors of an axis have the norm of its vectors at every layer and act at the same
+    layers, with the largest alpha.
+
+    Returns:
+        The rows of `probe` with steered ("" for the plain model), method (plain, the vectors' own, or random), draw
+        (the number of the random vector, else -1) and alpha.
+    """
+    runs: dict[tuple[str, str, int, float], Sequence[Edit]] = {("", "plain", -1, 0.0): ()}
+    top = max(abs(a) for a in alphas)
+    for axis, v in vectors.items():
+        for alpha in alphas:
+            runs[axis, v.method, -1, alpha] = steer(v, layers[axis], alpha)
+        for draw, noise in enumerate(random_like(v, n_random, seed)):
+            runs[axis, "random", draw, top] = steer(noise, layers[axis], top)
+    table = read_runs(model, scenarios, runs, readout=readout, order=order)
+    keys = pd.DataFrame(list(table.pop("run")), columns=["steered", "method", "draw", "alpha"])
+    return pd.concat([keys, table], axis=1)
+
+
+def shifts(readouts: pd.DataFrame) -> pd.DataFrame:
+    """The steered rows of `steered_readouts` with shift and logit_shift against the plain row of the scenario."""
+    plain = readouts[readouts.method == "plain"].set_index("id")
+    steered = readouts[readouts.method != "plain"].copy()
+    steered["shift"] = steered.p_positive - steered.id.map(plain.p_positive)
+    steered["logit_shift"] = steered.logit_diff - steered.id.map(plain.logit_diff)
+    return steered
+
+
+def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
+    """Every axis' response to every steered axis and alpha, with interval and null.
+
+    Args:
+        readouts: what `steered_readouts` returned.
+        value: "shift" (change of p_positive) or "logit_shift" (change of logit_diff, nats).
+
+    Returns:
+        steered, alpha, axis, effect (mean change), low, high (95%, bootstrap), null_low, null_high (2.5% and 97.5%
+        quantiles of the random vectors' effects at the largest alpha), p_null (two-sided rank among them; only
+        at the largest |alpha|, where they were measured) and outside_null.
+    """
+    table = shifts(readouts)
+    random = table[table.method == "random"]
+    own = table[table.method != "random"]
+    top = table.alpha.abs().max()
+    rows = []
+    for (steered, alpha), run in own.groupby(["steered", "alpha"], sort=True):
+        run = run.sort_values("id")  # noqa: PLW2901
+        weights = bootstrap_weights(run.axis.to_numpy(), run.item.to_numpy(), seed=seed)
+        for axis in sorted(run.axis.unique()):
+            mask = (run.axis == axis).to_numpy()
+            values = run[value].to_numpy()
+            estimate = Estimate.of(values[mask].mean(), weighted_means(weights, values, mask))
+            null = random[(random.steered == steered) & (random.axis == axis)].groupby("draw")[value].mean()
+            rows.append(_response_row(steered, alpha, axis, estimate, null.to_numpy(), abs(alpha) == top))
+    return pd.DataFrame(rows)
+
+
+def _response_row(
+    steered: str, alpha: float, axis: str, estimate: Estimate, null: np.ndarray, at_top: bool
+) -> dict[str, object]:
+    measured = at_top and len(null) > 0
+    low, high = np.percentile(null, [2.5, 97.5]) if measured else (np.nan, np.nan)
+    return {
+        "steered": steered,
+        "alpha": alpha,
+        "axis": axis,
+        "effect": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "null_low": low,
+        "null_high": high,
+        "p_null": p_of_null(estimate.value, null) if measured else np.nan,
+        "outside_null": bool(measured and not low <= estimate.value <= high),
+    }
+
+
+def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
+    """D[i, j]: change of axis j per unit of alpha on axis i, as a tidy table with intervals and the ratio.
+
+    The central difference over the two signs of the largest alpha, so that what a vector does whatever its
+    sign cancels: `D = (effect(+alpha) - effect(-alpha)) / (2 alpha)`.
+
+    Returns:
+        steered, axis, D, low, high, ratio, ratio_low, ratio_high (Eq. 5 from D; NaN on the diagonal) and defined
+        (whether the interval of the steered axis' own D excludes 0).
+    """
+    table = shifts(readouts)
+    own = table[table.method != "random"]
+    top = own.alpha.abs().max()
+    rows = []
+    for steered, runs in own.groupby("steered", sort=True):
+        up = runs[runs.alpha == top].sort_values("id")
+        down = runs[runs.alpha == -top].sort_values("id")
+        if list(up.id) != list(down.id):
+            raise InputError(f"the response matrix needs both signs of alpha {top:g} for axis {steered!r}")
+        slope = (up[value].to_numpy() - down[value].to_numpy()) / (2 * top)
+        axes = up.axis.to_numpy()
+        weights = bootstrap_weights(axes, up.item.to_numpy(), seed=seed)
+        names = sorted(set(axes))
+        means = {a: float(slope[axes == a].mean()) for a in names}
+        draws = {a: weighted_means(weights, slope, axes == a) for a in names}
+        defined = Estimate.of(means[steered], draws[steered]).excludes_zero
+        for axis in names:
+            d = Estimate.of(means[axis], draws[axis])
+            ratio = Estimate.of(float(_ratio(means[axis], means[steered])), _ratio(draws[axis], draws[steered]))
+            own_axis = axis == steered
+            rows.append(
+                {
+                    "steered": steered,
+                    "axis": axis,
+                    "D": d.value,
+                    "low": d.low,
+                    "high": d.high,
+                    "ratio": np.nan if own_axis else ratio.value,
+                    "ratio_low": np.nan if own_axis else ratio.low,
+                    "ratio_high": np.nan if own_axis else ratio.high,
+                    "defined": defined,
+                }
+            )
+    return pd.DataFrame(rows)

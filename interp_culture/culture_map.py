@@ -1,0 +1,124 @@
+"""Item scores -> answers on the survey's scales -> coordinates on the Inglehart-Welzel map.
+
+x: survival -> self-expression, y: traditional -> secular-rational. Means, standard deviations and weights of the
+ten items come from a public recomputation of the factor analysis; the rescaling of the factors is the official
+one (x = 1.81 F_x + 0.038, y = 1.61 F_y - 0.1).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from interp_culture.errors import InputError
+from interp_culture.scenarios import DATA
+from interp_culture.stats import bootstrap_weights, weighted_means
+
+SCALE = {"x": (1.81, 0.038), "y": (1.61, -0.1)}
+TARGETS = {"IND": "India", "VNM": "Vietnam", "MEX": "Mexico", "DNK": "Denmark"}
+
+
+@cache
+def survey_items() -> pd.DataFrame:
+    """The ten survey items by scenario item (Y01 ... X05): scale, direction, moments, weights, source."""
+    return pd.read_csv(DATA / "survey_items.csv").set_index("item")
+
+
+@cache
+def countries() -> pd.DataFrame:
+    """115 countries and territories by iso3: country, survey_year, x, y, source."""
+    return pd.read_csv(DATA / "map_2023.csv").set_index("iso3")
+
+
+def covers(items: set[str]) -> bool:
+    """Whether scores of these items can be placed on the map: it takes all ten."""
+    return set(survey_items().index) <= items
+
+
+def answers(scores: Float[np.ndarray, "*draw item"]) -> Float[np.ndarray, "*draw item"]:
+    """Scores in [0, 1] (1 = positive pole; items in `survey_items` order) as answers on each question's scale."""
+    items = survey_items()
+    low, high = items.minimum.to_numpy(float), items.maximum.to_numpy(float)
+    toward_high = np.where(items.sign_of_positive_pole == 1, scores, 1 - scores)
+    return low + toward_high * (high - low)
+
+
+def project(answers: Float[np.ndarray, "*draw item"]) -> Float[np.ndarray, "*draw 2"]:
+    """Answers on the survey's scales -> (x, y)."""
+    items = survey_items()
+    z = (answers - items["mean"].to_numpy()) / items.sd.to_numpy()
+    factors = np.stack([z @ items.weight_x.to_numpy(), z @ items.weight_y.to_numpy()], axis=-1)
+    scale = np.array([SCALE["x"][0], SCALE["y"][0]])
+    shift = np.array([SCALE["x"][1], SCALE["y"][1]])
+    return factors * scale + shift
+
+
+def place(table: pd.DataFrame, seed: int = 42) -> dict[str, float]:
+    """Where a readout (a table of `probe`) lies on the map.
+
+    Item scores are means over domains of the mean p_positive; intervals (95%) come from a bootstrap over the
+    scenarios of each item, the ten items being fixed by the map.
+
+    Returns:
+        x, y, x_low, x_high, y_low, y_high (map units).
+    """
+    items = survey_items()
+    missing = sorted(set(items.index) - set(table["item"]))
+    if missing:
+        raise InputError(f"the map needs all ten items; no scenario of {', '.join(missing)}")
+    table = table[table["item"].isin(items.index)]
+    cells = table.groupby(["item", "domain"]).p_positive.mean()
+    point = project(answers(cells.groupby("item").mean()[items.index].to_numpy()))
+    names = table["item"].to_numpy()
+    # Each item is its own stratum and cluster, so that only its scenarios are drawn.
+    weights = bootstrap_weights(names, names, seed=seed)
+    values = table.p_positive.to_numpy()
+    draws = np.stack([weighted_means(weights, values, names == item) for item in items.index], axis=-1)
+    low, high = np.percentile(project(answers(draws)), [2.5, 97.5], axis=0)
+    return {
+        "x": point[0],
+        "y": point[1],
+        "x_low": low[0],
+        "x_high": high[0],
+        "y_low": low[1],
+        "y_high": high[1],
+    }
+
+
+def distances(x: float, y: float) -> pd.DataFrame:
+    """Euclidean distance (map units) to every country, nearest first: iso3, country, distance, rank."""
+    table = countries().reset_index()
+    table["distance"] = np.hypot(table.x - x, table.y - y)
+    table = table.sort_values("distance", ignore_index=True)
+    return table.assign(rank=table.index + 1)[["iso3", "country", "distance", "rank"]]
+
+
+def human_coupling() -> dict[str, float]:
+    """How the two axes go together over countries: r, and the slope of each axis on the other.
+
+    A society 1 further on x lies `y_per_x` further on y: the human baseline of the entanglement ratio.
+    """
+    table = countries()
+    covariance = np.cov(table.x, table.y)
+    return {
+        "r": float(np.corrcoef(table.x, table.y)[0, 1]),
+        "y_per_x": float(covariance[0, 1] / covariance[0, 0]),
+        "x_per_y": float(covariance[0, 1] / covariance[1, 1]),
+    }
+
+
+def projection_coupling() -> dict[str, float]:
+    """The coupling that the map's own arithmetic makes: all items of one axis move alike, the others stay.
+
+    Every item weighs on both coordinates, so a change of the five X items alone moves y as well.
+    """
+    items = survey_items()
+    step = project(answers(np.zeros(len(items))))
+    out = {}
+    for axis, on, off in (("X", 0, 1), ("Y", 1, 0)):
+        moved = project(answers(items.index.str.startswith(axis).astype(float))) - step
+        out[axis] = float(abs(moved[off] / moved[on]))
+    return out

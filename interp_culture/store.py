@@ -1,0 +1,97 @@
+"""Files that outlive a run: the cache folder, tables with their manifests, atomic writes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from interp_culture.errors import InputError
+
+
+def cache_dir() -> Path:
+    """`$INTERP_CULTURE_CACHE`, else `cache/` where there is one (a clone), else the user's cache folder."""
+    if chosen := os.environ.get("INTERP_CULTURE_CACHE"):
+        return Path(chosen)
+    if (local := Path("cache")).is_dir():
+        return local.resolve()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("interp-culture"))
+
+
+def content_key(content: Any) -> str:
+    """A short hash of anything that JSON can hold: equal content, equal key."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def make_folder(path: str | Path) -> Path:
+    """The folder, created where needed and known to be writable; else InputError."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot write there ({error.strerror}); choose another folder with --out"
+        ) from error
+    return folder
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that takes the place of `path` (file or folder) only if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    try:
+        part = scratch / path.name
+        yield part
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Pretty JSON, atomically."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame, manifest: dict[str, Any]) -> None:
+    """`name.parquet` and `name.csv`, then `name.json`, the manifest, last: without it the table is unfinished."""
+    with replacing(folder / f"{name}.parquet") as part:
+        table.to_parquet(part, index=False)
+    with replacing(folder / f"{name}.csv") as part:
+        table.to_csv(part, index=False, float_format="%.6g")
+    write_json(folder / f"{name}.json", manifest)
+
+
+def read_table(folder: Path, name: str, manifest: dict[str, Any]) -> pd.DataFrame | None:
+    """The finished table whose manifest has the same key, or None."""
+    try:
+        found = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        if found.get("key") != manifest["key"]:
+            return None
+        return pd.read_parquet(folder / f"{name}.parquet")
+    except (OSError, ValueError):
+        return None
+
+
+def table_once(folder: Path, name: str, manifest: dict[str, Any], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The stored table of the same key, or the computed one, stored: what makes a study resumable."""
+    table = read_table(folder, name, manifest)
+    if table is None:
+        table = compute()
+        write_table(folder, name, table, manifest)
+    return table

@@ -1,0 +1,366 @@
+"""The whole experiment from one configuration, resumable: every table is stored when it is finished."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from interp_culture import culture_map
+from interp_culture.coupling import response, response_matrix, shifts, steered_readouts
+from interp_culture.errors import InputError
+from interp_culture.loading import load_model
+from interp_culture.model import LanguageModel
+from interp_culture.prompts import Order, template_hash
+from interp_culture.readout import READOUTS, Readout, Validity, check_readout
+from interp_culture.scenarios import ScenarioSet, load_scenarios
+from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
+from interp_culture.store import content_key, make_folder, table_once, write_json, write_table
+from interp_culture.sweep import layer_sweep, summarise_sweep, top_layers
+from interp_culture.vectors import SteeringVectors, extract, load_vectors, save_vectors
+
+log = logging.getLogger(__name__)
+
+
+class StudyConfig(BaseModel):
+    """Everything that decides a study's numbers; `out`, `device` decide only where it runs and lies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field("smollm2", description="embedded name, Hub id, folder or .gguf file")
+    scenarios: str | None = Field(None, description="your own .jsonl file or folder; the shipped set by default")
+    out: str = Field("results/study", description="folder for tables, vectors, summary and report")
+    device: str | None = None
+    dtype: str | None = None
+    order: Order = "both"
+    method: str = "mean_diff"
+    seed: int = 42
+    alphas: list[float] = Field([1.0, 2.0], min_length=1, description="positive strengths; both signs are run")
+    top_k: int = Field(4, ge=1, description="layers that form the intervention")
+    n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
+    test_per_cell: int | None = Field(None, ge=1, description="held-out scenarios per item x domain; all by default")
+    sweep_per_cell: int | None = Field(None, ge=1, description="training scenarios per item x domain in the sweep")
+    sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
+
+    def key(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"out", "device"})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "quick": {"alphas": [2.0], "sweep_alphas": [2.0], "test_per_cell": 1, "sweep_per_cell": 1, "out": "results/quick"},
+}
+
+
+def load_config(path: str | Path | None = None, preset: str = "full", **overrides: Any) -> StudyConfig:
+    """A preset, over it a YAML file, over it the overrides that are not None. Raises InputError with the field."""
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    values = dict(PRESETS[preset])
+    if path is not None:
+        values |= _read_yaml(Path(path))
+    values |= {k: v for k, v in overrides.items() if v is not None}
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        where = f"{path}: " if path else ""
+        lines = [f"{where}field {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        raise InputError("\n".join(lines)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as UTF-8 YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected `field: value` lines")
+    return content
+
+
+@dataclass
+class Study:
+    """One run of the experiment. `run()` does what is not yet in `config.out` and returns the summary."""
+
+    config: StudyConfig
+    on_step: Callable[[str], None] = log.info
+
+    def run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        folder = self.folder
+        self.on_step(f"loading {self.config.model}")
+        model = self.model
+        self.on_step(f"{model.name}: {model.n_layers} layers; {len(self.train)} training, {len(self.test)} test texts")
+        validity = self.validity()
+        lead = self.lead
+        self.on_step(f"leading readout: {lead}; extracting vectors")
+        vectors = self.vectors()
+        self.on_step("sweeping layers")
+        sweep = self.sweep()
+        layers = {axis: top_layers(sweep, axis, self.config.top_k) for axis in vectors}
+        tables = []
+        for readout in (lead, *(r for r in READOUTS if r != lead)):
+            self.on_step(f"steering the held-out scenarios, readout {readout}")
+            tables.append(self.steered(readout, layers))
+        readouts = pd.concat(tables, ignore_index=True)
+        self.on_step("writing tables and summary")
+        derived = self._derive(readouts, lead)
+        summary = self._summary(validity, lead, layers, sweep, derived)
+        summary["seconds"] = round(time.monotonic() - started, 1)
+        write_json(folder / "summary.json", summary)
+        write_json(folder / "manifest.json", self.manifest)
+        return summary
+
+    @cached_property
+    def folder(self) -> Path:
+        return make_folder(self.config.out)
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        return load_model(self.config.model, device=self.config.device, dtype=self.config.dtype)
+
+    @cached_property
+    def scenarios(self) -> ScenarioSet:
+        return load_scenarios(self.config.scenarios)
+
+    @cached_property
+    def halves(self) -> tuple[ScenarioSet, ScenarioSet]:
+        return self.scenarios.split(self.config.seed)
+
+    @property
+    def train(self) -> ScenarioSet:
+        return self.halves[0]
+
+    @cached_property
+    def test(self) -> ScenarioSet:
+        per_cell = self.config.test_per_cell
+        return self.halves[1].sample(per_cell, self.config.seed) if per_cell else self.halves[1]
+
+    @cached_property
+    def lead(self) -> Readout:
+        """The letters, as in the paper, where they pass their check; else the first readout that does."""
+        return next((r for r in READOUTS if check_readout(self.model, r).ok), "continuation")
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        content = {
+            "config": self.config.key(),
+            **self.model.describe(),
+            "scenarios": self.scenarios.digest,
+            "templates": template_hash(),
+            "versions": {p: version(p) for p in ("interp-culture", "transformer-lens", "transformers", "torch")},
+        }
+        return {
+            **content,
+            "key": content_key({**content, "device": None}),
+            **_git_state(),
+            "threads": torch.get_num_threads(),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _once(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        return table_once(self.folder, name, self.manifest, compute)
+
+    def validity(self) -> dict[str, Validity]:
+        checks: dict[str, Validity] = {r: check_readout(self.model, r) for r in READOUTS}
+        rows = [{**asdict(v), "failures": "; ".join(v.failures), "ok": v.ok} for v in checks.values()]
+        write_table(self.folder, "validity", pd.DataFrame(rows), self.manifest)
+        return checks
+
+    def vectors(self) -> dict[str, SteeringVectors]:
+        """The training half's vectors; the table beside them gives norms and the cosine between axes by layer."""
+        path = self.folder / "vectors.safetensors"
+
+        def compute() -> pd.DataFrame:
+            vectors = extract(self.model, self.train, self.config.method)
+            save_vectors(path, vectors)
+            return _geometry(vectors)
+
+        self._once("vectors", compute)
+        return load_vectors(path)
+
+    def sweep(self) -> pd.DataFrame:
+        per_cell = self.config.sweep_per_cell
+        scenarios = self.train.sample(per_cell, self.config.seed) if per_cell else self.train
+        return self._once(
+            "sweep",
+            lambda: layer_sweep(
+                self.model,
+                scenarios,
+                self.vectors(),
+                alpha=self.config.sweep_alphas,
+                readout=self.lead,
+                order=self.config.order,
+            ),
+        )
+
+    def steered(self, readout: Readout, layers: dict[str, list[int]]) -> pd.DataFrame:
+        """All held-out scenarios under all edits; random vectors for the leading readout alone."""
+        strengths = [s * a for a in self.config.alphas for s in (1, -1)]
+        return self._once(
+            f"steered_{readout}",
+            lambda: steered_readouts(
+                self.model,
+                self.test,
+                self.vectors(),
+                layers,
+                alphas=strengths,
+                n_random=self.config.n_random if readout == self.lead else 0,
+                readout=readout,
+                order=self.config.order,
+                seed=self.config.seed,
+            ).assign(readout=readout),
+        )
+
+    def _derive(self, readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
+        by_readout = dict(list(readouts.groupby("readout", sort=False)))
+        tables = {
+            "response": pd.concat(
+                [response(t, value).assign(readout=r, value=value)
+                 for r, t in by_readout.items() for value in ("shift", "logit_shift")],
+            ),
+            "matrix": pd.concat(
+                [response_matrix(t, value).assign(readout=r, value=value)
+                 for r, t in by_readout.items() for value in ("shift", "logit_shift")],
+            ),
+            "null": random_effects(by_readout[lead]),
+            "domains": domain_shifts(by_readout[lead]),
+        }  # fmt: skip
+        if culture_map.covers(set(readouts["item"])):
+            tables["places"] = map_places(by_readout[lead])
+            tables["distances"] = map_distances(tables["places"])
+        for name, table in tables.items():
+            write_table(self.folder, name, table.reset_index(drop=True), self.manifest)
+        return tables
+
+    def _summary(
+        self,
+        validity: dict[str, Validity],
+        lead: Readout,
+        layers: dict[str, list[int]],
+        sweep: pd.DataFrame,
+        tables: dict[str, pd.DataFrame],
+    ) -> dict[str, Any]:
+        plain = self._once(f"steered_{lead}", pd.DataFrame)
+        plain = plain[plain.method == "plain"]
+        records = {name: table.to_dict("records") for name, table in tables.items() if name in ("matrix", "places")}
+        response_lead = tables["response"].query("readout == @lead and value == 'shift'")
+        catalogue = self.scenarios.catalogue
+        return {
+            "model": self.model.describe(),
+            "config": self.config.model_dump(),
+            "axes": {a: x.model_dump() for a, x in catalogue.axes.items()},
+            "items": {i: x.label for i, x in catalogue.items.items()},
+            "n_train": len(self.train),
+            "n_test": len(self.test),
+            "lead": lead,
+            "validity": {r: {**asdict(v), "ok": v.ok} for r, v in validity.items()},
+            "scores": plain.groupby("axis").p_positive.mean().to_dict(),
+            "item_scores": plain.groupby("item").p_positive.mean().to_dict(),
+            "layers": layers,
+            "best_layer": {
+                axis: summarise_sweep(sweep[sweep.steered == axis]).sort_values("differential").iloc[-1].to_dict()
+                for axis in layers
+            },
+            "response": response_lead.drop(columns=["readout", "value"]).to_dict("records"),
+            **records,
+            "distances": _targets(tables.get("distances")),
+            "human": culture_map.human_coupling() if "places" in tables else None,
+            "projection": culture_map.projection_coupling() if "places" in tables else None,
+        }
+
+
+def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> dict[str, Any]:
+    """Run (or finish) a study and return its summary; tables, vectors and summary.json lie in `config.out`."""
+    return Study(config, on_step).run()
+
+
+def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
+    """One row a random vector and axis: steered, draw, axis, effect (mean change of p_positive), ratio (Eq. 5)."""
+    table = shifts(readouts)
+    table = table[table.method == "random"]
+    effects = table.groupby(["steered", "draw", "axis"], sort=True)["shift"].mean().rename("effect").reset_index()
+    own = effects[effects.axis == effects.steered].set_index(["steered", "draw"]).effect
+    target = own.reindex(pd.MultiIndex.from_frame(effects[["steered", "draw"]])).to_numpy()
+    return effects.assign(ratio=np.minimum(1, np.abs(effects.effect.to_numpy() / target)))
+
+
+def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+    """Effect at the largest alpha by steered axis, domain and axis read, with 95% bootstrap intervals."""
+    table = shifts(readouts)
+    table = table[(table.method != "random") & (table.alpha == table.alpha.max())]
+    rows = []
+    for (steered, domain), part in table.groupby(["steered", "domain"], sort=True):
+        axes, values = part.axis.to_numpy(), part["shift"].to_numpy()
+        weights = bootstrap_weights(axes, part["item"].to_numpy(), seed=seed)
+        for axis in sorted(set(axes)):
+            mask = axes == axis
+            e = Estimate.of(values[mask].mean(), weighted_means(weights, values, mask))
+            rows.append((steered, domain, axis, e.value, e.low, e.high))
+    return pd.DataFrame(rows, columns=["steered", "domain", "axis", "effect", "low", "high"])
+
+
+def map_places(readouts: pd.DataFrame) -> pd.DataFrame:
+    """Map coordinates of the plain model, of every steered run, and of a model without any preference."""
+    rows = []
+    for (steered, alpha), run in readouts[readouts.method != "random"].groupby(["steered", "alpha"], sort=True):
+        rows.append({"steered": steered, "alpha": alpha, **culture_map.place(run)})
+    x, y = culture_map.project(culture_map.answers(np.full(len(culture_map.survey_items()), 0.5)))
+    neutral = {"x": x, "x_low": x, "x_high": x, "y": y, "y_low": y, "y_high": y}
+    return pd.DataFrame([*rows, {"steered": "neutral", "alpha": 0.0, **neutral}])
+
+
+def map_distances(places: pd.DataFrame) -> pd.DataFrame:
+    """Distance of every place to every country (map units), with the country's rank."""
+    return pd.concat(
+        [culture_map.distances(p.x, p.y).assign(steered=p.steered, alpha=p.alpha) for p in places.itertuples()],
+        ignore_index=True,
+    )
+
+
+def _targets(distances: pd.DataFrame | None) -> list[dict[str, Any]]:
+    if distances is None:
+        return []
+    return distances[distances.iso3.isin(culture_map.TARGETS)].to_dict("records")
+
+
+def _geometry(vectors: dict[str, SteeringVectors]) -> pd.DataFrame:
+    rows = []
+    for axis, v in vectors.items():
+        for layer, direction in enumerate(v.direction):
+            cosines = {
+                f"cos_{other}": float(torch.cosine_similarity(direction, o.direction[layer], dim=0))
+                for other, o in vectors.items()
+            }
+            norm = float(direction.norm())
+            share = norm / float(v.resid_norm[layer])
+            rows.append({"axis": axis, "layer": layer, "norm": norm, "norm_share": share, **cosines})
+    return pd.DataFrame(rows)
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit of the code and whether it was changed since; nothing outside a clone."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, check=True).stdout
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain").strip())}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "dirty": None}

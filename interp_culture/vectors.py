@@ -1,0 +1,160 @@
+"""Steering vectors: one direction per layer and axis, from contrastive activations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from interp_culture.activations import Activations, contrastive_activations
+from interp_culture.errors import InputError
+from interp_culture.interventions import Edit, Positions
+from interp_culture.model import LanguageModel
+from interp_culture.scenarios import ScenarioSet
+from interp_culture.store import replacing
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVectors:
+    """The direction of one axis at every layer, pointing to the positive pole, not normalised.
+
+    Attributes:
+        axis: whose poles it tells apart.
+        method: how it was computed.
+        direction: added at `blocks.l.hook_resid_post`, in residual-stream units, float32.
+        resid_norm: mean norm of the residual stream at the tokens it was read from; `direction.norm() /
+            resid_norm` says how large a step of alpha 1 is.
+        provenance: model, texts, versions.
+    """
+
+    axis: str
+    method: str
+    direction: Float[Tensor, "layer d_model"]
+    resid_norm: Float[Tensor, " layer"]
+    provenance: dict[str, Any]
+
+
+class _NormMeter:
+    """The mean residual norm of all activations that pass through."""
+
+    def __init__(self, stream: Iterable[Activations]) -> None:
+        self.stream = stream
+        self.total: Float[Tensor, " layer"] | float = 0.0
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Activations]:
+        for activations in self.stream:
+            for resid in (activations.positive, activations.negative):
+                self.total = self.total + resid.double().norm(dim=-1).sum(0)
+                self.count += len(resid)
+            yield activations
+
+    def mean(self) -> Float[Tensor, " layer"]:
+        assert isinstance(self.total, Tensor)
+        return (self.total / self.count).float()
+
+
+def mean_diff(stream: Iterable[Activations]) -> Float[Tensor, "layer d_model"]:
+    """Mean of h(x+) - h(x-) (paper, equation 3), as a running sum in float64."""
+    total: Tensor | float = 0.0
+    count = 0
+    for activations in stream:
+        total = total + (activations.positive.double() - activations.negative.double()).sum(0)
+        count += len(activations.ids)
+    assert isinstance(total, Tensor)
+    return (total / count).float()
+
+
+Method = Callable[[Iterable[Activations]], Float[Tensor, "layer d_model"]]
+METHODS: dict[str, Method] = {"mean_diff": mean_diff}
+
+
+def extract(model: LanguageModel, scenarios: ScenarioSet, method: str = "mean_diff") -> dict[str, SteeringVectors]:
+    """One set of vectors for each axis of `scenarios`, from that axis' scenarios alone.
+
+    Raises InputError for an unknown method, an empty set, or hooks left on the model.
+    """
+    if method not in METHODS:
+        raise InputError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    if not len(scenarios):
+        raise InputError("no scenario to extract from")
+    vectors = {}
+    for axis in scenarios.axes:
+        own = scenarios.filter(axis=axis)
+        meter = _NormMeter(contrastive_activations(model, own))
+        direction = METHODS[method](meter)
+        provenance = {
+            **model.describe(),
+            "hook_point": "hook_resid_post",
+            "scenarios": own.digest,
+            "n_scenarios": len(own),
+            "transformer_lens": version("transformer-lens"),
+        }
+        vectors[axis] = SteeringVectors(axis, method, direction, meter.mean(), provenance)
+    return vectors
+
+
+def random_like(vectors: SteeringVectors, n: int, seed: int = 42) -> list[SteeringVectors]:
+    """`n` isotropic random directions with the norm of `vectors` at every layer: the null of a steering effect."""
+    generator = torch.Generator().manual_seed(seed)
+    norms = vectors.direction.norm(dim=-1, keepdim=True)
+    out = []
+    for index in range(n):
+        noise = torch.randn(vectors.direction.shape, generator=generator)
+        direction = noise / noise.norm(dim=-1, keepdim=True) * norms
+        provenance = {**vectors.provenance, "seed": seed, "index": index, "norms_of": vectors.method}
+        out.append(replace(vectors, method="random", direction=direction, provenance=provenance))
+    return out
+
+
+def steer(vectors: SteeringVectors, layers: Sequence[int], alpha: float, positions: Positions = "all") -> list[Edit]:
+    """Edits that add `alpha * direction[l]` at the output of each block l of `layers`."""
+    n_layers = len(vectors.direction)
+    for layer in layers:
+        if not 0 <= layer < n_layers:
+            raise InputError(f"layer {layer} is out of range: these vectors have layers 0 to {n_layers - 1}")
+    return [
+        Edit(layer, vectors.direction[layer], alpha, positions=positions, model=vectors.provenance["model"])
+        for layer in layers
+    ]
+
+
+def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors]) -> None:
+    """All axes in one .safetensors file with their provenance as metadata."""
+    tensors, about = {}, {}
+    for axis, v in vectors.items():
+        tensors[f"{axis}.direction"] = v.direction.contiguous()
+        tensors[f"{axis}.resid_norm"] = v.resid_norm.contiguous()
+        about[axis] = {"method": v.method, "provenance": v.provenance}
+    with replacing(Path(path)) as part:
+        save_file(tensors, part, metadata={"interp_culture": json.dumps(about)})
+
+
+def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
+    """The vectors that `save_vectors` wrote. Raises InputError for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["interp_culture"])
+            return {
+                axis: SteeringVectors(
+                    axis,
+                    a["method"],
+                    file.get_tensor(f"{axis}.direction"),
+                    file.get_tensor(f"{axis}.resid_norm"),
+                    a["provenance"],
+                )
+                for axis, a in about.items()
+            }
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; write one with `interp-culture extract --out {path}`") from error
+    except (SafetensorError, KeyError, OSError) as error:
+        raise InputError(f"{path}: not a file of steering vectors written by this toolkit ({error})") from error
