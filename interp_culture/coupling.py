@@ -55,19 +55,26 @@ def entanglement(before: pd.DataFrame, after: pd.DataFrame, target: str, seed: i
     if target not in set(before.axis):
         raise InputError(f"no scenario of axis {target!r}; axes here: {', '.join(sorted(set(before.axis)))}")
     change = (after.p_positive - before.p_positive).to_numpy()
-    axes = before.axis.to_numpy()
-    weights = bootstrap_weights(axes, before.item.to_numpy(), seed=seed)
-    names = [target, *sorted(set(axes) - {target})]
-    means = {a: float(change[axes == a].mean()) for a in names}
-    draws = {a: weighted_means(weights, change, axes == a) for a in names}
-    shift = {a: Estimate.of(means[a], draws[a]) for a in names}
-    ratio = {a: Estimate.of(float(_ratio(means[a], means[target])), _ratio(draws[a], draws[target])) for a in names[1:]}
-    return Entanglement(target, shift, ratio)
+    return _couple(change, before.axis.to_numpy(), before["item"].to_numpy(), target, seed)
 
 
-def _ratio(off: Float[np.ndarray, " draw"] | float, on: Float[np.ndarray, " draw"] | float) -> np.ndarray:
+def _couple(
+    change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, target: str, seed: int
+) -> Entanglement:
+    """Means of `change` by axis and their ratios to the target's, from one set of bootstrap samples."""
+    weights = bootstrap_weights(axes, items, seed=seed)
+    # The first entry is the observed mean, the others the bootstrap's.
+    means = {
+        a: np.append(change[axes == a].mean(), weighted_means(weights, change, axes == a))
+        for a in [target, *sorted(set(axes) - {target})]
+    }
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.minimum(1.0, np.abs(np.asarray(off) / np.asarray(on)))
+        ratios = {a: np.minimum(1, np.abs(m / means[target])) for a, m in means.items() if a != target}
+    return Entanglement(
+        target,
+        {a: Estimate.of(m[0], m[1:]) for a, m in means.items()},
+        {a: Estimate.of(r[0], r[1:]) for a, r in ratios.items()},
+    )
 
 
 def steered_readouts(
@@ -137,7 +144,7 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
             values = run[value].to_numpy()
             estimate = Estimate.of(values[mask].mean(), weighted_means(weights, values, mask))
             null = random[(random.steered == steered) & (random.axis == axis)].groupby("draw")[value].mean()
-            rows.append(_response_row(steered, alpha, axis, estimate, null.to_numpy(), abs(alpha) == top))
+            rows.append(_response_row(steered, alpha, axis, estimate, null.to_numpy(), bool(abs(alpha) == top)))
     return pd.DataFrame(rows)
 
 
@@ -180,16 +187,9 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
         if list(up.id) != list(down.id):
             raise InputError(f"the response matrix needs both signs of alpha {top:g} for axis {steered!r}")
         slope = (up[value].to_numpy() - down[value].to_numpy()) / (2 * top)
-        axes = up.axis.to_numpy()
-        weights = bootstrap_weights(axes, up.item.to_numpy(), seed=seed)
-        names = sorted(set(axes))
-        means = {a: float(slope[axes == a].mean()) for a in names}
-        draws = {a: weighted_means(weights, slope, axes == a) for a in names}
-        defined = Estimate.of(means[steered], draws[steered]).excludes_zero
-        for axis in names:
-            d = Estimate.of(means[axis], draws[axis])
-            ratio = Estimate.of(float(_ratio(means[axis], means[steered])), _ratio(draws[axis], draws[steered]))
-            own_axis = axis == steered
+        found = _couple(slope, up.axis.to_numpy(), up["item"].to_numpy(), str(steered), seed)
+        for axis, d in found.shift.items():
+            ratio = found.ratio.get(axis, Estimate(np.nan, np.nan, np.nan))
             rows.append(
                 {
                     "steered": steered,
@@ -197,10 +197,10 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
                     "D": d.value,
                     "low": d.low,
                     "high": d.high,
-                    "ratio": np.nan if own_axis else ratio.value,
-                    "ratio_low": np.nan if own_axis else ratio.low,
-                    "ratio_high": np.nan if own_axis else ratio.high,
-                    "defined": defined,
+                    "ratio": ratio.value,
+                    "ratio_low": ratio.low,
+                    "ratio_high": ratio.high,
+                    "defined": found.defined,
                 }
             )
     return pd.DataFrame(rows)

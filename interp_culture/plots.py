@@ -100,19 +100,15 @@ def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
         null: steered, axis, draw, effect: one row a random vector.
     """
     figure = go.Figure()
-    colours = axis_colours(list(response.axis.unique()))
-    figure.add_scatter(
-        x=[f"{s} steered,<br>{a} read" for s, a in zip(null.steered, null.axis, strict=True)], y=null.effect,
-        mode="markers", name="random vectors, same norm", marker={"color": GREY, "size": 6, "opacity": 0.7},
-        hovertemplate="random: %{y:+.4f}<extra></extra>",
+    figure.add_box(
+        x=_pairs(null), y=null.effect, name="random vectors, same norm", boxpoints="all", pointpos=0, jitter=0.6,
+        line={"color": GREY}, fillcolor="rgba(154,160,166,0.15)", marker={"color": GREY, "size": 4},
     )  # fmt: skip
-    for sign, symbol in ((1, "triangle-up"), (-1, "triangle-down")):
+    for sign, symbol, colour in ((1, "triangle-up", BLUE), (-1, "triangle-down", VERMILION)):
         rows = response[np.sign(response.alpha) == sign]
         figure.add_scatter(
-            x=[f"{s} steered,<br>{a} read" for s, a in zip(rows.steered, rows.axis, strict=True)], y=rows.effect,
-            error_y=_bars(rows, "effect", "low", "high"), mode="markers",
-            name=f"alpha {rows.alpha.iloc[0]:+g}" if len(rows) else "",
-            marker={"size": 12, "symbol": symbol, "color": [colours[a] for a in rows.axis]},
+            x=_pairs(rows), y=rows.effect, error_y=_bars(rows, "effect", "low", "high"), mode="markers",
+            name=f"alpha {rows.alpha.iloc[0]:+g}", marker={"size": 12, "symbol": symbol, "color": colour},
             hovertemplate="%{x}: %{y:+.4f}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=0, line={"color": INK, "width": 1})
@@ -193,6 +189,10 @@ def validity_figure(validity: pd.DataFrame) -> go.Figure:
     return _finish(figure, 240)
 
 
+def _pairs(rows: pd.DataFrame) -> list[str]:
+    return [f"{s} steered,<br>{a} read" for s, a in zip(rows.steered, rows.axis, strict=True)]
+
+
 def _bars(rows: pd.DataFrame, name: str, low: str = "", high: str = "") -> dict[str, object]:
     return {
         "type": "data",
@@ -208,7 +208,7 @@ def _finish(figure: go.Figure, height: int) -> go.Figure:
     return figure.update_layout(
         template="plotly_white",
         height=height,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
         font={"color": INK, "size": 12},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
     )

@@ -115,7 +115,7 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
         ),
         Section(
             "The shifts by domain",
-            [],
+            [_domain_text(tables["domains"])],
             _html(plots.domain_figure(tables["domains"])),
             f"Change of the mean P+ at alpha {top:g} by domain; bars: 95% bootstrap clustered by item.",
         ),
@@ -179,17 +179,19 @@ def _steering_finding(summary: dict[str, Any], axis: str) -> str:
     rows = [r for r in summary["response"] if r["steered"] == axis and abs(r["alpha"]) == top]
     own = {r["alpha"]: r for r in rows if r["axis"] == axis}
     up, down = own[top], own[-top]
-    beyond = [f"{a:+g}" for a, r in own.items() if r["outside_null"] and r["effect"] * a > 0]
+    shown = [
+        f"{a:+g}" for a, r in own.items() if r["outside_null"] and r["effect"] * a > 0 and r["low"] * r["high"] > 0
+    ]
     text = (
         f"Steering {axis} by alpha {top:+g} moves its own score by {_interval(up, 'effect')}, by {-top:+g} by "
         f"{_interval(down, 'effect')}; random vectors of the same norm give "
         f"{up['null_low']:+.3f} to {up['null_high']:+.3f}. "
     )
-    if len(beyond) == 2:
-        return text + "Both signs move it the intended way and beyond the random vectors."
-    if beyond:
-        return text + f"Only alpha {beyond[0]} moves it the intended way and beyond the random vectors."
-    return text + "Neither sign moves it the intended way beyond the random vectors: no effect is shown."
+    if len(shown) == 2:
+        return text + "Both signs move it the intended way, beyond the random vectors and with an interval without 0."
+    if shown:
+        return text + f"Only alpha {shown[0]} does so the intended way, beyond the random vectors and without 0."
+    return text + "Neither sign moves it the intended way beyond the random vectors and without 0: no effect is shown."
 
 
 def _ratios(summary: dict[str, Any]) -> list[dict[str, Any]]:
@@ -204,16 +206,24 @@ def _ratio_finding(summary: dict[str, Any], row: dict[str, Any]) -> str:
     steered, axis = row["steered"], row["axis"]
     text = (
         f"Steering {steered} drags {axis} along by {_interval(row, 'D')} per unit alpha: entanglement ratio "
-        f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]."
+        f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]. Random vectors of the same norm give a "
+        f"median ratio of {summary['null_ratio'][f'{steered} {axis}']:.2f}"
     )
     human = _human_ratios(summary).get(steered)
-    if human is not None:
-        text += f" Over countries it is {human:.2f}."
+    text += f", human societies {human:.2f}." if human is not None else "."
     if not row["defined"]:
-        return text + f" {steered} itself did not move beyond its interval, so this ratio divides noise."
+        return text + f" {steered} itself did not move beyond its interval, so the ratio divides noise."
     if row["low"] <= 0 <= row["high"]:
         return text + f" The interval of the drag holds 0: no coupling of {axis} to {steered} is shown."
-    return text
+    return text + f" The interval of the drag excludes 0: {axis} is coupled to {steered}."
+
+
+def _domain_text(domains: pd.DataFrame) -> str:
+    clear = domains[(domains.low * domains.high > 0)]
+    if clear.empty:
+        return "No shift in any single domain has an interval without 0."
+    parts = [f"{r.axis} under {r.steered} in {r.domain} {r.effect:+.3f}" for r in clear.itertuples()]
+    return f"{len(clear)} of {len(domains)} shifts have an interval without 0: {'; '.join(parts)}."
 
 
 def _map_finding(summary: dict[str, Any]) -> str:
@@ -259,5 +269,5 @@ def _signed(alphas: list[float]) -> str:
 
 def _html(figure: go.Figure) -> str:
     return plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=False, config={"responsive": True, "displaylogo": False}
+        figure, full_html=False, include_plotlyjs=False, config={"responsive": True, "displayModeBar": False}
     )

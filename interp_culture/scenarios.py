@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
@@ -126,15 +126,15 @@ class ScenarioSet:
             ) from error
         return self._pick(train), self._pick(test)
 
-    def sample(self, per_cell: int, seed: int = 42) -> ScenarioSet:
-        """At most `per_cell` scenarios of every item x domain, drawn with a seed."""
-        if per_cell < 1:
-            raise InputError(f"per_cell is {per_cell}: it takes 1 or more")
-        cells: dict[str, list[int]] = defaultdict(list)
+    def sample(self, n: int, seed: int = 42, by: Literal["cell", "item"] = "cell") -> ScenarioSet:
+        """At most `n` scenarios of every item x domain (or of every item), drawn with a seed."""
+        if n < 1:
+            raise InputError(f"cannot sample {n} scenarios of each {by}: it takes 1 or more")
+        strata: dict[str, list[int]] = defaultdict(list)
         for index, scenario in enumerate(self.scenarios):
-            cells[scenario.cell].append(index)
+            strata[getattr(scenario, by)].append(index)
         rng = random.Random(seed)
-        return self._pick(i for members in cells.values() for i in rng.sample(members, min(per_cell, len(members))))
+        return self._pick(i for members in strata.values() for i in rng.sample(members, min(n, len(members))))
 
     def frame(self) -> pd.DataFrame:
         """One row a scenario: id, axis, item, domain."""

@@ -20,7 +20,9 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, draws: Float[np.ndarray, " draw"]) -> Estimate:
-        low, high = np.nanpercentile(draws, [2.5, 97.5])
+        """The interval spans the middle 95% of the bootstrap draws; undefined draws (0/0) are left out."""
+        drawn = draws[~np.isnan(draws)]
+        low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
         return cls(float(value), float(low), float(high))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -63,9 +64,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Pretty JSON, atomically."""
+    """Pretty JSON, atomically; what is not a number is null, since JSON knows no NaN."""
+    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, default=str, allow_nan=False)
     with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame, manifest: dict[str, Any]) -> None:

@@ -52,7 +52,9 @@ class StudyConfig(BaseModel):
     top_k: int = Field(4, ge=1, description="layers that form the intervention")
     n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
     test_per_cell: int | None = Field(None, ge=1, description="held-out scenarios per item x domain; all by default")
-    sweep_per_cell: int | None = Field(None, ge=1, description="training scenarios per item x domain in the sweep")
+    sweep_per_item: int | None = Field(
+        None, ge=1, description="training scenarios per item in the sweep; all by default"
+    )
     sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
 
     def key(self) -> dict[str, Any]:
@@ -61,7 +63,7 @@ class StudyConfig(BaseModel):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
-    "quick": {"alphas": [2.0], "sweep_alphas": [2.0], "test_per_cell": 1, "sweep_per_cell": 1, "out": "results/quick"},
+    "quick": {"alphas": [2.0], "sweep_alphas": [2.0], "test_per_cell": 1, "sweep_per_item": 2, "out": "results/quick"},
 }
 
 
@@ -195,8 +197,8 @@ class Study:
         return load_vectors(path)
 
     def sweep(self) -> pd.DataFrame:
-        per_cell = self.config.sweep_per_cell
-        scenarios = self.train.sample(per_cell, self.config.seed) if per_cell else self.train
+        per_item = self.config.sweep_per_item
+        scenarios = self.train.sample(per_item, self.config.seed, by="item") if per_item else self.train
         return self._once(
             "sweep",
             lambda: layer_sweep(
@@ -278,6 +280,10 @@ class Study:
                 for axis in layers
             },
             "response": response_lead.drop(columns=["readout", "value"]).to_dict("records"),
+            "null_ratio": {
+                f"{s} {a}": float(ratios.median())
+                for (s, a), ratios in tables["null"].groupby(["steered", "axis"]).ratio
+            },
             **records,
             "distances": _targets(tables.get("distances")),
             "human": culture_map.human_coupling() if "places" in tables else None,

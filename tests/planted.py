@@ -1,0 +1,67 @@
+"""A model whose coupling is known: its blocks write nothing, so a steered step reaches the logits as it is.
+
+Letters stand for poles: a and b are X's positive and negative one, c and d those of Y. The unembedding reads X from one
+direction and Y from another; the texts' residual streams differ along a mixture of both. So the mean-difference
+vector of X moves Y by `COUPLING` of what it moves X, and Y's moves X by nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from conftest import SIZES, byte_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from interp_culture.model import LanguageModel
+from interp_culture.scenarios import Catalogue, Scenario, ScenarioSet
+
+COUPLING = 0.4
+ITEMS = {"X": ("X1", "X2", "X3"), "Y": ("Y1", "Y2", "Y3")}
+POLES = {"X": ("a", "b"), "Y": ("c", "d")}
+
+
+def planted_model() -> LanguageModel:
+    torch.manual_seed(0)
+    hf = LlamaForCausalLM(LlamaConfig(**{**SIZES, "tie_word_embeddings": False})).eval()
+    tokenizer = byte_tokenizer()
+    ids = {letter: tokenizer.encode(letter, add_special_tokens=False)[0] for letter in "abcd"}
+    with torch.no_grad():
+        for layer in hf.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        d = SIZES["hidden_size"]
+        reads_x, reads_y = torch.eye(d)[0], torch.eye(d)[1]
+        embed, unembed = hf.model.embed_tokens.weight, hf.lm_head.weight
+        embed.normal_()
+        embed[:, :2] = 0
+        unembed.normal_().mul_(0.1)
+        unembed[:, :2] = 0
+        for axis, reads, writes in (
+            ("X", reads_x, reads_x + COUPLING * reads_y),
+            ("Y", reads_y, reads_y),
+        ):
+            for letter, sign in zip(POLES[axis], (1, -1), strict=True):
+                embed[ids[letter]] = embed[ids["a"]] * 0 + sign * writes
+                embed[ids[letter], 2:] = 1.0
+                unembed[ids[letter]] = sign * reads
+    return LanguageModel.wrap(hf, tokenizer, "planted")
+
+
+def planted_scenarios(per_item: int = 6) -> ScenarioSet:
+    catalogue = Catalogue.model_validate(
+        {
+            "name": "planted",
+            "axes": {a: {"negative": n, "positive": p} for a, (p, n) in POLES.items()},
+            "domains": ["only"],
+            "items": {i: {"axis": a, "label": i} for a, items in ITEMS.items() for i in items},
+        }
+    )
+    scenarios = [
+        Scenario(
+            id=f"{item}-{n}", axis=axis, item=item, domain="only", situation=f"{item} case {n}" + "." * n,
+            positive=POLES[axis][0] * (1 + n % 3), negative=POLES[axis][1] * (1 + n % 3),
+        )
+        for axis, items in ITEMS.items()
+        for item in items
+        for n in range(per_item)
+    ]  # fmt: skip
+    return ScenarioSet(tuple(scenarios), catalogue)

@@ -1,0 +1,140 @@
+"""The command line as a user meets it: help at once, results in files, bad input as one message and exit code 2."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from interp_culture.cli import main
+
+VERBS = ["study", "probe", "extract", "sweep", "steer", "entangle", "report", "validate"]
+
+
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*args: str | Path) -> Done:
+    """The entry point within this process, so that torch is imported once."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["interp-culture", *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            main()
+    return Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def fails(*args: str | Path) -> str:
+    """The message of a command that must end with exit code 2 and without a traceback."""
+    done = run(*args)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_the_installed_command_ends_with_2_and_one_message(tmp_path: Path) -> None:
+    command = [Path(sys.executable).parent / "interp-culture", "validate", tmp_path / "none.jsonl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb: str) -> None:
+    done = run(verb, "--help")
+    assert done.returncode == 0
+    assert f"Example: interp-culture {verb}" in " ".join(done.stdout.split())
+
+
+def test_help_does_not_import_torch() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from interp_culture.cli import app;"
+        "r = CliRunner().invoke(app, ['--help']); assert r.exit_code == 0;"
+        "heavy = {'torch', 'transformers', 'pandas', 'plotly'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_validate_counts_the_shipped_set() -> None:
+    done = run("validate")
+    assert done.returncode == 0
+    assert "axes X, Y" in done.stdout
+    assert "valid" in done.stdout
+
+
+def test_validate_names_the_faults(write_lines: Any) -> None:
+    message = fails("validate", write_lines(b'{"id": "a"}', b"{"))
+    assert "mine.jsonl:1: field 'axis': missing; add it" in message
+    assert "mine.jsonl:2: not a whole JSON object" in message
+
+
+def test_bad_input_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "cannot write there" in fails("probe", "--out", tmp_path / "file" / "t.csv")
+    assert "end the name in one of" in fails("probe", "--out", tmp_path / "t.xlsx")
+    assert "--readout 'words'" in fails("probe", "--readout", "words", "--out", tmp_path / "t.csv")
+    assert "no such file" in fails("sweep", "--vectors", tmp_path / "v.safetensors")
+    assert "give AXIS=layers" in fails(
+        "entangle", "--layers", "1,2", "--vectors", write_tiny_vectors(tmp_path), "--out", tmp_path / "t.csv"
+    )
+    assert "unknown preset 'x'" in fails("study", "--preset", "x")
+    assert "no finished study" in fails("report", tmp_path)
+
+
+def test_unknown_models_and_devices(tmp_path: Path) -> None:
+    message = fails("probe", "--model", "nobody/nothing", "--out", tmp_path / "t.csv")
+    assert "unknown model 'nobody/nothing'" in message
+    assert "no such .gguf file" in fails("probe", "--model", tmp_path / "m.gguf", "--out", tmp_path / "t.csv")
+    assert "device 'tpu' is not available" in fails("probe", "--device", "tpu", "--out", tmp_path / "t.csv")
+    assert "unknown dtype 'int3'" in fails("probe", "--dtype", "int3", "--out", tmp_path / "t.csv")
+
+
+def write_tiny_vectors(folder: Path) -> Path:
+    """Vectors of another model, three layers of width five."""
+    import torch
+
+    from interp_culture.vectors import SteeringVectors, save_vectors
+
+    path = folder / "other.safetensors"
+    v = SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), {"model": "other"})
+    save_vectors(path, {"X": v})
+    return path
+
+
+@pytest.mark.slow
+def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
+    vectors = write_tiny_vectors(tmp_path)
+    args = ("--vectors", vectors, "--out", tmp_path / "t.csv", "--axis", "X", "--per-cell", "1")
+    assert "does not fit smollm2 (d_model 576)" in fails("steer", "--layers", "1", *args)
+    assert "layer 7 is out of range: these vectors have layers 0 to 2" in fails("steer", "--layers", "7", *args)
+
+
+@pytest.mark.slow
+def test_verbs_work_on_the_embedded_model(tmp_path: Path, shipped: Any) -> None:
+    small = tmp_path / "small.jsonl"
+    picked = [s for s in shipped if s.item in ("X05", "Y01") and s.id.endswith(("1", "2"))]
+    small.write_text("\n".join(json.dumps(s.model_dump()) for s in picked), encoding="utf-8")
+    common = ("--scenarios", small)
+    vectors, table = tmp_path / "v.safetensors", tmp_path / "t.csv"
+    assert run("extract", *common, "--out", vectors).returncode == 0
+    reading = ("--vectors", vectors, "--readout", "continuation", "--out", table)
+    done = run("steer", "--axis", "X", "--layers", "12,13", "--alpha", "2", *common, *reading)
+    assert done.returncode == 0, done.stderr
+    assert "steering X: X" in done.stdout
+    assert {"shift", "logit_shift", "p_positive"} <= set(pd.read_csv(table).columns)
+    done = run("probe", *common, "--readout", "continuation", "--out", tmp_path / "p.parquet")
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_parquet(tmp_path / "p.parquet")) == len(picked)

@@ -1,0 +1,124 @@
+"""A planted coupling is recovered within its interval; the ratio, the null and the matrix are what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import COUPLING, planted_model, planted_scenarios
+
+from interp_culture.coupling import entanglement, response, response_matrix, shifts, steered_readouts
+from interp_culture.errors import InputError
+from interp_culture.readout import probe
+from interp_culture.sweep import layer_sweep, top_layers
+from interp_culture.vectors import extract, steer
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple:
+    model, scenarios = planted_model(), planted_scenarios()
+    train, test = scenarios.split(seed=42)
+    return model, train, test, extract(model, train)
+
+
+@pytest.fixture(scope="module")
+def readouts(planted: tuple) -> pd.DataFrame:
+    model, _, test, vectors = planted
+    layers = {"X": [1, 2], "Y": [1, 2]}
+    return steered_readouts(model, test, vectors, layers, alphas=[0.1, -0.1], n_random=20, readout="continuation")
+
+
+@pytest.mark.filterwarnings("ignore::interp_culture.readout.ReadoutWarning")
+def test_planted_coupling_from_texts_to_ratio(planted: tuple, readouts: pd.DataFrame) -> None:
+    matrix = response_matrix(readouts, value="logit_shift").set_index(["steered", "axis"])
+    x_to_y, y_to_x = matrix.loc[("X", "Y")], matrix.loc[("Y", "X")]
+    assert x_to_y.ratio_low <= COUPLING <= x_to_y.ratio_high
+    assert x_to_y.ratio == pytest.approx(COUPLING, rel=0.05)
+    assert y_to_x.ratio < 0.02
+    assert matrix.loc[("X", "X")].D > 0
+    assert matrix.loc[("Y", "Y")].D > 0
+    assert matrix.defined.all()
+    assert np.isnan(matrix.loc[("X", "X")].ratio)
+
+
+def test_planted_axes_stand_out_from_random_vectors(readouts: pd.DataFrame) -> None:
+    table = response(readouts).set_index(["steered", "axis", "alpha"])
+    for axis in ("X", "Y"):
+        for alpha in (0.1, -0.1):
+            row = table.loc[(axis, axis, alpha)]
+            assert row.outside_null
+            assert np.sign(row.effect) == np.sign(alpha)
+            assert row.low <= row.effect <= row.high
+            assert row.p_null == pytest.approx(1 / 21)
+    assert (readouts[readouts.method == "random"].groupby("steered").draw.nunique() == 20).all()
+
+
+@pytest.mark.filterwarnings("ignore::interp_culture.readout.ReadoutWarning")
+def test_entanglement_of_two_probes(planted: tuple) -> None:
+    model, _, test, vectors = planted
+    before = probe(model, test, readout="continuation")
+    after = probe(model, test, readout="continuation", edits=steer(vectors["X"], [1, 2], 0.05))
+    found = entanglement(before, after, target="X")
+    own = before.axis == "X"
+    by_hand = {a: (after.p_positive - before.p_positive)[own == (a == "X")].mean() for a in ("X", "Y")}
+    assert found.shift["X"].value == pytest.approx(by_hand["X"])
+    assert found.ratio["Y"].value == pytest.approx(abs(by_hand["Y"] / by_hand["X"]))
+    assert found.ratio["Y"].low <= COUPLING <= found.ratio["Y"].high
+    assert found.defined
+    assert "entanglement ratio 0." in str(found)
+    with pytest.raises(InputError, match="no scenario of axis 'Z'; axes here: X, Y"):
+        entanglement(before, after, target="Z")
+    with pytest.raises(InputError, match="different scenarios"):
+        entanglement(before, after[::-1], target="X")
+
+
+@pytest.mark.filterwarnings("ignore::interp_culture.readout.ReadoutWarning")
+def test_an_unmoved_target_has_no_ratio(planted: tuple) -> None:
+    model, _, test, _ = planted
+    before = probe(model, test, readout="continuation")
+    noise = np.random.default_rng(0).normal(0, 0.01, len(before))
+    found = entanglement(before, before.assign(p_positive=before.p_positive + noise), target="X")
+    assert not found.defined
+    assert "not defined" in str(found)
+
+
+def test_ratio_is_capped_at_one() -> None:
+    before = pd.DataFrame(
+        {"id": list("abcd"), "axis": ["X", "X", "Y", "Y"], "item": ["X1", "X2", "Y1", "Y2"], "p_positive": 0.5}
+    )
+    after = before.assign(p_positive=[0.6, 0.6, 0.9, 0.9])
+    assert entanglement(before, after, "X").ratio["Y"].value == 1.0
+    assert entanglement(before, after, "Y").ratio["X"].value == pytest.approx(0.25)
+
+
+def test_matrix_is_the_central_difference_by_hand(readouts: pd.DataFrame) -> None:
+    table = shifts(readouts)
+    own = table[(table.method != "random") & (table.steered == "X") & (table.axis == "Y")]
+    means = own.groupby("alpha")["shift"].mean()
+    expected = (means[0.1] - means[-0.1]) / 0.2
+    found = response_matrix(readouts).set_index(["steered", "axis"]).loc[("X", "Y")].D
+    assert found == pytest.approx(expected)
+    one_sided = readouts[(readouts.alpha >= 0) | (readouts.method == "random")]
+    with pytest.raises(InputError, match=r"needs both signs of alpha 0\.1"):
+        response_matrix(one_sided)
+
+
+@pytest.mark.filterwarnings("ignore::interp_culture.readout.ReadoutWarning")
+def test_sweep_by_hand_and_top_layers(planted: tuple) -> None:
+    model, train, _, vectors = planted
+    sweep = layer_sweep(model, train, vectors, alpha=[0.5, -0.5], readout="continuation")
+    assert set(zip(sweep.steered, sweep.axis, strict=True)) == {("X", "X"), ("Y", "Y")}
+    assert sorted(sweep.layer.unique()) == list(range(model.n_layers))
+    own = train.filter(axis="X")
+    before = probe(model, own, readout="continuation").set_index("id")
+    after = probe(model, own, readout="continuation", edits=steer(vectors["X"], [2], -0.5)).set_index("id")
+    rows = sweep[(sweep.steered == "X") & (sweep.layer == 2) & (sweep.alpha == -0.5)].set_index("id")
+    expected = after.p_positive - before.p_positive
+    np.testing.assert_allclose(rows["shift"], expected[rows.index], atol=1e-6)
+    np.testing.assert_allclose(rows.differential, expected[rows.index].abs(), atol=1e-6)
+    made = sweep.assign(differential=sweep.layer.map({0: 0.1, 1: 0.9, 2: 0.3, 3: 0.5}))
+    assert top_layers(made, "X", k=2) == [1, 3]
+    with pytest.raises(InputError, match="no sweep over axis 'Z'"):
+        top_layers(made, "Z")
+    with pytest.raises(InputError, match="k is 9: the sweep has 4 layers"):
+        top_layers(made, "X", k=9)

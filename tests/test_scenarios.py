@@ -1,0 +1,113 @@
+"""Loading, validating, splitting; every fault of a file is named with line, field and fix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interp_culture.errors import InputError
+from interp_culture.scenarios import ScenarioSet, load_controls, load_scenarios
+
+GOOD = {
+    "id": "Y01-family-01", "axis": "Y", "item": "Y01", "domain": "family",
+    "situation": "Someone must choose.", "positive": "Take this.", "negative": "Take that.",
+}  # fmt: skip
+
+
+def test_shipped_set_fills_every_cell(shipped: ScenarioSet) -> None:
+    cells = Counter(s.cell for s in shipped)
+    assert len(cells) == 30
+    assert len(set(cells.values())) == 1
+    assert len(shipped) == 30 * cells["Y01/family"] >= 150
+    assert shipped.axes == ["X", "Y"]
+    assert len({s.situation for s in shipped}) == len(shipped)
+
+
+def test_shipped_options_do_not_differ_in_length(shipped: ScenarioSet) -> None:
+    differences = [len(s.positive.split()) - len(s.negative.split()) for s in shipped]
+    assert max(map(abs, differences)) <= 3
+    assert abs(sum(differences) / len(differences)) < 0.25
+
+
+def test_split_is_stratified_seeded_and_disjoint(shipped: ScenarioSet) -> None:
+    train, test = shipped.split(seed=42)
+    assert not {s.id for s in train} & {s.id for s in test}
+    assert len(train) + len(test) == len(shipped)
+    for half in (train, test):
+        sizes = Counter(s.cell for s in half)
+        assert len(sizes) == 30
+        assert max(sizes.values()) - min(sizes.values()) <= 1
+    assert [s.id for s in shipped.split(seed=42)[0]] == [s.id for s in train]
+    assert [s.id for s in shipped.split(seed=7)[0]] != [s.id for s in train]
+
+
+def test_filter_sample_and_digest(shipped: ScenarioSet) -> None:
+    family_x = shipped.filter(axis="X", domain="family")
+    assert {(s.axis, s.domain) for s in family_x} == {("X", "family")}
+    assert Counter(s.cell for s in shipped.sample(2)) == Counter({s.cell: 2 for s in shipped})
+    assert family_x.digest != shipped.digest
+    with pytest.raises(InputError, match="unknown axis 'Q': this set has X, Y"):
+        shipped.filter(axis="Q")
+
+
+def test_controls_have_a_right_answer_each() -> None:
+    controls = load_controls()
+    assert len(controls) == 40
+    assert controls.catalogue.axes["control"].positive == "right"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([{k: v for k, v in GOOD.items() if k != "negative"}], r":1: field 'negative': missing; add it"),
+        ([{**GOOD, "situation": 7}], r":1: field 'situation': .* got int '7'"),
+        ([GOOD, GOOD], r":2: field 'id': 'Y01-family-01' stands already at .*:1;"),
+        ([{**GOOD, "axis": "Z"}], r":1: field 'axis': unknown axis 'Z'; known: X, Y"),
+        ([{**GOOD, "domain": "moon"}], r":1: field 'domain': unknown domain 'moon'; known: family, workplace, legal"),
+        ([{**GOOD, "item": "Y09"}], r":1: field 'item': unknown item 'Y09'"),
+        ([{**GOOD, "axis": "X"}], r":1: field 'axis': 'X', but item Y01 belongs to axis 'Y'"),
+        ([{**GOOD, "positive": "  "}], r":1: field 'positive': empty text; write one"),
+        ([{**GOOD, "negative": GOOD["positive"]}], r"the same text; nothing can be chosen"),
+        ([{**GOOD, "mood": "x"}], r":1: field 'mood': not a field of this record"),
+        ([b'{"id": "Y01-fam\xff"}'], r":1: byte 16 is not UTF-8"),
+        ([GOOD, b'{"id": "Y01-family-02", "axis"'], r":2: not a whole JSON object .* truncated"),
+        ([b""], r"no scenario in it"),
+    ],
+)
+def test_faults_are_named(write_lines: Any, lines: list, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_scenarios(write_lines(*lines))
+
+
+def test_all_faults_are_listed_at_once(write_lines: Any) -> None:
+    path = write_lines(GOOD, {**GOOD, "id": "a", "axis": "Z"}, b"{", {**GOOD, "id": "b", "positive": ""})
+    with pytest.raises(InputError) as caught:
+        load_scenarios(path)
+    assert "3 problems" in str(caught.value)
+    assert [f":{n}:" in str(caught.value) for n in (1, 2, 3, 4)] == [False, True, True, True]
+
+
+def test_missing_files_and_wrong_endings(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        load_scenarios(tmp_path / "nothing.jsonl")
+    with pytest.raises(InputError, match=r"no \.jsonl file"):
+        load_scenarios(tmp_path)
+    (tmp_path / "x.csv").write_text("a")
+    with pytest.raises(InputError, match=r"read from \.jsonl files"):
+        load_scenarios(tmp_path / "x.csv")
+
+
+def test_own_axes_come_from_a_file_beside(write_lines: Any, tmp_path: Path) -> None:
+    (tmp_path / "axes.yaml").write_text(
+        "name: tone\naxes:\n  F: {negative: casual, positive: formal}\n"
+        "domains: [mail]\nitems:\n  F1: {axis: F, label: greeting}\n"
+    )
+    own = load_scenarios(write_lines({**GOOD, "axis": "F", "item": "F1", "domain": "mail"}))
+    assert own.axes == ["F"]
+    assert own.catalogue.axes["F"].label == "casual → formal"
+    (tmp_path / "axes.yaml").write_text("name: tone\naxes: {}\ndomains: [mail]\nitems:\n  F1: {axis: G, label: g}\n")
+    with pytest.raises(InputError, match=r"axes\.yaml: field 'items': axis not declared .* F1 \(G\)"):
+        load_scenarios(tmp_path / "mine.jsonl")

@@ -1,0 +1,134 @@
+"""The whole study on a tiny model: every table, the summary, resuming, the report's words and its escaping."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from planted import planted_model, planted_scenarios
+
+from interp_culture import study as study_module
+from interp_culture.errors import InputError
+from interp_culture.model import LanguageModel
+from interp_culture.report import findings, write_report
+from interp_culture.study import StudyConfig, load_config, run_study
+
+QUICK = {"test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+        config = StudyConfig(model="tiny-llama", out=str(tmp_path_factory.mktemp("study")), **QUICK)
+        return config, run_study(config)
+
+
+def test_summary_holds_what_the_report_needs(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    config, summary = finished
+    assert set(summary["scores"]) == {"X", "Y"}
+    assert all(len(layers) == 4 for layers in summary["layers"].values())
+    assert summary["n_test"] == 30
+    assert {(r["steered"], r["axis"]) for r in summary["matrix"]} == {(a, b) for a in "XY" for b in "XY"}
+    assert {d["country"] for d in summary["distances"]} == {"India", "Vietnam", "Mexico", "Denmark"}
+    stored = json.loads((Path(config.out) / "summary.json").read_text())
+    assert stored["scores"] == pytest.approx(summary["scores"])
+
+
+def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    folder = Path(finished[0].out)
+    names = {p.stem for p in folder.glob("*.parquet")}
+    assert names == {
+        "validity", "vectors", "sweep", "steered_letters", "steered_continuation", "response", "matrix", "null",
+        "domains", "places", "distances",
+    }  # fmt: skip
+    for name in names:
+        manifest = json.loads((folder / f"{name}.json").read_text())
+        assert {"key", "model", "dtype", "scenarios", "templates", "versions", "commit", "dirty"} <= set(manifest)
+        assert len(pd.read_csv(folder / f"{name}.csv")) == len(pd.read_parquet(folder / f"{name}.parquet"))
+
+
+def test_a_finished_study_is_not_computed_again(
+    finished: tuple[StudyConfig, dict[str, Any]], tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, summary = finished
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+
+    def forbidden(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("computed again")
+
+    for name in ("extract", "layer_sweep", "steered_readouts"):
+        monkeypatch.setattr(study_module, name, forbidden)
+    first = (Path(config.out) / "summary.json").read_text()
+    again = run_study(config)
+    second = (Path(config.out) / "summary.json").read_text()
+    assert "NaN" not in second
+    assert [x for x in first.splitlines() if "seconds" not in x] == [
+        x for x in second.splitlines() if "seconds" not in x
+    ]
+    assert again["layers"] == summary["layers"]
+    with pytest.raises(AssertionError, match="computed again"):
+        run_study(config.model_copy(update={"seed": 43}))
+
+
+def test_report_is_one_file_that_opens_with_findings(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    config, summary = finished
+    html = write_report(config.out).read_text()
+    assert "http-equiv" not in html
+    assert 'src="http' not in html
+    assert html.index("Findings") < html.index("plotly-graph-div")
+    assert html.count("plotly-graph-div") == 6
+    lines = findings(summary)
+    assert any("The letters readout fails" in line or "letters readout, which" in line for line in lines)
+    assert any("no effect is shown" in line or "beyond the random vectors" in line for line in lines)
+
+
+def test_texts_in_the_report_are_escaped(finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0].out, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    summary["model"]["model"] = "<script>alert(1)</script>"
+    summary["items"]["X01"] = "</script><b>bold"
+    (copy / "summary.json").write_text(json.dumps(summary))
+    html = write_report(copy).read_text()
+    assert "<script>alert" not in html
+    assert "</script><b>bold" not in html
+
+
+def test_axes_that_are_not_cultural_work_by_data_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
+    config = StudyConfig(model="planted", out=str(tmp_path / "out"), alphas=[0.1], sweep_alphas=[0.1], top_k=2)
+    summary = run_study(config)
+    assert summary["distances"] == []
+    assert summary["human"] is None
+    html = write_report(config.out).read_text()
+    assert html.count("plotly-graph-div") == 5
+    assert "self-expression" not in html.split("<body>")[1].split("How it was run")[0]
+
+
+def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("alphas: [0.5]\nseed: 7\n")
+    config = load_config(path, "quick", seed=9, model=None)
+    assert (config.alphas, config.seed, config.test_per_cell, config.model) == ([0.5], 9, 1, "smollm2")
+    path.write_text("alpha: 3\n")
+    with pytest.raises(InputError, match=r"c\.yaml: field alpha: Extra inputs"):
+        load_config(path)
+    path.write_text("n_random: 3\n")
+    with pytest.raises(InputError, match=r"field n_random: .*greater than or equal to 20, got 3"):
+        load_config(path)
+    with pytest.raises(InputError, match="unknown preset 'tiny'; known: full, quick"):
+        load_config(preset="tiny")
+    with pytest.raises(InputError, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_a_folder_without_a_study_raises(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished study there"):
+        write_report(tmp_path)
