@@ -51,6 +51,7 @@ class StudyConfig(BaseModel):
     alphas: list[float] = Field([1.0, 2.0], min_length=1, description="positive strengths; both signs are run")
     top_k: int = Field(4, ge=1, description="layers that form the intervention")
     n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
+    train_per_cell: int | None = Field(None, ge=1, description="training scenarios per item x domain; all by default")
     test_per_cell: int | None = Field(None, ge=1, description="held-out scenarios per item x domain; all by default")
     sweep_per_item: int | None = Field(
         None, ge=1, description="training scenarios per item in the sweep; all by default"
@@ -63,7 +64,14 @@ class StudyConfig(BaseModel):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "full": {},
-    "quick": {"alphas": [2.0], "sweep_alphas": [2.0], "test_per_cell": 1, "sweep_per_item": 2, "out": "results/quick"},
+    "quick": {
+        "alphas": [2.0],
+        "sweep_alphas": [2.0],
+        "train_per_cell": 4,
+        "test_per_cell": 1,
+        "sweep_per_item": 2,
+        "out": "results/quick",
+    },
 }
 
 
@@ -144,14 +152,16 @@ class Study:
     def halves(self) -> tuple[ScenarioSet, ScenarioSet]:
         return self.scenarios.split(self.config.seed)
 
-    @property
+    @cached_property
     def train(self) -> ScenarioSet:
-        return self.halves[0]
+        return self._reduced(self.halves[0], self.config.train_per_cell)
 
     @cached_property
     def test(self) -> ScenarioSet:
-        per_cell = self.config.test_per_cell
-        return self.halves[1].sample(per_cell, self.config.seed) if per_cell else self.halves[1]
+        return self._reduced(self.halves[1], self.config.test_per_cell)
+
+    def _reduced(self, half: ScenarioSet, per_cell: int | None) -> ScenarioSet:
+        return half.sample(per_cell, self.config.seed) if per_cell else half
 
     @cached_property
     def lead(self) -> Readout:

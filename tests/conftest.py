@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ from transformers import (
 
 from interp_culture.model import LanguageModel
 from interp_culture.scenarios import ScenarioSet, load_scenarios
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is asked for a model, not when it is imported
 
 ARCHITECTURES = ["llama", "qwen3", "gemma3_text", "gemma3"]
 CHAT = (

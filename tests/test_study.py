@@ -16,7 +16,7 @@ from interp_culture.model import LanguageModel
 from interp_culture.report import findings, write_report
 from interp_culture.study import StudyConfig, load_config, run_study
 
-QUICK = {"test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
+QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,160 @@
+"""Is a set of scenarios fit to measure with? Near-duplicates, giveaways by length or wording, bare negations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from interp_culture.scenarios import ScenarioSet
+
+NEGATIONS = {"not", "no", "never", "nothing", "nobody", "without", "don't", "doesn't", "won't", "cannot"}
+FILLERS = {"do", "does", "did", "will", "to"}
+CHANCE = 0.5
+MIN_FOR_CLASSIFIERS = 20
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured property of a set: its value, the range it should keep, and what it means."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    meaning: str
+
+    @property
+    def ok(self) -> bool:
+        return self.low <= self.value <= self.high
+
+
+def check_quality(scenarios: ScenarioSet, seed: int = 42) -> list[Check]:
+    """Measure a set against the ranges that a fair instrument should keep.
+
+    The two classifiers see the options of a scenario without its situation and must tell which is the positive
+    one. They are cross-validated over items: an item's own words do not help, what is left is style. Their
+    upper bounds lie 1.96 standard errors above what is tolerated.
+    """
+    difference = _length_differences(scenarios)
+    error = float(1.96 * CHANCE / np.sqrt(len(scenarios)))
+    cells = scenarios.frame().groupby(["item", "domain"]).size()
+    same_start = [_words(s.positive)[:1] == _words(s.negative)[:1] for s in scenarios]
+    negated = [is_bare_negation(s.positive, s.negative) for s in scenarios]
+    pairs = nearest_pairs(scenarios, 1)
+    checks = [
+        Check("cell sizes", float(cells.max() - cells.min()), 0.0, 1.0, "largest minus smallest item x domain"),
+        Check("length difference, mean", float(difference.mean()), -0.3, 0.3, "words, positive minus negative option"),
+        Check("length difference, largest", float(np.abs(difference).max()), 0.0, 3.0, "words, within one scenario"),
+        Check(
+            "bare negations", float(np.mean(negated)), 0.0, 0.2, "share of scenarios whose options differ by one only"
+        ),
+        Check("same first word", float(np.mean(same_start)), 0.0, 0.9, "share of scenarios whose options begin alike"),
+    ]
+    if len(pairs):
+        likeness = float(pairs.similarity.max())
+        checks.append(Check("nearest pair", likeness, 0.0, 0.5, "TF-IDF cosine of the two most similar situations"))
+    if len(scenarios) >= MIN_FOR_CLASSIFIERS:
+        by_length, by_words = length_accuracy(scenarios, seed), wording_accuracy(scenarios, seed)
+        checks.append(Check("told by length", by_length, 0.0, 0.52 + error, "accuracy from option lengths alone"))
+        checks.append(Check("told by words", by_words, 0.0, 0.6 + error, "accuracy from option words alone"))
+    return checks
+
+
+def quality_page(scenarios: ScenarioSet) -> str:
+    """The findings as a Markdown page: counts, checks with their ranges, the ten nearest pairs."""
+    frame = scenarios.frame()
+    counts = frame.pivot_table(index="item", columns="domain", values="id", aggfunc="count", fill_value=0)
+    labels = {item: scenarios.catalogue.items[item].label for item in counts.index}
+    checks = check_quality(scenarios)
+    pairs = nearest_pairs(scenarios)
+    lines = [f"# Quality of the set {scenarios.catalogue.name!r}", ""]
+    lines += [f"{len(scenarios)} scenarios, digest `{scenarios.digest}`. Written by `interp-culture validate`.", ""]
+    lines += _table(["item", "asks", *counts.columns], [(i, label, *counts.loc[i]) for i, label in labels.items()])
+    lines += _table(
+        ["check", "value", "range", "within", "meaning"],
+        [
+            (c.name, f"{c.value:.3g}", f"{c.low:.3g} to {c.high:.3g}", "yes" if c.ok else "no", c.meaning)
+            for c in checks
+        ],
+    )
+    lines += ["The ten most similar pairs of situations:", ""]
+    lines += _table(list(pairs.columns), [(p.first, p.second, f"{p.similarity:.3f}") for p in pairs.itertuples()])
+    return "\n".join(lines)
+
+
+def _table(head: list[str], rows: Iterable[Iterable[object]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(map(str, row)) + " |" for row in cells] + [""]
+
+
+def nearest_pairs(scenarios: ScenarioSet, n: int = 10) -> pd.DataFrame:
+    """The n pairs of situations that are most alike: first, second, similarity (TF-IDF cosine, 0 to 1)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = [s.situation for s in scenarios]
+    vectors = TfidfVectorizer(stop_words="english", sublinear_tf=True).fit_transform(texts)
+    similarity = np.triu((vectors @ vectors.T).toarray(), k=1)
+    top = np.argsort(similarity, axis=None)[::-1][: min(n, len(texts) * (len(texts) - 1) // 2)]
+    rows, columns = np.unravel_index(top, similarity.shape)
+    ids = [s.id for s in scenarios]
+    return pd.DataFrame(
+        {
+            "first": [ids[r] for r in rows],
+            "second": [ids[c] for c in columns],
+            "similarity": similarity[rows, columns],
+        }
+    )
+
+
+def length_accuracy(scenarios: ScenarioSet, seed: int = 42) -> float:
+    """How often a classifier of unseen items finds the positive option by the lengths of the two alone."""
+    from sklearn.linear_model import LogisticRegression
+
+    features = np.array(
+        [[len(_words(s.positive)) - len(_words(s.negative)), len(s.positive) - len(s.negative)] for s in scenarios]
+    )
+    return _pair_accuracy(LogisticRegression(), features, scenarios, seed)
+
+
+def wording_accuracy(scenarios: ScenarioSet, seed: int = 42) -> float:
+    """How often a classifier of unseen items finds the positive option by the words of the two alone."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    counter = CountVectorizer(binary=True, min_df=2)
+    counter.fit([text for s in scenarios for text in (s.positive, s.negative)])
+    positive = counter.transform([s.positive for s in scenarios]).toarray().astype(float)
+    negative = counter.transform([s.negative for s in scenarios]).toarray()
+    return _pair_accuracy(LogisticRegression(C=0.3, max_iter=1000), positive - negative, scenarios, seed)
+
+
+def is_bare_negation(one: str, other: str) -> bool:
+    """Whether the two options are the same words but for a negation."""
+    first, second = set(_words(one)), set(_words(other))
+    rest = (first ^ second) - FILLERS
+    return bool(rest & NEGATIONS) and not rest - NEGATIONS
+
+
+def _pair_accuracy(model: object, differences: np.ndarray, scenarios: ScenarioSet, seed: int) -> float:
+    """Cross-validated over items. A random half of the pairs is shown in reverse, so that there is a sign to learn."""
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    # A set of one item has no other items to be tested on: then its scenarios are the groups.
+    items = np.array([s.item for s in scenarios])
+    items = items if len(set(items)) > 1 else np.arange(len(items))
+    folds = min(10, len(set(items)))
+    sign = np.where(np.random.default_rng(seed).random(len(items)) < CHANCE, 1, -1)
+    found = cross_val_predict(model, differences * sign[:, None], sign, groups=items, cv=GroupKFold(folds))
+    return float((found == sign).mean())
+
+
+def _length_differences(scenarios: ScenarioSet) -> np.ndarray:
+    return np.array([len(_words(s.positive)) - len(_words(s.negative)) for s in scenarios])
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[\w'’-]+", text.lower())
