@@ -1,5 +1,6 @@
 # The public names, read at run time too (lazy-loader): each is imported when it is first used.
 from .activations import Activations, contrastive_activations
+from .config import StudyConfig, load_config
 from .coupling import Entanglement, entanglement, response, response_matrix, shifts, steered_readouts
 from .errors import InputError
 from .interventions import Edit
@@ -9,7 +10,7 @@ from .personas import basic_persona
 from .readout import ReadoutWarning, Validity, check_readout, probe, summarise
 from .report import write_report
 from .scenarios import Scenario, ScenarioSet, load_controls, load_scenarios
-from .study import StudyConfig, load_config, run_study
+from .study import run_study
 from .sweep import layer_sweep, summarise_sweep, top_layers
 from .vectors import SteeringVectors, extract, load_vectors, random_like, save_vectors, steer
 

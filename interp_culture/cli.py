@@ -61,8 +61,9 @@ def study(
     seed: Annotated[int | None, typer.Option(help="Seed of the split, the samples and the random vectors.")] = None,
 ) -> None:
     """Run the whole experiment and write the report; what is finished in --out is not computed again."""
+    from interp_culture.config import load_config
     from interp_culture.report import findings, write_report
-    from interp_culture.study import load_config, run_study
+    from interp_culture.study import run_study
 
     loaded = load_config(
         config,
@@ -180,6 +181,7 @@ def steer(
     """Read the held-out scenarios plain and steered, and print what moved."""
     from interp_culture.coupling import entanglement
     from interp_culture.readout import probe as read
+    from interp_culture.readout import shifts_from
     from interp_culture.vectors import load_vectors
     from interp_culture.vectors import steer as edits_of
 
@@ -190,8 +192,7 @@ def steer(
     test = test.sample(per_cell, seed) if per_cell else test
     before = read(loaded, test, readout=_readout(readout), system=system)
     after = read(loaded, test, edits=edits, readout=_readout(readout), system=system)
-    table = after.assign(shift=after.p_positive - before.p_positive, logit_shift=after.logit_diff - before.logit_diff)
-    _write(table, out)
+    _write(shifts_from(before, after), out)
     typer.echo(str(entanglement(before, after, axis)))
 
 

@@ -13,7 +13,7 @@ from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Order
-from interp_culture.readout import Readout, read_runs
+from interp_culture.readout import Readout, read_runs, shifts_from
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import Estimate, bootstrap_weights, p_of_null, weighted_means
 from interp_culture.vectors import SteeringVectors, random_like, steer
@@ -112,11 +112,8 @@ def steered_readouts(
 
 def shifts(readouts: pd.DataFrame) -> pd.DataFrame:
     """The steered rows of `steered_readouts` with shift and logit_shift against the plain row of the scenario."""
-    plain = readouts[readouts.method == "plain"].set_index("id")
-    steered = readouts[readouts.method != "plain"].copy()
-    steered["shift"] = steered.p_positive - steered.id.map(plain.p_positive)
-    steered["logit_shift"] = steered.logit_diff - steered.id.map(plain.logit_diff)
-    return steered
+    plain = readouts.method == "plain"
+    return shifts_from(readouts[plain], readouts[~plain])
 
 
 def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
@@ -204,3 +201,28 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
                 }
             )
     return pd.DataFrame(rows)
+
+
+def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
+    """One row a random vector and axis: steered, draw, axis, effect (mean change of p_positive), ratio (Eq. 5)."""
+    table = shifts(readouts)
+    table = table[table.method == "random"]
+    effects = table.groupby(["steered", "draw", "axis"], sort=True)["shift"].mean().rename("effect").reset_index()
+    own = effects[effects.axis == effects.steered].set_index(["steered", "draw"]).effect
+    target = own.reindex(pd.MultiIndex.from_frame(effects[["steered", "draw"]])).to_numpy()
+    return effects.assign(ratio=np.minimum(1, np.abs(effects.effect.to_numpy() / target)))
+
+
+def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+    """Effect at the largest alpha by steered axis, domain and axis read, with 95% bootstrap intervals."""
+    table = shifts(readouts)
+    table = table[(table.method != "random") & (table.alpha == table.alpha.max())]
+    rows = []
+    for (steered, domain), part in table.groupby(["steered", "domain"], sort=True):
+        axes, values = part.axis.to_numpy(), part["shift"].to_numpy()
+        weights = bootstrap_weights(axes, part["item"].to_numpy(), seed=seed)
+        for axis in sorted(set(axes)):
+            mask = axes == axis
+            e = Estimate.of(values[mask].mean(), weighted_means(weights, values, mask))
+            rows.append((steered, domain, axis, e.value, e.low, e.high))
+    return pd.DataFrame(rows, columns=["steered", "domain", "axis", "effect", "low", "high"])

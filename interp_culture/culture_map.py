@@ -122,3 +122,21 @@ def projection_coupling() -> dict[str, float]:
         moved = project(answers(items.index.str.startswith(axis).astype(float))) - step
         out[axis] = float(abs(moved[off] / moved[on]))
     return out
+
+
+def places(readouts: pd.DataFrame) -> pd.DataFrame:
+    """Map coordinates of the plain model, of every steered run, and of a model without any preference."""
+    rows = []
+    for (steered, alpha), run in readouts[readouts.method != "random"].groupby(["steered", "alpha"], sort=True):
+        rows.append({"steered": steered, "alpha": alpha, **place(run)})
+    x, y = project(answers(np.full(len(survey_items()), 0.5)))
+    neutral = {"x": x, "x_low": x, "x_high": x, "y": y, "y_low": y, "y_high": y}
+    return pd.DataFrame([*rows, {"steered": "neutral", "alpha": 0.0, **neutral}])
+
+
+def all_distances(located: pd.DataFrame) -> pd.DataFrame:
+    """Distance of every place to every country (map units), with the country's rank."""
+    return pd.concat(
+        [distances(p.x, p.y).assign(steered=p.steered, alpha=p.alpha) for p in located.itertuples()],
+        ignore_index=True,
+    )

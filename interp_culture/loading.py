@@ -106,14 +106,14 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-            hf_model = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                gguf_file=path.name,
-                dtype=dtype,
-                quantization_config=GgufConfig(gguf_file=path.name, dequantize=True),
-            )
+        # Unpacking takes long enough that transformers' own bar is left to be seen.
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        hf_model = AutoModelForCausalLM.from_pretrained(
+            path.parent,
+            gguf_file=path.name,
+            dtype=dtype,
+            quantization_config=GgufConfig(gguf_file=path.name, dequantize=True),
+        )
     except (ValueError, KeyError, OSError) as error:
         raise InputError(f"{path}: not a .gguf file that transformers can unpack: {error}") from error
     return hf_model, tokenizer

@@ -146,6 +146,15 @@ def check_readout(model: LanguageModel, readout: Readout) -> Validity:
     return model.memo[key]
 
 
+def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
+    """`steered` with shift (change of p_positive) and logit_shift against the plain readout of each scenario."""
+    before = plain.set_index("id")
+    return steered.assign(
+        shift=steered.p_positive - steered.id.map(before.p_positive),
+        logit_shift=steered.logit_diff - steered.id.map(before.logit_diff),
+    )
+
+
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Mean p_positive and logit difference by axis, item and domain, with the number of scenarios."""
     grouped = table.groupby(["axis", "item", "domain"], sort=True)

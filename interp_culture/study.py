@@ -13,94 +13,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interp_culture import culture_map
-from interp_culture.coupling import response, response_matrix, shifts, steered_readouts
-from interp_culture.errors import InputError
+from interp_culture.config import StudyConfig
+from interp_culture.coupling import domain_shifts, random_effects, response, response_matrix, steered_readouts
 from interp_culture.loading import load_model
 from interp_culture.model import LanguageModel
-from interp_culture.prompts import Order, template_hash
+from interp_culture.prompts import template_hash
 from interp_culture.readout import READOUTS, Readout, Validity, check_readout
 from interp_culture.scenarios import ScenarioSet, load_scenarios
-from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
 from interp_culture.store import content_key, make_folder, table_once, write_json, write_table
 from interp_culture.sweep import layer_sweep, summarise_sweep, top_layers
 from interp_culture.vectors import SteeringVectors, extract, load_vectors, save_vectors
 
 log = logging.getLogger(__name__)
-
-
-class StudyConfig(BaseModel):
-    """Everything that decides a study's numbers; `out`, `device` decide only where it runs and lies."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = Field("smollm2", description="embedded name, Hub id, folder or .gguf file")
-    scenarios: str | None = Field(None, description="your own .jsonl file or folder; the shipped set by default")
-    out: str = Field("results/study", description="folder for tables, vectors, summary and report")
-    device: str | None = None
-    dtype: str | None = None
-    order: Order = "both"
-    method: str = "mean_diff"
-    seed: int = 42
-    alphas: list[float] = Field([1.0, 2.0], min_length=1, description="positive strengths; both signs are run")
-    top_k: int = Field(4, ge=1, description="layers that form the intervention")
-    n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
-    train_per_cell: int | None = Field(None, ge=1, description="training scenarios per item x domain; all by default")
-    test_per_cell: int | None = Field(None, ge=1, description="held-out scenarios per item x domain; all by default")
-    sweep_per_item: int | None = Field(
-        None, ge=1, description="training scenarios per item in the sweep; all by default"
-    )
-    sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
-
-    def key(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"out", "device"})
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "full": {},
-    "quick": {
-        "alphas": [2.0],
-        "sweep_alphas": [2.0],
-        "train_per_cell": 4,
-        "test_per_cell": 1,
-        "sweep_per_item": 2,
-        "out": "results/quick",
-    },
-}
-
-
-def load_config(path: str | Path | None = None, preset: str = "full", **overrides: Any) -> StudyConfig:
-    """A preset, over it a YAML file, over it the overrides that are not None. Raises InputError with the field."""
-    if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
-    values = dict(PRESETS[preset])
-    if path is not None:
-        values |= _read_yaml(Path(path))
-    values |= {k: v for k, v in overrides.items() if v is not None}
-    try:
-        return StudyConfig.model_validate(values)
-    except ValidationError as error:
-        where = f"{path}: " if path else ""
-        lines = [f"{where}field {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
-        raise InputError("\n".join(lines)) from error
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as UTF-8 YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected `field: value` lines")
-    return content
 
 
 @dataclass
@@ -130,7 +58,8 @@ class Study:
         readouts = pd.concat(tables, ignore_index=True)
         self.on_step("writing tables and summary")
         derived = self._derive(readouts, lead)
-        summary = self._summary(validity, lead, layers, sweep, derived)
+        plain = readouts[(readouts.method == "plain") & (readouts.readout == lead)]
+        summary = self._summary(validity, lead, layers, sweep, plain, derived)
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
         write_json(folder / "manifest.json", self.manifest)
@@ -254,8 +183,8 @@ class Study:
             "domains": domain_shifts(by_readout[lead]),
         }  # fmt: skip
         if culture_map.covers(set(readouts["item"])):
-            tables["places"] = map_places(by_readout[lead])
-            tables["distances"] = map_distances(tables["places"])
+            tables["places"] = culture_map.places(by_readout[lead])
+            tables["distances"] = culture_map.all_distances(tables["places"])
         for name, table in tables.items():
             write_table(self.folder, name, table.reset_index(drop=True), self.manifest)
         return tables
@@ -266,10 +195,9 @@ class Study:
         lead: Readout,
         layers: dict[str, list[int]],
         sweep: pd.DataFrame,
+        plain: pd.DataFrame,
         tables: dict[str, pd.DataFrame],
     ) -> dict[str, Any]:
-        plain = self._once(f"steered_{lead}", pd.DataFrame)
-        plain = plain[plain.method == "plain"]
         records = {name: table.to_dict("records") for name, table in tables.items() if name in ("matrix", "places")}
         response_lead = tables["response"].query("readout == @lead and value == 'shift'")
         catalogue = self.scenarios.catalogue
@@ -304,49 +232,6 @@ class Study:
 def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> dict[str, Any]:
     """Run (or finish) a study and return its summary; tables, vectors and summary.json lie in `config.out`."""
     return Study(config, on_step).run()
-
-
-def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
-    """One row a random vector and axis: steered, draw, axis, effect (mean change of p_positive), ratio (Eq. 5)."""
-    table = shifts(readouts)
-    table = table[table.method == "random"]
-    effects = table.groupby(["steered", "draw", "axis"], sort=True)["shift"].mean().rename("effect").reset_index()
-    own = effects[effects.axis == effects.steered].set_index(["steered", "draw"]).effect
-    target = own.reindex(pd.MultiIndex.from_frame(effects[["steered", "draw"]])).to_numpy()
-    return effects.assign(ratio=np.minimum(1, np.abs(effects.effect.to_numpy() / target)))
-
-
-def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """Effect at the largest alpha by steered axis, domain and axis read, with 95% bootstrap intervals."""
-    table = shifts(readouts)
-    table = table[(table.method != "random") & (table.alpha == table.alpha.max())]
-    rows = []
-    for (steered, domain), part in table.groupby(["steered", "domain"], sort=True):
-        axes, values = part.axis.to_numpy(), part["shift"].to_numpy()
-        weights = bootstrap_weights(axes, part["item"].to_numpy(), seed=seed)
-        for axis in sorted(set(axes)):
-            mask = axes == axis
-            e = Estimate.of(values[mask].mean(), weighted_means(weights, values, mask))
-            rows.append((steered, domain, axis, e.value, e.low, e.high))
-    return pd.DataFrame(rows, columns=["steered", "domain", "axis", "effect", "low", "high"])
-
-
-def map_places(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Map coordinates of the plain model, of every steered run, and of a model without any preference."""
-    rows = []
-    for (steered, alpha), run in readouts[readouts.method != "random"].groupby(["steered", "alpha"], sort=True):
-        rows.append({"steered": steered, "alpha": alpha, **culture_map.place(run)})
-    x, y = culture_map.project(culture_map.answers(np.full(len(culture_map.survey_items()), 0.5)))
-    neutral = {"x": x, "x_low": x, "x_high": x, "y": y, "y_low": y, "y_high": y}
-    return pd.DataFrame([*rows, {"steered": "neutral", "alpha": 0.0, **neutral}])
-
-
-def map_distances(places: pd.DataFrame) -> pd.DataFrame:
-    """Distance of every place to every country (map units), with the country's rank."""
-    return pd.concat(
-        [culture_map.distances(p.x, p.y).assign(steered=p.steered, alpha=p.alpha) for p in places.itertuples()],
-        ignore_index=True,
-    )
 
 
 def _targets(distances: pd.DataFrame | None) -> list[dict[str, Any]]:

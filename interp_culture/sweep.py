@@ -9,7 +9,7 @@ import pandas as pd
 from interp_culture.errors import InputError
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Order
-from interp_culture.readout import Readout, read_runs
+from interp_culture.readout import Readout, read_runs, shifts_from
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.vectors import SteeringVectors, steer
 
@@ -38,20 +38,13 @@ def layer_sweep(
         runs = {(layer, a): steer(axis_vectors, [layer], a) for layer in layers for a in alphas}
         own = scenarios.filter(axis=axis)
         table = read_runs(model, own, {"plain": (), **runs}, readout=readout, order=order)
-        tables.append(_shifts(table).assign(steered=axis))
+        plain = table.run == "plain"
+        moved = shifts_from(table[plain], table[~plain])
+        keys = pd.DataFrame(list(moved.run), columns=["layer", "alpha"], index=moved.index)
+        tables.append(moved.assign(steered=axis, differential=moved["shift"].abs(), **keys))
     columns = ["steered", "layer", "alpha", "id", "axis", "item", "domain"]
     measured = ["p_positive", "shift", "differential", "logit_shift"]
     return pd.concat(tables, ignore_index=True)[columns + measured]
-
-
-def _shifts(table: pd.DataFrame) -> pd.DataFrame:
-    plain = table[table.run == "plain"].set_index("id")
-    steered = table[table.run != "plain"].copy()
-    steered["layer"] = [run[0] for run in steered.run]
-    steered["alpha"] = [run[1] for run in steered.run]
-    steered["shift"] = steered.p_positive - steered.id.map(plain.p_positive)
-    steered["logit_shift"] = steered.logit_diff - steered.id.map(plain.logit_diff)
-    return steered.assign(differential=steered["shift"].abs())
 
 
 def summarise_sweep(sweep: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -11,10 +11,11 @@ import pytest
 from planted import planted_model, planted_scenarios
 
 from interp_culture import study as study_module
+from interp_culture.config import StudyConfig, load_config
 from interp_culture.errors import InputError
 from interp_culture.model import LanguageModel
 from interp_culture.report import findings, write_report
-from interp_culture.study import StudyConfig, load_config, run_study
+from interp_culture.study import run_study
 
 QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
 

@@ -1,0 +1,80 @@
+"""What decides a study's numbers, from presets, a YAML file and options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from interp_culture.errors import InputError
+from interp_culture.prompts import Order
+
+
+class StudyConfig(BaseModel):
+    """Everything that decides a study's numbers; `out`, `device` decide only where it runs and lies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field("smollm2", description="embedded name, Hub id, folder or .gguf file")
+    scenarios: str | None = Field(None, description="your own .jsonl file or folder; the shipped set by default")
+    out: str = Field("results/study", description="folder for tables, vectors, summary and report")
+    device: str | None = None
+    dtype: str | None = None
+    order: Order = "both"
+    method: str = "mean_diff"
+    seed: int = 42
+    alphas: list[float] = Field([1.0, 2.0], min_length=1, description="positive strengths; both signs are run")
+    top_k: int = Field(4, ge=1, description="layers that form the intervention")
+    n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
+    train_per_cell: int | None = Field(None, ge=1, description="training scenarios per item x domain; all by default")
+    test_per_cell: int | None = Field(None, ge=1, description="held-out scenarios per item x domain; all by default")
+    sweep_per_item: int | None = Field(
+        None, ge=1, description="training scenarios per item in the sweep; all by default"
+    )
+    sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
+
+    def key(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"out", "device"})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "quick": {
+        "alphas": [2.0],
+        "sweep_alphas": [2.0],
+        "train_per_cell": 4,
+        "test_per_cell": 1,
+        "sweep_per_item": 2,
+        "out": "results/quick",
+    },
+}
+
+
+def load_config(path: str | Path | None = None, preset: str = "full", **overrides: Any) -> StudyConfig:
+    """A preset, over it a YAML file, over it the overrides that are not None. Raises InputError with the field."""
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    values = dict(PRESETS[preset])
+    if path is not None:
+        values |= _read_yaml(Path(path))
+    values |= {k: v for k, v in overrides.items() if v is not None}
+    try:
+        return StudyConfig.model_validate(values)
+    except ValidationError as error:
+        where = f"{path}: " if path else ""
+        lines = [f"{where}field {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        raise InputError("\n".join(lines)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as UTF-8 YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected `field: value` lines")
+    return content
