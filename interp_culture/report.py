@@ -48,6 +48,7 @@ def write_report(folder: str | Path) -> Path:
         findings=findings(summary),
         sections=sections(summary, tables),
         distances=_distance_rows(summary),
+        n_countries=len(culture_map.countries()),
         matrix=[row for row in summary["matrix"] if row["readout"] == summary["lead"] and row["value"] == "shift"],
         validity=summary["validity"].values(),
         plotly_js=get_plotlyjs(),
@@ -176,22 +177,24 @@ def _layers_finding(summary: dict[str, Any]) -> str:
 
 def _steering_finding(summary: dict[str, Any], axis: str) -> str:
     top = max(summary["config"]["alphas"])
-    rows = [r for r in summary["response"] if r["steered"] == axis and abs(r["alpha"]) == top]
-    own = {r["alpha"]: r for r in rows if r["axis"] == axis}
+    own = {r["alpha"]: r for r in summary["response"] if r["steered"] == r["axis"] == axis}
     up, down = own[top], own[-top]
-    shown = [
-        f"{a:+g}" for a, r in own.items() if r["outside_null"] and r["effect"] * a > 0 and r["low"] * r["high"] > 0
-    ]
     text = (
         f"Steering {axis} by alpha {top:+g} moves its own score by {_interval(up, 'effect')}, by {-top:+g} by "
         f"{_interval(down, 'effect')}; random vectors of the same norm give "
         f"{up['null_low']:+.3f} to {up['null_high']:+.3f}. "
     )
-    if len(shown) == 2:
-        return text + "Both signs move it the intended way, beyond the random vectors and with an interval without 0."
-    if shown:
-        return text + f"Only alpha {shown[0]} does so the intended way, beyond the random vectors and without 0."
-    return text + "Neither sign moves it the intended way beyond the random vectors and without 0: no effect is shown."
+    beyond = [r for r in (up, down) if r["outside_null"] and r["effect"] * r["alpha"] > 0]
+    sure = [r for r in beyond if r["low"] * r["high"] > 0]
+    if not beyond:
+        return text + "Neither sign moves it the intended way beyond the random vectors: no effect is shown."
+    which = "Both signs move" if len(beyond) == 2 else f"Only alpha {beyond[0]['alpha']:+g} moves"
+    if len(sure) == len(beyond):
+        return text + f"{which} it the intended way beyond the random vectors, with an interval without 0."
+    return (
+        text + f"{which} it the intended way beyond the random vectors, but the interval over items "
+        f"{'holds 0' if not sure else 'of the other sign holds 0'}: not every item goes along."
+    )
 
 
 def _ratios(summary: dict[str, Any]) -> list[dict[str, Any]]:
