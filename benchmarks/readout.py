@@ -4,7 +4,7 @@ Both sides read the same scenarios with the same prompts; the numbers are compar
 loop is what one writes by hand: padded batches, one forward hook for the steered layer, a log-softmax over the
 answer's positions. Tokens are those of the separate sequences on both sides, so that the rates can be compared.
 
-    python -m benchmarks.readout [--scenarios 20] [--repeats 3] [--layers 6]
+    python -m benchmarks.readout [--scenarios 12] [--repeats 3] [--layers 4]
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def alternate(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scenarios", type=int, default=20)
+    parser.add_argument("--scenarios", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--layers", type=int, default=6, help="layers of the sweep, evenly spread")
+    parser.add_argument("--layers", type=int, default=4, help="layers of the sweep, evenly spread")
     parser.add_argument("--out", type=Path, default=Path("results/bench.json"))
     args = parser.parse_args()
 
