@@ -189,12 +189,12 @@ def _steering_finding(summary: dict[str, Any], axis: str) -> str:
     if not beyond:
         return text + "Neither sign moves it the intended way beyond the random vectors: no effect is shown."
     which = "Both signs move" if len(beyond) == 2 else f"Only alpha {beyond[0]['alpha']:+g} moves"
+    text += f"{which} it the intended way beyond the random vectors"
     if len(sure) == len(beyond):
-        return text + f"{which} it the intended way beyond the random vectors, with an interval without 0."
-    return (
-        text + f"{which} it the intended way beyond the random vectors, but the interval over items "
-        f"{'holds 0' if not sure else 'of the other sign holds 0'}: not every item goes along."
-    )
+        return text + ", with an interval without 0."
+    if sure:
+        return text + f", with an interval without 0 at alpha {sure[0]['alpha']:+g} only."
+    return text + ", but the interval over items holds 0: not every item goes along."
 
 
 def _ratios(summary: dict[str, Any]) -> list[dict[str, Any]]:
