@@ -62,12 +62,8 @@ def _couple(
     change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, target: str, seed: int
 ) -> Entanglement:
     """Means of `change` by axis and their ratios to the target's, from one set of bootstrap samples."""
-    weights = bootstrap_weights(axes, items, seed=seed)
-    # The first entry is the observed mean, the others the bootstrap's.
-    means = {
-        a: np.append(change[axes == a].mean(), weighted_means(weights, change, axes == a))
-        for a in [target, *sorted(set(axes) - {target})]
-    }
+    found = _means(change, axes, items, seed)
+    means = {target: found[target], **found}
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = {a: np.minimum(1, np.abs(m / means[target])) for a, m in means.items() if a != target}
     return Entanglement(
@@ -75,6 +71,16 @@ def _couple(
         {a: Estimate.of(m[0], m[1:]) for a, m in means.items()},
         {a: Estimate.of(r[0], r[1:]) for a, r in ratios.items()},
     )
+
+
+def _means(
+    change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, seed: int
+) -> dict[str, Float[np.ndarray, " draw"]]:
+    """The mean of `change` by axis: the observed one first, then the bootstrap's."""
+    weights = bootstrap_weights(axes, items, seed=seed)
+    return {
+        a: np.append(change[axes == a].mean(), weighted_means(weights, change, axes == a)) for a in sorted(set(axes))
+    }
 
 
 def steered_readouts(
@@ -135,11 +141,9 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
     rows = []
     for (steered, alpha), run in own.groupby(["steered", "alpha"], sort=True):
         run = run.sort_values("id")  # noqa: PLW2901
-        weights = bootstrap_weights(run.axis.to_numpy(), run.item.to_numpy(), seed=seed)
-        for axis in sorted(run.axis.unique()):
-            mask = (run.axis == axis).to_numpy()
-            values = run[value].to_numpy()
-            estimate = Estimate.of(values[mask].mean(), weighted_means(weights, values, mask))
+        found = _means(run[value].to_numpy(), run.axis.to_numpy(), run["item"].to_numpy(), seed)
+        for axis, means in found.items():
+            estimate = Estimate.of(means[0], means[1:])
             null = random[(random.steered == steered) & (random.axis == axis)].groupby("draw")[value].mean()
             rows.append(_response_row(steered, alpha, axis, estimate, null.to_numpy(), bool(abs(alpha) == top)))
     return pd.DataFrame(rows)
@@ -219,10 +223,8 @@ def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     table = table[(table.method != "random") & (table.alpha == table.alpha.max())]
     rows = []
     for (steered, domain), part in table.groupby(["steered", "domain"], sort=True):
-        axes, values = part.axis.to_numpy(), part["shift"].to_numpy()
-        weights = bootstrap_weights(axes, part["item"].to_numpy(), seed=seed)
-        for axis in sorted(set(axes)):
-            mask = axes == axis
-            e = Estimate.of(values[mask].mean(), weighted_means(weights, values, mask))
+        found = _means(part["shift"].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed)
+        for axis, means in found.items():
+            e = Estimate.of(means[0], means[1:])
             rows.append((steered, domain, axis, e.value, e.low, e.high))
     return pd.DataFrame(rows, columns=["steered", "domain", "axis", "effect", "low", "high"])
