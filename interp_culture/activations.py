@@ -12,8 +12,10 @@ from tqdm.auto import tqdm
 
 from interp_culture.errors import InputError
 from interp_culture.model import LanguageModel
+from interp_culture.passes import over_batches, trace
 from interp_culture.prompts import contrastive_texts
 from interp_culture.scenarios import ScenarioSet
+from interp_culture.token_tree import Batch
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,21 @@ def contrastive_activations(model: LanguageModel, scenarios: ScenarioSet) -> Ite
     texts = [contrastive_texts(scenario) for scenario in scenarios]
     groups = [[model.tokenise_text(text) for text in pair] for pair in texts]
     layers = range(1, model.n_layers + 1)
+
+    def read(batch: Batch) -> Activations:
+        kept = trace(model, batch, layers=layers)
+        rows = [path.row for path in batch.paths]
+        last = [int(path.reads[-1]) for path in batch.paths]
+        resid = torch.stack([kept.resid[layer][rows, last] for layer in layers], dim=1).float().cpu()
+        of = {(path.group, path.member): i for i, path in enumerate(batch.paths)}
+        members = sorted({path.group for path in batch.paths})
+        return Activations(
+            tuple(scenarios.scenarios[g].id for g in members),
+            resid[[of[g, 0] for g in members]],
+            resid[[of[g, 1] for g in members]],
+        )
+
     with tqdm(total=len(scenarios), desc="reading activations", unit="scenario", delay=1) as bar:
-        for batch in model.batches(groups):
-            trace = model.trace(batch, layers=layers)
-            rows = [path.row for path in batch.paths]
-            last = [int(path.reads[-1]) for path in batch.paths]
-            resid = torch.stack([trace.resid[layer][rows, last] for layer in layers], dim=1).float().cpu()
-            of = {(path.group, path.member): i for i, path in enumerate(batch.paths)}
-            members = sorted({path.group for path in batch.paths})
-            yield Activations(
-                tuple(scenarios.scenarios[g].id for g in members),
-                resid[[of[g, 0] for g in members]],
-                resid[[of[g, 1] for g in members]],
-            )
-            bar.update(len(members))
+        for activations in over_batches(model, groups, read):
+            yield activations
+            bar.update(len(activations.ids))

@@ -60,6 +60,16 @@ class Edit:
         """The full TransformerLens name, for example `blocks.5.hook_resid_post`."""
         return f"blocks.{self.layer}.{self.hook_point}"
 
+    @property
+    def stream(self) -> int:
+        """The first residual stream that it changes: l before block l, l + 1 after it (or within it: l)."""
+        return self.layer + (self.hook_point == "hook_resid_post")
+
+    @property
+    def is_on_stream(self) -> bool:
+        """Whether it acts on the residual stream between blocks, so that no block has to run for it."""
+        return self.hook_point in ("hook_resid_pre", "hook_resid_post")
+
     def where(self, batch: Batch) -> Bool[Tensor, "row pos"]:
         """The tokens of a batch that this edit touches."""
         if self.positions == "all":

@@ -1,47 +1,28 @@
-"""A language model behind TransformerLens' TransformerBridge: load, tokenise, trace, resume.
+"""A language model behind TransformerLens' TransformerBridge: tokens in, logits out of the final residual stream.
 
 The only module that imports transformer_lens. Hook names are the bridge's own, weights are left as they are
-(no folding), and every pass carries its own attention mask and positions.
+(no folding). Forward passes are in `passes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import repeat
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.prompts import Prompt
-from interp_culture.token_tree import Batch, TokenSequence, make_batches
+from interp_culture.token_tree import TokenSequence
 
-# Tokens in a row of a batch: longer rows share more of the prompt, shorter ones attend over less. On two cores
-# anything from 150 to 400 takes the same time within noise.
-ROW_TOKENS = 256
-BATCH_TOKENS = {"cpu": 1280, "mps": 4096, "cuda": 16384}
-
-
-@dataclass(frozen=True)
-class Trace:
-    """One forward pass over a batch, kept so that edited passes can go on from any layer of it.
-
-    `resid[l]` is the residual stream before block l (`resid_pre`), `resid[n_layers]` the one after the last
-    block, before the final norm. Layers that were not asked for are absent.
-    """
-
-    batch: Batch
-    resid: dict[int, Float[Tensor, "row pos d_model"]]
-    block_inputs: list[dict[str, Any]]
-
-    @property
-    def final(self) -> Float[Tensor, "row pos d_model"]:
-        return self.resid[max(self.resid)]
+# Rows of the unembedding that are multiplied at a time. On a CPU the logits of a piece then stay in its cache:
+# twice as fast as all at once.
+VOCABULARY_ROWS = {"cpu": 512, "cuda": 8192}
 
 
 @dataclass
@@ -143,67 +124,29 @@ class LanguageModel:
             return text
         return self._chat([{"role": "user", "content": f"{prompt.system}\n\n{prompt.user}"}])
 
-    def batches(self, groups: Sequence[Sequence[TokenSequence]], row_tokens: int = ROW_TOKENS) -> list[Batch]:
-        """Token trees for groups of sequences (the prompts of one scenario are one group)."""
-        return make_batches(
-            groups,
-            pad=self.pad_token,
-            row_tokens=row_tokens,
-            batch_tokens=BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"]),
-        )
-
-    # -- forward passes -------------------------------------------------------------------------------------
-
-    def trace(self, batch: Batch, edits: Sequence[Edit] = (), layers: Sequence[int] = ()) -> Trace:
-        """A whole forward pass that keeps the residual stream before `layers` and after the last block."""
-        batch = batch.to(self.device)
-        wanted = {*layers, self.n_layers}
-        resid: dict[int, Tensor] = {}
-        block_inputs: list[dict[str, Any]] = []
-
-        def keep(layer: int, module: Any, args: tuple, kwargs: dict) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]
-            if layer < self.n_layers:
-                block_inputs.append({k: v for k, v in kwargs.items() if k != "hidden_states"})
-            if layer in wanted:
-                resid[layer] = hidden
-
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            stack.enter_context(self._hooked(edits, batch))
-            for layer, module in enumerate([*self.bridge.blocks, self.bridge.ln_final]):
-                handle = module.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
-                stack.callback(handle.remove)
-            self.bridge(
-                batch.tokens,
-                attention_mask=self._attention_mask(batch),
-                position_ids=batch.position_ids,
-                logits_to_keep=1,
-                use_cache=False,
-            )
-        return Trace(batch, resid, block_inputs)
-
-    def resume(self, trace: Trace, edits: Sequence[Edit]) -> Float[Tensor, "row pos d_model"]:
-        """The final residual stream under `edits`, going on from the first edited layer of a plain trace.
-
-        Everything before that layer is as in the trace; equals `trace(batch, edits).final`.
-        """
-        if not edits:
-            return trace.final
-        first = min(edit.layer for edit in edits)
-        hidden = trace.resid[first]
-        with torch.inference_mode(), self._hooked(edits, trace.batch):
-            for layer in range(first, self.n_layers):
-                output = self.bridge.blocks[layer](hidden, **trace.block_inputs[layer])
-                hidden = output[0] if isinstance(output, tuple) else output
-        return hidden
+    # -- the final residual stream --------------------------------------------------------------------------
 
     def logits(self, resid: Float[Tensor, "read d_model"]) -> Float[Tensor, "read d_vocab"]:
         """Final norm and unembedding of chosen positions of the final residual stream, in float32."""
-        with torch.inference_mode():
-            logits = self.bridge.unembed(self.bridge.ln_final(resid[None])[0]).float()
-            cap = getattr(self.text_config, "final_logit_softcapping", None)
-            return cap * torch.tanh(logits / cap) if cap else logits
+        normed = self.bridge.ln_final(resid[None])[0]
+        return torch.cat([self._unembed(normed, w, b) for w, b in self._vocabulary(VOCABULARY_ROWS["cuda"])], -1)
+
+    def answer_logits(
+        self, resid: Float[Tensor, "read d_model"], tokens: Int[Tensor, "read token"]
+    ) -> Float[Tensor, "read token_and_partition"]:
+        """The logits of `tokens` (a row for each read), then the log of the partition function, in float32.
+
+        The vocabulary is gone through in pieces: its logits are never all in memory.
+        """
+        pieces = VOCABULARY_ROWS.get(self.device.type, VOCABULARY_ROWS["cuda"])
+        normed = self.bridge.ln_final(resid[None])[0]
+        weight, bias = self._unembedding
+        chosen = (normed.float()[:, None] * weight[tokens].float()).sum(-1)
+        chosen = self._capped(chosen if bias is None else chosen + bias[tokens].float())
+        total = torch.full_like(chosen[:, :1], -torch.inf)
+        for w, b in self._vocabulary(pieces):
+            total = torch.logaddexp(total, self._unembed(normed, w, b).logsumexp(-1, keepdim=True))
+        return torch.cat([chosen, total], dim=-1)
 
     @property
     def is_hooked(self) -> bool:
@@ -255,32 +198,24 @@ class LanguageModel:
             enable_thinking=False,
         )
 
-    def _attention_mask(self, batch: Batch) -> Any:
-        """Additive 4D masks: one, or one for each kind of attention that the layers have."""
-        config = self.text_config
-        full = self._additive(batch.visible)
-        window = getattr(config, "sliding_window", None)
-        if window is None:
-            return full
-        depth = batch.position_ids
-        near = batch.visible & ((depth[:, :, None] - depth[:, None, :]) < window)
-        sliding = self._additive(near)
-        kinds = getattr(config, "layer_types", None)
-        if kinds is None:
-            return sliding
-        return {kind: sliding if kind == "sliding_attention" else full for kind in set(kinds)}
+    @property
+    def _unembedding(self) -> tuple[Float[Tensor, "d_vocab d_model"], Float[Tensor, " d_vocab"] | None]:
+        linear = self.bridge.unembed.original_component
+        return linear.weight, getattr(linear, "bias", None)
 
-    def _additive(self, visible: Tensor) -> Tensor:
-        mask = torch.zeros(visible.shape, dtype=self.dtype, device=visible.device)
-        return mask.masked_fill(~visible, torch.finfo(self.dtype).min)[:, None]
+    def _vocabulary(self, rows: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        weight, bias = self._unembedding
+        biases = bias.split(rows) if bias is not None else repeat(None)
+        return zip(weight.split(rows), biases, strict=False)
 
-    @contextmanager
-    def _hooked(self, edits: Sequence[Edit], batch: Batch) -> Iterator[None]:
-        """Hooks for `edits` for the time of one pass; none is left behind."""
-        self.check_edits(edits)
+    def _unembed(self, normed: Float[Tensor, "read d_model"], weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Logits in float32, also of a 16-bit model: rounded to its dtype, those near 16 would lie 1/8 apart."""
+        if normed.is_cuda and weight.dtype != torch.float32:
+            logits = torch.mm(normed.to(weight.dtype), weight.T, out_dtype=torch.float32)
+        else:
+            logits = normed.float() @ weight.float().T
+        return self._capped(logits if bias is None else logits + bias.float())
 
-        def hook(edit: Edit) -> Callable[..., Tensor]:
-            return lambda activation, hook: edit.apply(activation, batch)
-
-        with self.bridge.hooks(fwd_hooks=[(edit.hook_name, hook(edit)) for edit in edits]):
-            yield
+    def _capped(self, logits: Tensor) -> Tensor:
+        cap = getattr(self.text_config, "final_logit_softcapping", None)
+        return cap * torch.tanh(logits / cap) if cap else logits

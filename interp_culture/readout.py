@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp_culture.errors import InputError
+from interp_culture.gradients import predict_runs
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import (
@@ -30,7 +31,7 @@ from interp_culture.prompts import (
 )
 from interp_culture.scenario_files import load_controls
 from interp_culture.scenarios import Scenario, ScenarioSet
-from interp_culture.scores import answer_logprob, next_token_logits, score_runs
+from interp_culture.scores import Score, answer_logprob, next_token_logits, score_runs
 from interp_culture.token_tree import TokenSequence
 
 Readout = Literal["letters", "continuation"]
@@ -160,6 +161,31 @@ def read_runs(
     return pd.concat(tables, ignore_index=True)
 
 
+def predicted_runs(
+    model: LanguageModel,
+    scenarios: ScenarioSet,
+    runs: Mapping[Any, Sequence[Edit]],
+    *,
+    readout: Readout,
+    order: Order = "both",
+    system: str | None = None,
+    seed: int = 42,
+    labels: Labels = "A/B",
+) -> pd.DataFrame:
+    """`read_runs` to first order in the edits: one backward pass stands for all runs. Only the choice is given."""
+    _known(readout, labels)
+    if not len(scenarios):
+        raise InputError("no scenario to read")
+    form = _Form(readout, order, system, seed, labels)
+    groups, score = _groups(model, scenarios, form)
+    n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
+    weights = _weights(scenarios, form, check_readout(model, readout, labels).letters, n_tokens)
+    predicted = predict_runs(model, groups, runs, score, weights, f"gradients of {readout}")
+    frame = scenarios.frame()
+    tables = [_with_choice(frame, diff).assign(run=[key] * len(frame)) for key, diff in predicted.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
 def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B") -> Validity:
     """Measure a readout's validity on the shipped control items, plain model, no persona; once per model."""
     _known(readout, labels)
@@ -200,35 +226,64 @@ def _read(
     model: LanguageModel, scenarios: ScenarioSet, form: _Form, runs: Mapping[Any, Sequence[Edit]]
 ) -> dict[Any, Float[np.ndarray, "scenario member value"]]:
     """Raw values of every prompt under every run: see `next_token_logits` and `answer_logprob`."""
+    groups, score = _groups(model, scenarios, form)
+    return score_runs(model, groups, runs, score, f"reading {form.readout}")
+
+
+def _groups(model: LanguageModel, scenarios: ScenarioSet, form: _Form) -> tuple[list[list[TokenSequence]], Score]:
     groups = [[model.tokenise(p) for p in form.prompts(s)] for s in scenarios]
     if form.readout == "letters":
-        tokens = _letter_tokens(model, form.labels)
-        return score_runs(model, groups, runs, next_token_logits(tokens), "reading letters")
+        return groups, next_token_logits(_letter_tokens(model, form.labels))
     _check_distinct(model, scenarios, groups)
-    return score_runs(model, groups, runs, answer_logprob, "reading continuation")
+    return groups, answer_logprob
+
+
+def _weights(
+    scenarios: ScenarioSet,
+    form: _Form,
+    letters: str | None,
+    n_tokens: Float[np.ndarray, "scenario member"] | None,
+) -> Float[np.ndarray, "scenario member value"]:
+    """What the raw values are multiplied by and summed up to the logit difference (positive minus negative)."""
+    if form.readout == "continuation":
+        assert n_tokens is not None
+        weights = np.zeros((*n_tokens.shape, 2))
+        weights[..., 0] = np.array([1, -1]) / n_tokens
+        return weights
+    sign = np.array([[1 if p.positive == 0 else -1 for p in form.lettered(s)] for s in scenarios])
+    first = _first_value(form, letters)
+    weights = np.zeros((*sign.shape, 5))
+    weights[..., first], weights[..., first + 1] = sign / sign.shape[1], -sign / sign.shape[1]
+    return weights
+
+
+def _first_value(form: _Form, letters: str | None) -> int:
+    """Where among the raw values the first label's logit is: with or without a space before it."""
+    return 0 if letters == LABELS[form.labels][0] else 2
 
 
 def _table(
     scenarios: ScenarioSet, values: Float[np.ndarray, "scenario member value"], form: _Form, letters: str | None
 ) -> pd.DataFrame:
     table = scenarios.frame()
+    n_tokens = values[..., 1] if form.readout == "continuation" else None
+    by_member = (values * _weights(scenarios, form, letters, n_tokens)).sum(-1)
     if form.readout == "continuation":
-        positive, negative = (values[..., 0] / values[..., 1]).T
-        extra = {"logprob_positive": positive, "logprob_negative": negative}
-        logit_diff = positive - negative
+        extra = {"logprob_positive": by_member[:, 0], "logprob_negative": -by_member[:, 1]}
     else:
-        first = 0 if letters == LABELS[form.labels][0] else 2
+        first = _first_value(form, letters)
         a_minus_b = values[..., first] - values[..., first + 1]
         mass = np.exp(values[..., first : first + 2] - values[..., -1:]).sum(-1).mean(1)
-        sign = np.array([[1 if p.positive == 0 else -1 for p in form.lettered(s)] for s in scenarios])
-        by_order = a_minus_b * sign
-        logit_diff = by_order.mean(1)
         extra = {
             "letter_mass": mass,
             "position_bias": a_minus_b.mean(1) if form.order == "both" else np.full(len(table), np.nan),
-            "consistent": (by_order > 0).all(1) | (by_order < 0).all(1),
+            "consistent": (by_member > 0).all(1) | (by_member < 0).all(1),
         }
-    return table.assign(logit_diff=logit_diff, p_positive=1 / (1 + np.exp(-logit_diff)), **extra)
+    return _with_choice(table, by_member.sum(1)).assign(**extra)
+
+
+def _with_choice(table: pd.DataFrame, logit_diff: Float[np.ndarray, " scenario"]) -> pd.DataFrame:
+    return table.assign(logit_diff=logit_diff, p_positive=1 / (1 + np.exp(-logit_diff)))
 
 
 def _letter_tokens(model: LanguageModel, labels: Labels) -> list[int]:

@@ -14,11 +14,12 @@ from tqdm.auto import tqdm
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.token_tree import Batch, Path, TokenSequence
+from interp_culture.passes import over_batches, resume, stacks, trace
+from interp_culture.token_tree import Batch, TokenSequence
 
-LOGIT_ROWS = 256  # positions unembedded at a time: bounds memory at a large vocabulary
+LOGIT_ROWS = 4096  # positions unembedded at a time
 
-Score = Callable[[LanguageModel, Float[Tensor, "row pos d_model"], Batch], Float[np.ndarray, "path value"]]
+Score = Callable[[LanguageModel, Float[Tensor, "row pos d_model"], Batch], Float[Tensor, "path value"]]
 
 
 def score_runs(
@@ -37,48 +38,61 @@ def score_runs(
     """
     for edits in runs.values():
         model.check_edits(edits)
-    starts = sorted({min(e.layer for e in edits) for edits in runs.values() if edits})
+    starts = sorted({min(e.stream for e in edits) for edits in runs.values() if edits})
+    size = len(groups), len(groups[0])
     out: dict[Any, np.ndarray] = {}
-    batches = model.batches(groups)
-    with tqdm(total=len(batches) * len(runs), desc=title, unit="pass", delay=1, disable=title is None) as bar:
-        for batch in batches:
-            trace = model.trace(batch, layers=starts)
-            for key, edits in runs.items():
-                values = score(model, model.resume(trace, edits), batch)
-                _check_finite(values, edits)
-                table = out.setdefault(key, np.full((len(groups), len(groups[0]), values.shape[1]), np.nan))
-                for path, value in zip(batch.paths, values, strict=True):
-                    table[path.group, path.member] = value
-                bar.update()
+    with tqdm(total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None) as bar:
+
+        def read(batch: Batch) -> tuple[Batch, dict[Any, Float[Tensor, "path value"]]]:
+            kept = trace(model, batch, layers=starts)
+            values: dict[Any, Tensor] = {}
+            for stack in stacks(model, runs, batch):
+                finals = resume(model, kept, list(stack.values()))
+                values |= {key: score(model, final, batch) for key, final in zip(stack, finals, strict=True)}
+                bar.update(len(batch.tokens) * len(stack))
+            return batch, values
+
+        for batch, by_run in over_batches(model, groups, read):
+            where = [p.group for p in batch.paths], [p.member for p in batch.paths]
+            for key, on_device in by_run.items():
+                values = on_device.double().cpu().numpy()
+                _check_finite(values, runs[key])
+                out.setdefault(key, np.full((*size, values.shape[1]), np.nan))[where] = values
     return {key: out[key] for key in runs}
 
 
 def next_token_logits(tokens: Sequence[int]) -> Score:
     """The logits of `tokens` after the prompt, then the log of the partition function over the vocabulary."""
 
-    def score(model: LanguageModel, final: Tensor, batch: Batch) -> Float[np.ndarray, "path value"]:
-        parts = [model.logits(r) for r in _reads(final, batch.paths).split(LOGIT_ROWS)]
-        values = [torch.cat([z[:, list(tokens)], z.logsumexp(-1, keepdim=True)], dim=-1) for z in parts]
-        return torch.cat(values).double().cpu().numpy()
+    def score(model: LanguageModel, final: Tensor, batch: Batch) -> Float[Tensor, "path value"]:
+        rows, positions = [p.row for p in batch.paths], [int(p.reads[0]) for p in batch.paths]
+        read = final[rows, positions]
+        wanted = torch.tensor([list(tokens)], device=final.device).expand(len(read), -1)
+        return _in_pieces(model, read, wanted)
 
     return score
 
 
 def answer_logprob(
     model: LanguageModel, final: Float[Tensor, "row pos d_model"], batch: Batch
-) -> Float[np.ndarray, "path 2"]:
+) -> Float[Tensor, "path 2"]:
     """The log-probability of each sequence's answer after its prompt (nats, summed), and its number of tokens."""
-    targets = torch.tensor([t for p in batch.paths for t in p.targets], device=final.device)
-    parts = zip(_reads(final, batch.paths).split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
-    logprobs = torch.cat([model.logits(r).log_softmax(-1).gather(-1, t[:, None])[:, 0] for r, t in parts])
-    pieces = logprobs.double().cpu().split([len(p.targets) for p in batch.paths])
-    return np.array([[float(piece.sum()), len(piece)] for piece in pieces])
+    rows = np.concatenate([np.full(len(p.reads), p.row) for p in batch.paths])
+    positions = np.concatenate([p.reads for p in batch.paths])
+    targets = torch.tensor([[t] for p in batch.paths for t in p.targets], device=final.device)
+    logits = _in_pieces(model, final[torch.from_numpy(rows), torch.from_numpy(positions)], targets)
+    lengths = torch.tensor([len(p.targets) for p in batch.paths], device=final.device)
+    of_path = torch.repeat_interleave(torch.arange(len(lengths), device=final.device), lengths)
+    sums = torch.zeros(len(lengths), dtype=torch.float64, device=final.device)
+    sums.index_add_(0, of_path, (logits[:, 0] - logits[:, 1]).double())
+    return torch.stack([sums, lengths.double()], dim=-1)
 
 
-def _reads(final: Float[Tensor, "row pos d_model"], paths: Sequence[Path]) -> Float[Tensor, "read d_model"]:
-    rows = np.concatenate([np.full(len(p.reads), p.row) for p in paths])
-    positions = np.concatenate([p.reads for p in paths])
-    return final[torch.from_numpy(rows), torch.from_numpy(positions)]
+def _in_pieces(
+    model: LanguageModel, resid: Float[Tensor, "read d_model"], tokens: Tensor
+) -> Float[Tensor, "read token_and_partition"]:
+    pieces = zip(resid.split(LOGIT_ROWS), tokens.split(LOGIT_ROWS), strict=True)
+    return torch.cat([model.answer_logits(r, t) for r, t in pieces])
 
 
 def _check_finite(values: Float[np.ndarray, "path value"], edits: Sequence[Edit]) -> None:

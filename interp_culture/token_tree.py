@@ -1,20 +1,24 @@
 """Token sequences that share prefixes, laid out so that each shared token is computed once.
 
-The two orders of the options, the two options of a continuation and all prompts under one system message begin
-alike. A row of a `Batch` is a tree of tokens: a token attends to its ancestors alone, and its position is its
-depth. Every token then has exactly the context that it has in its own sequence, so logits and residual
-streams equal those of separate forward passes.
+The two orders of the options, the two options of a continuation begin alike: a row of a `Batch` is a tree of
+tokens. A token attends to its ancestors alone, and its position is its depth. What all rows begin with (a persona,
+the chat template's opening) is the batch's stem: one row more, whose keys and values every row attends to. Every
+token has exactly the context that it has in its own sequence, so logits and residual streams equal those of
+separate forward passes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+MIN_STEM = 8  # tokens: a shorter stem costs a pass over one row and saves less
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class Path:
-    """Where one sequence lies in a batch: `batch.tokens[row, positions]` are its input tokens.
+    """Where one sequence lies in a batch: after the stem, `batch.tokens[row, positions]` are its input tokens.
 
     `reads` are the positions whose logits predict `targets`: the last prompt token and the answer before its
     last token. Without an answer it is the last prompt token alone, and there are no targets.
@@ -48,9 +52,10 @@ class Path:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of token trees. `visible[r, i, j]`: token i of row r attends to token j.
+    """Rows of token trees after a shared stem. `visible[r, i, j]`: token i of row r attends to token j.
 
-    `is_final` marks the last prompt token of each sequence, from which its answer begins.
+    `is_final` marks the last prompt token of each sequence, from which its answer begins. Every token attends
+    to all of the stem, itself a batch of one row; without a shared beginning there is none.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -60,20 +65,38 @@ class Batch:
     is_final: Bool[Tensor, "row pos"]
     is_padding: Bool[Tensor, "row pos"]
     paths: tuple[Path, ...]
+    stem: Batch | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on `device`."""
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("tokens", "position_ids", "visible", "is_answer", "is_final", "is_padding")
-        }
-        return Batch(**moved, paths=self.paths)
+        """The same batch with its tensors on `device`; to a GPU they travel while it works on."""
+
+        def move(tensor: Tensor) -> Tensor:
+            if device.type != "cuda":
+                return tensor.to(device)
+            return tensor.pin_memory().to(device, non_blocking=True)
+
+        moved: dict[str, Any] = {n: move(getattr(self, n)) for n in _TENSORS}
+        return replace(self, **moved, stem=self.stem.to(device) if self.stem else None)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The rows in two batches, for a device that cannot hold them at once."""
+        middle = len(self.tokens) // 2
+        return self._rows(0, middle), self._rows(middle, len(self.tokens))
+
+    def _rows(self, start: int, stop: int) -> Batch:
+        paths = tuple(replace(p, row=p.row - start) for p in self.paths if start <= p.row < stop)
+        kept: dict[str, Any] = {n: getattr(self, n)[start:stop] for n in _TENSORS}
+        return replace(self, **kept, paths=paths)
+
+
+_TENSORS = ("tokens", "position_ids", "visible", "is_answer", "is_final", "is_padding")
 
 
 class _Tree:
     """One row while it grows. Tokens are shared when everything before them and their role agree."""
 
-    def __init__(self) -> None:
+    def __init__(self, stem: int) -> None:
+        self.stem = stem
         self.nodes: dict[tuple[int, int, bool, bool], int] = {}
         self.parents: list[int] = []
         self.tokens: list[int] = []
@@ -82,20 +105,10 @@ class _Tree:
         self.final: list[bool] = []
         self.members: list[tuple[int, int, np.ndarray, TokenSequence]] = []
 
-    def shared(self, sequence: TokenSequence) -> int:
-        """How many of the sequence's first tokens are here already."""
-        node = -1
-        for depth, token in enumerate(sequence.inputs):
-            found = self.nodes.get(self._key(node, depth, token, sequence))
-            if found is None:
-                return depth
-            node = found
-        return len(sequence.inputs)
-
     def add(self, group: int, member: int, sequence: TokenSequence) -> None:
-        node, path = -1, []
-        for depth, token in enumerate(sequence.inputs):
-            key = self._key(node, depth, token, sequence)
+        node, path, start = -1, [], len(sequence.prompt)
+        for depth, token in enumerate(sequence.inputs[self.stem :], self.stem):
+            key = (node, token, depth >= start, depth == start - 1)
             node = self.nodes.setdefault(key, len(self.tokens))
             if node == len(self.tokens):
                 self.parents.append(key[0])
@@ -106,14 +119,9 @@ class _Tree:
             path.append(node)
         self.members.append((group, member, np.array(path), sequence))
 
-    @staticmethod
-    def _key(parent: int, depth: int, token: int, sequence: TokenSequence) -> tuple[int, int, bool, bool]:
-        start = len(sequence.prompt)
-        return parent, token, depth >= start, depth == start - 1
-
     def paths(self, row: int) -> Iterable[Path]:
         for group, member, path, sequence in self.members:
-            reads = path[len(sequence.prompt) - 1 :]
+            reads = path[len(sequence.prompt) - 1 - self.stem :]
             yield Path(group, member, row, path, reads, sequence.answer)
 
     def visible(self) -> Bool[np.ndarray, "pos pos"]:
@@ -126,31 +134,42 @@ class _Tree:
 
 
 def make_batches(
-    groups: Sequence[Sequence[TokenSequence]],
-    *,
-    pad: int,
-    row_tokens: int,
-    batch_tokens: int,
+    groups: Sequence[Sequence[TokenSequence]], *, pad: int, batch_tokens: int, share_stem: bool = True
 ) -> list[Batch]:
     """Lay groups of sequences out in batches of trees, longest rows first.
 
-    A group (the prompts of one scenario) stays within one row. `row_tokens` bounds a row (a longer group has a
-    row of its own): longer rows share more and attend over more. `batch_tokens` bounds a batch, padding
-    included. `Path.group` and `Path.member` are the places of a sequence in `groups`.
+    A group (the prompts of one scenario) is one row. `batch_tokens` bounds a batch, padding included (a longer row
+    is a batch of its own). `Path.group` and `Path.member` are the places of a sequence in `groups`. With
+    `share_stem=False` each row holds all of its tokens.
     """
-    order = sorted(range(len(groups)), key=lambda g: -max(len(s.inputs) for s in groups[g]))
-    rows: list[_Tree] = []
-    for group in order:
-        alone = _Tree()
-        for sequence in groups[group]:
-            alone.add(group, 0, sequence)
-        shared = rows[-1].shared(groups[group][0]) if rows else 0
-        if not rows or len(rows[-1].tokens) + len(alone.tokens) - shared > row_tokens:
-            rows.append(_Tree())
-        for member, sequence in enumerate(groups[group]):
-            rows[-1].add(group, member, sequence)
+    stem = _shared_stem(groups) if share_stem else ()
+    rows = []
+    for group, members in enumerate(groups):
+        tree = _Tree(len(stem))
+        for member, sequence in enumerate(members):
+            tree.add(group, member, sequence)
+        rows.append(tree)
     rows.sort(key=lambda tree: -len(tree.tokens))
-    return [_stack(chunk, pad) for chunk in _chunks(rows, batch_tokens)]
+    first = _stem_batch(stem) if stem else None
+    return [_stack(chunk, pad, first) for chunk in _chunks(rows, batch_tokens)]
+
+
+def _shared_stem(groups: Sequence[Sequence[TokenSequence]]) -> tuple[int, ...]:
+    """The prompt tokens that all sequences begin with, but no prompt's last one, from which is read."""
+    if len(groups) < 2:
+        return ()
+    prompts = [sequence.prompt for members in groups for sequence in members]
+    low, high = min(prompts), max(prompts)  # what the first and the last in order share, all between them do
+    length = min(map(len, prompts)) - 1
+    shared = next((i for i in range(length) if low[i] != high[i]), length)
+    return low[:shared] if shared >= MIN_STEM else ()
+
+
+def _stem_batch(tokens: tuple[int, ...]) -> Batch:
+    n = len(tokens)
+    none = torch.zeros(1, n, dtype=torch.bool)
+    visible = torch.ones(1, n, n, dtype=torch.bool).tril()
+    return Batch(torch.tensor([tokens]), torch.arange(n)[None], visible, none, none, none, ())
 
 
 def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
@@ -164,7 +183,7 @@ def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
         yield chunk
 
 
-def _stack(rows: list[_Tree], pad: int) -> Batch:
+def _stack(rows: list[_Tree], pad: int, stem: Batch | None) -> Batch:
     width = max(len(row.tokens) for row in rows)
 
     def padded(values: list, fill: int | bool) -> list:
@@ -181,4 +200,5 @@ def _stack(rows: list[_Tree], pad: int) -> Batch:
         is_final=torch.tensor([padded(row.final, False) for row in rows]),
         is_padding=torch.tensor([padded([False] * len(row.tokens), True) for row in rows]),
         paths=tuple(path for r, row in enumerate(rows) for path in row.paths(r)),
+        stem=stem,
     )

@@ -13,7 +13,7 @@ from interp_culture.token_tree import Batch, TokenSequence, make_batches
 @pytest.fixture
 def batch() -> Batch:
     groups = [[TokenSequence((3, 4, 5), (6, 7, 8)), TokenSequence((3, 4, 5), (9, 9))], [TokenSequence((3,), (4, 5))]]
-    (made,) = make_batches(groups, pad=0, row_tokens=1, batch_tokens=1000)
+    (made,) = make_batches(groups, pad=0, batch_tokens=1000)
     return made
 
 

@@ -1,0 +1,311 @@
+"""Forward passes: a whole one that is kept, and edited ones that go on from it.
+
+What the work of a study contains twice is done once here. Shared tokens are in `token_tree`; an edit at layer l
+leaves everything before l as it was, so that its pass starts there; edits that start at the same layer run as one
+stacked batch; batches are as large as the device holds. Hooks are TransformerLens' own, and none is left behind.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import DynamicCache
+
+from interp_culture.errors import InputError
+from interp_culture.interventions import Edit
+from interp_culture.model import LanguageModel
+from interp_culture.token_tree import Batch, TokenSequence, make_batches
+
+T = TypeVar("T")
+
+# Tokens of a batch. Two cores reach their peak at about 1000; more only takes memory.
+BATCH_TOKENS = {"cpu": 1536, "mps": 4096}
+GPU_TOKENS = (1024, 65536)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one pass over the rows (or over their stem) left: `Trace` says which residual streams."""
+
+    batch: Batch
+    resid: dict[int, Float[Tensor, "row pos d_model"]]
+    block_inputs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One forward pass over a batch, kept so that edited passes can go on from any layer of it.
+
+    `resid[l]` is the residual stream of the rows before block l (`resid_pre`), `resid[n_layers]` the one after the
+    last block, before the final norm. Layers that were not asked for are absent.
+    """
+
+    rows: Part
+    stem: Part | None
+
+    @property
+    def batch(self) -> Batch:
+        return self.rows.batch
+
+    @property
+    def resid(self) -> dict[int, Float[Tensor, "row pos d_model"]]:
+        return self.rows.resid
+
+    @property
+    def final(self) -> Float[Tensor, "row pos d_model"]:
+        return self.resid[max(self.resid)]
+
+
+class _StemCache(DynamicCache):
+    """Keys and values of the stem, put before those of every row. The rows' own are not kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_filled = False
+        self.held: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+        if not self.is_filled:
+            self.held[layer_idx] = (key_states, value_states)
+            return key_states, value_states
+        new = (key_states, value_states)
+        rows = len(key_states) // len(self.held[layer_idx][0])
+        stem = (held.repeat_interleave(rows, dim=0) for held in self.held[layer_idx])
+        return tuple(torch.cat(pair, dim=-2) for pair in zip(stem, new, strict=True))
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.held[layer_idx][0].shape[-2] if self.is_filled else 0
+
+
+# -- batches ------------------------------------------------------------------------------------------------
+
+
+def over_batches(
+    model: LanguageModel,
+    groups: Sequence[Sequence[TokenSequence]],
+    work: Callable[[Batch], T],
+    *,
+    share_stem: bool = True,
+) -> Iterator[T]:
+    """What `work` gives for each batch of token trees of `groups` (the prompts of one scenario are one group).
+
+    Where the device's memory runs out, that batch and all after it are halved and it goes on. Raises InputError
+    when a single row does not fit.
+    """
+    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model), share_stem=share_stem)
+    waiting = deque(batches)
+    ahead: Batch | None = None
+    while waiting:
+        batch = waiting.popleft()
+        here = ahead or batch.to(model.device)
+        ahead = waiting[0].to(model.device) if waiting else None  # travels while this one is worked on
+        try:
+            result = work(here)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            _explain_memory(error, batch)
+        else:
+            yield result
+            continue
+        ahead = None
+        most = batch.tokens.numel() // 2
+        waiting = deque(part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,)))
+        if model.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def batch_tokens(model: LanguageModel) -> int:
+    """How many tokens a batch may hold: on a GPU by its free memory and the model's width."""
+    if model.device.type != "cuda":
+        return BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
+    free, _ = torch.cuda.mem_get_info(model.device)
+    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    config = model.text_config
+    # The streams kept at every layer, a block's own activations, and the eager attention's scores in float32.
+    values = model.d_model * (model.n_layers + 12) + 3 * getattr(config, "intermediate_size", 4 * model.d_model)
+    bytes_per_token = values * model.dtype.itemsize + 3 * 4 * 256 * config.num_attention_heads
+    low, high = GPU_TOKENS
+    return min(high, max(low, free // 2 // bytes_per_token))
+
+
+def _exceeds(batch: Batch, tokens: int) -> bool:
+    return batch.tokens.numel() > tokens and len(batch.tokens) > 1
+
+
+def _explain_memory(error: RuntimeError, batch: Batch) -> None:
+    """Return for a lack of memory that a smaller batch may cure; raise for everything else."""
+    if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+        raise error
+    if len(batch.tokens) == 1:
+        raise InputError(
+            f"one row of {batch.tokens.shape[1]} tokens does not fit the device's memory: use a smaller model, "
+            "dtype='bfloat16' or shorter texts"
+        ) from error
+
+
+# -- passes -------------------------------------------------------------------------------------------------
+
+
+def trace(model: LanguageModel, batch: Batch, edits: Sequence[Edit] = (), layers: Sequence[int] = ()) -> Trace:
+    """A whole forward pass that keeps the residual stream before `layers` and after the last block."""
+    batch = batch.to(model.device)
+    wanted = {*layers, model.n_layers}
+    cache = _StemCache() if batch.stem is not None else None
+    stem = _whole(model, batch.stem, edits, wanted, cache) if batch.stem is not None else None
+    if cache is not None:
+        cache.is_filled = True
+    return Trace(_whole(model, batch, edits, wanted, cache), stem)
+
+
+def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) -> Float[Tensor, "run row pos d_model"]:
+    """The final residual stream under each run's edits, going on from the first edited layer of a plain trace.
+
+    Everything before that layer is as in the trace; each run equals `trace(batch, edits).final`. Runs are stacked
+    into one batch, which starts at the earliest of their layers.
+    """
+    for edits in runs:
+        model.check_edits(edits)
+    start = min((e.stream for edits in runs for e in edits), default=model.n_layers)
+    parts = [part for part in (kept.stem, kept.rows) if part is not None]
+    with torch.inference_mode(), _Hooks(model, runs, after=start) as hooks:
+        hidden = [hooks.enter(part, start) for part in parts]
+        for layer in range(start, model.n_layers):
+            cache = _StemCache() if kept.stem is not None else None
+            for i, part in enumerate(parts):
+                hooks.batch = part.batch
+                inputs = {k: _stacked(v, len(runs), part.batch) for k, v in part.block_inputs[layer].items()}
+                output = model.bridge.blocks[layer](hidden[i], **inputs, past_key_values=cache)
+                hidden[i] = output[0] if isinstance(output, tuple) else output
+                if cache is not None:
+                    cache.is_filled = True
+    return hidden[-1].unflatten(0, (len(runs), -1))
+
+
+def stacks(
+    model: LanguageModel, runs: Mapping[Any, Sequence[Edit]], batch: Batch
+) -> Iterator[dict[Any, Sequence[Edit]]]:
+    """The runs in stacks that start at the same layer and, with this batch's rows, fill the device's batch."""
+    most = max(1, batch_tokens(model) // batch.tokens.numel())
+    by_start: dict[int, list[Any]] = defaultdict(list)
+    for key, edits in runs.items():
+        by_start[min((e.stream for e in edits), default=model.n_layers)].append(key)
+    for keys in by_start.values():
+        for first in range(0, len(keys), most):
+            yield {key: runs[key] for key in keys[first : first + most]}
+
+
+def _whole(
+    model: LanguageModel, batch: Batch, edits: Sequence[Edit], wanted: set[int], cache: _StemCache | None
+) -> Part:
+    resid: dict[int, Tensor] = {}
+    block_inputs: list[dict[str, Any]] = []
+
+    def keep(layer: int, module: Any, args: tuple, kwargs: dict) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        if layer < model.n_layers:
+            block_inputs.append({k: v for k, v in kwargs.items() if k not in ("hidden_states", "past_key_values")})
+        if layer in wanted:
+            resid[layer] = hidden
+
+    model.check_edits(edits)
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(_Hooks(model, [edits], after=-1)).batch = batch
+        for layer, module in enumerate([*model.bridge.blocks, model.bridge.ln_final]):
+            handle = module.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
+            stack.callback(handle.remove)
+        model.bridge(
+            batch.tokens,
+            attention_mask=_attention_mask(model, batch),
+            position_ids=batch.position_ids,
+            logits_to_keep=1,
+            use_cache=False,
+            past_key_values=cache,
+        )
+    return Part(batch, resid, block_inputs)
+
+
+class _Hooks:
+    """TransformerLens hooks for the edits of stacked runs, for the time of one pass.
+
+    Edits on the residual stream `after` need none: `enter` applies them. `batch` is the one that runs now.
+    """
+
+    def __init__(self, model: LanguageModel, runs: Sequence[Sequence[Edit]], after: int) -> None:
+        self.runs, self.after = runs, after
+        self.batch: Batch
+        points: dict[str, list[tuple[int, Edit]]] = defaultdict(list)
+        for run, edits in enumerate(runs):
+            for edit in edits:
+                if not self._at_start(edit):
+                    points[edit.hook_name].append((run, edit))
+        hooks = [(name, partial(self._apply, at)) for name, at in points.items()]
+        self.context = model.bridge.hooks(fwd_hooks=hooks)
+
+    def __enter__(self) -> _Hooks:
+        self.context.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.context.__exit__(*error)
+
+    def enter(self, part: Part, start: int) -> Float[Tensor, "run_row pos d_model"]:
+        """The kept residual stream for every run, with the edits that act right there."""
+        self.batch = part.batch
+        at = [(run, e) for run, edits in enumerate(self.runs) for e in edits if self._at_start(e)]
+        return self._apply(at, _stacked(part.resid[start], len(self.runs), part.batch))
+
+    def _at_start(self, edit: Edit) -> bool:
+        return edit.is_on_stream and edit.stream == self.after
+
+    def _apply(self, at: list[tuple[int, Edit]], activation: Tensor, hook: Any = None) -> Tensor:
+        parts = list(activation.unflatten(0, (len(self.runs), -1)).unbind(0))
+        for run, edit in at:
+            parts[run] = edit.apply(parts[run], self.batch)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _stacked(value: Any, runs: int, batch: Batch) -> Any:
+    """What a block was given for a batch's rows, repeated for stacked runs."""
+    if runs == 1:
+        return value
+    if isinstance(value, tuple | list):
+        return type(value)(_stacked(v, runs, batch) for v in value)
+    if isinstance(value, Tensor) and value.ndim > 1 and len(value) == len(batch.tokens):
+        return value.repeat(runs, *[1] * (value.ndim - 1))
+    return value
+
+
+# -- masks --------------------------------------------------------------------------------------------------
+
+
+def _attention_mask(model: LanguageModel, batch: Batch) -> Any:
+    """Additive 4D masks: one, or one for each kind of attention that the layers have."""
+    config = model.text_config
+    depth, visible = batch.position_ids, batch.visible
+    of_keys = depth
+    if batch.stem is not None:
+        stem = batch.stem.position_ids.expand(len(depth), -1)
+        of_keys = torch.cat([stem, depth], dim=1)
+        visible = torch.cat([visible.new_ones(*visible.shape[:2], stem.shape[1]), visible], dim=2)
+    full = _additive(model, visible)
+    window = getattr(config, "sliding_window", None)
+    if window is None:
+        return full
+    sliding = _additive(model, visible & ((depth[:, :, None] - of_keys[:, None, :]) < window))
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None:
+        return sliding
+    return {kind: sliding if kind == "sliding_attention" else full for kind in set(kinds)}
+
+
+def _additive(model: LanguageModel, visible: Tensor) -> Tensor:
+    mask = torch.zeros(visible.shape, dtype=model.dtype, device=visible.device)
+    return mask.masked_fill(~visible, torch.finfo(model.dtype).min)[:, None]
