@@ -21,7 +21,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.run
-	$(BIN)/python -m benchmarks.readout
+	$(BIN)/interp-culture bench
 
 clean:
 	rm -rf $(VENV) results

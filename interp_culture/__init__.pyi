@@ -19,7 +19,7 @@ from .scenarios import Scenario, ScenarioSet
 from .selection import select_varied
 from .study import run_study
 from .survey import Facts, load_facts
-from .sweep import layer_sweep, summarise_sweep, top_layers
+from .sweep import layer_sweep, summarise_sweep, sweep_agreement, top_layers
 from .vectors import SteeringVectors, extract, load_vectors, random_like, save_vectors, steer
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "steered_readouts",
     "summarise",
     "summarise_sweep",
+    "sweep_agreement",
     "top_layers",
     "write_report",
 ]

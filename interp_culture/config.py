@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -36,6 +36,9 @@ class StudyConfig(BaseModel):
     sweep_per_item: int | None = Field(
         None, ge=1, description="training scenarios per item in the sweep; all by default"
     )
+    sweep_method: Literal["exact", "gradient", "refined"] = Field(
+        "exact", description="refined measures only the layers that a backward pass proposes"
+    )
     sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
 
     def key(self) -> dict[str, Any]:
@@ -47,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "alphas": [2.0],
         "sweep_alphas": [2.0],
+        "sweep_method": "refined",
         "train_per_cell": 4,
         "test_per_cell": 1,
         "sweep_per_item": 2,

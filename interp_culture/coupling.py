@@ -10,10 +10,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp_culture.errors import InputError
+from interp_culture.forms import Readout
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Order
-from interp_culture.readout import Readout, read_runs, shifts_from
+from interp_culture.readout import read_runs, shifts_from
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import Estimate, bootstrap_weights, p_of_null, weighted_means
 from interp_culture.vectors import SteeringVectors, random_like, steer

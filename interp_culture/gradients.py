@@ -80,7 +80,7 @@ def _before_block(
     """The gradient before a block from the one after it. The block runs once more, so that none has to be stored."""
     hidden = kept.resid[layer].clone().requires_grad_()
     inputs = {name: _usable(value) for name, value in kept.rows.block_inputs[layer].items()}
-    with torch.enable_grad():
+    with torch.enable_grad(), model.fused_attention():
         output = model.bridge.blocks[layer](hidden, **inputs)
         output = output[0] if isinstance(output, tuple) else output
         (before,) = torch.autograd.grad(output, hidden, gradient)

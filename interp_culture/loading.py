@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from interp_culture.errors import InputError
+from interp_culture.machine import fastest_dtype
 from interp_culture.model import LanguageModel
 from interp_culture.store import cache_dir, replacing
 
@@ -32,7 +33,8 @@ def load_model(
             which is hooked in place and needs its `tokenizer`.
         tokenizer: overrides the one that comes with the source.
         device: cpu, cuda or mps; by default the fastest present.
-        dtype: float32, bfloat16 or float16; by default bfloat16 on cuda, else float32.
+        dtype: float32, bfloat16 or float16; "fastest" is float32 or bfloat16 by a short measurement; by default
+            bfloat16 on cuda, else float32.
         revision: commit or tag on the Hub.
 
     Raises:
@@ -70,8 +72,10 @@ def _device(device: str | None) -> str:
 def _dtype(dtype: str | None, device: str) -> torch.dtype:
     if dtype is None:
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if dtype == "fastest":
+        return fastest_dtype(device)
     if dtype not in DTYPES:
-        raise InputError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}")
+        raise InputError(f"unknown dtype {dtype!r}; known: {', '.join(DTYPES)}, fastest")
     return DTYPES[dtype]
 
 

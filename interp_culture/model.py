@@ -7,7 +7,9 @@ The only module that imports transformer_lens. Hook names are the bridge's own, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -153,6 +155,27 @@ class LanguageModel:
         """Whether anybody's hook is on the model now: passes would not be plain ones."""
         return any(point.fwd_hooks for point in self.bridge.hook_dict.values())
 
+    @contextmanager
+    def fused_attention(self) -> Iterator[None]:
+        """Attention by PyTorch's fused kernel (SDPA), as plain Hugging Face runs it, for the time of the block.
+
+        TransformerLens computes scores and pattern step by step so that hooks can see them. A layer where somebody's
+        hook does is left as it is; all other hooks fire as ever. So are kinds of attention that the kernel has not.
+        """
+        config = self.text_config
+        before = config._attn_implementation
+        fused = [a for a in map(_plain_attention, self.bridge.blocks) if a is not None]
+        try:
+            if fused and getattr(self.bridge.original_model, "_supports_sdpa", False):
+                config._attn_implementation = "sdpa"
+                for attention in fused:
+                    object.__setattr__(attention, "forward", partial(_fused_forward, attention))
+            yield
+        finally:
+            config._attn_implementation = before
+            for attention in fused:
+                attention.__dict__.pop("forward", None)
+
     def check_edits(self, edits: Sequence[Edit]) -> None:
         """Raise InputError for an edit that does not fit this model."""
         for edit in edits:
@@ -219,3 +242,23 @@ class LanguageModel:
     def _capped(self, logits: Tensor) -> Tensor:
         cap = getattr(self.text_config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def _plain_attention(block: Any) -> Any:
+    """A block's attention where it is rotary, without a soft-cap, and nobody looks at its scores; else None."""
+    attention: Any = getattr(block, "attn", None)
+    if type(attention).__name__ != "PositionEmbeddingsAttentionBridge":
+        return None
+    if getattr(attention.original_component, "attn_logit_softcapping", None) is not None:
+        return None
+    if any(getattr(attention.config, flag, False) for flag in ("use_split_qkv_input", "use_attn_in")):
+        return None
+    within = [p for name, p in attention.get_hooks().items() if name not in ("hook_in", "hook_out")]
+    return None if any(p.fwd_hooks or p.bwd_hooks for p in within) else attention
+
+
+def _fused_forward(attention: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+    """The Hugging Face module's own forward between the bridge's first and last hook point."""
+    hidden = kwargs.pop("hidden_states") if "hidden_states" in kwargs else args[0]
+    output, weights = attention.original_component(attention.hook_in(hidden), **kwargs)
+    return attention.hook_out(output), weights

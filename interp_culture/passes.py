@@ -26,8 +26,8 @@ from interp_culture.token_tree import Batch, TokenSequence, make_batches
 
 T = TypeVar("T")
 
-# Tokens of a batch. Two cores reach their peak at about 1000; more only takes memory.
-BATCH_TOKENS = {"cpu": 1536, "mps": 4096}
+# Tokens of a batch. Two cores reach their peak at about 1000; a stem is read once a batch.
+BATCH_TOKENS = {"cpu": 2560, "mps": 4096}
 GPU_TOKENS = (1024, 65536)
 
 
@@ -174,7 +174,7 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
         model.check_edits(edits)
     start = min((e.stream for edits in runs for e in edits), default=model.n_layers)
     parts = [part for part in (kept.stem, kept.rows) if part is not None]
-    with torch.inference_mode(), _Hooks(model, runs, after=start) as hooks:
+    with torch.inference_mode(), Hooks(model, runs, after=start) as hooks:
         hidden = [hooks.enter(part, start) for part in parts]
         for layer in range(start, model.n_layers):
             cache = _StemCache() if kept.stem is not None else None
@@ -217,7 +217,7 @@ def _whole(
     model.check_edits(edits)
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(_Hooks(model, [edits], after=-1)).batch = batch
+        stack.enter_context(Hooks(model, [edits])).batch = batch
         for layer, module in enumerate([*model.bridge.blocks, model.bridge.ln_final]):
             handle = module.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
             stack.callback(handle.remove)
@@ -232,14 +232,14 @@ def _whole(
     return Part(batch, resid, block_inputs)
 
 
-class _Hooks:
+class Hooks:
     """TransformerLens hooks for the edits of stacked runs, for the time of one pass.
 
     Edits on the residual stream `after` need none: `enter` applies them. `batch` is the one that runs now.
     """
 
-    def __init__(self, model: LanguageModel, runs: Sequence[Sequence[Edit]], after: int) -> None:
-        self.runs, self.after = runs, after
+    def __init__(self, model: LanguageModel, runs: Sequence[Sequence[Edit]], after: int = -1) -> None:
+        self.model, self.runs, self.after = model, runs, after
         self.batch: Batch
         points: dict[str, list[tuple[int, Edit]]] = defaultdict(list)
         for run, edits in enumerate(runs):
@@ -249,12 +249,15 @@ class _Hooks:
         hooks = [(name, partial(self._apply, at)) for name, at in points.items()]
         self.context = model.bridge.hooks(fwd_hooks=hooks)
 
-    def __enter__(self) -> _Hooks:
-        self.context.__enter__()
+    def __enter__(self) -> Hooks:
+        with ExitStack() as stack:
+            stack.enter_context(self.context)
+            stack.enter_context(self.model.fused_attention())  # after the hooks, which it looks for
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.context.__exit__(*error)
+        self.stack.__exit__(*error)
 
     def enter(self, part: Part, start: int) -> Float[Tensor, "run_row pos d_model"]:
         """The kept residual stream for every run, with the edits that act right there."""

@@ -19,10 +19,11 @@ import torch
 from interp_culture import culture_map
 from interp_culture.config import StudyConfig
 from interp_culture.coupling import domain_shifts, random_effects, response, response_matrix, steered_readouts
+from interp_culture.forms import READOUTS, Readout
 from interp_culture.loading import load_model
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import template_hash
-from interp_culture.readout import READOUTS, Readout, Validity, check_readout
+from interp_culture.readout import Validity, check_readout
 from interp_culture.scenario_files import load_scenarios
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import content_key, make_folder, table_once, write_json, write_table
@@ -155,6 +156,8 @@ class Study:
                 alpha=self.config.sweep_alphas,
                 readout=self.lead,
                 order=self.config.order,
+                method=self.config.sweep_method,
+                k=self.config.top_k,
             ),
         )
 

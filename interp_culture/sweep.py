@@ -1,17 +1,85 @@
-"""Which layers carry an axis: steer each layer alone and read the answer."""
+"""Which layers carry an axis: steer each layer alone and read the answer, exactly or to first order."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from interp_culture.errors import InputError
+from interp_culture.forms import Readout
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Order
-from interp_culture.readout import Readout, read_runs, shifts_from
+from interp_culture.readout import predicted_runs, read_runs, shifts_from
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.vectors import SteeringVectors, steer
+
+SweepMethod = Literal["exact", "gradient", "refined"]
+SWEEP_METHODS: tuple[SweepMethod, ...] = ("exact", "gradient", "refined")
+
+# A refined sweep measures k + MARGIN proposed layers, and MARGIN more as long as one of the last ones gets among the
+# best k. Below MIN_AGREEMENT (Spearman, measured against proposed) it does not believe the proposal.
+MARGIN, MIN_AGREEMENT = 2, 0.5
+
+
+class SweepWarning(UserWarning):
+    """The gradient did not foresee what steering does: all layers were measured."""
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """The sweep of one axis: its own scenarios under its vectors."""
+
+    model: LanguageModel
+    scenarios: ScenarioSet
+    vectors: SteeringVectors
+    alphas: list[float]
+    readout: Readout
+    order: Order
+
+    def measured(self, layers: Sequence[int]) -> pd.DataFrame:
+        return self._by("exact", layers)
+
+    def predicted(self, layers: Sequence[int]) -> pd.DataFrame:
+        table = self._by("gradient", layers)
+        return table.assign(predicted_shift=table["shift"])
+
+    def refined(self, layers: Sequence[int], k: int) -> pd.DataFrame:
+        """The gradient's proposals measured from the best on, until the last ones do not get among the best k."""
+        proposed = self.predicted(layers)
+        foreseen = _by_layer(proposed)
+        ranked = [int(layer) for layer in foreseen.sort_values(ascending=False).index]
+        parts, n = [self.measured(ranked[: k + MARGIN])], k + MARGIN
+        while n < len(ranked) and set(_best(parts, k)) & set(ranked[n - MARGIN : n]):
+            parts.append(self.measured(ranked[n : n + MARGIN]))
+            n += MARGIN
+        agreement = _spearman(foreseen, _by_layer(pd.concat(parts)))
+        if n < len(ranked) and agreement < MIN_AGREEMENT:
+            warnings.warn(
+                f"axis {self.vectors.axis}: over {n} measured layers the gradient's order agrees with the measured "
+                f"one by {agreement:.2f} only (Spearman); measuring all {len(ranked)} layers",
+                SweepWarning,
+                stacklevel=4,
+            )
+            parts.append(self.measured(ranked[n:]))
+        exact = pd.concat(parts)
+        keys = ["layer", "alpha", "id"]
+        exact = exact.merge(proposed[[*keys, "predicted_shift"]], on=keys, validate="one_to_one")
+        rest = proposed[~proposed.layer.isin(exact.layer)]
+        return pd.concat([exact, rest] if len(rest) else [exact]).sort_values("layer", kind="stable")
+
+    def _by(self, method: Literal["exact", "gradient"], layers: Sequence[int]) -> pd.DataFrame:
+        runs = {(layer, a): steer(self.vectors, [layer], a) for layer in layers for a in self.alphas}
+        read = read_runs if method == "exact" else predicted_runs
+        table = read(self.model, self.scenarios, {"plain": (), **runs}, readout=self.readout, order=self.order)
+        plain = table.run == "plain"
+        moved = shifts_from(table[plain], table[~plain])
+        keys = pd.DataFrame(list(moved.run), columns=["layer", "alpha"], index=moved.index)
+        return moved.assign(differential=moved["shift"].abs(), method=method, **keys)
 
 
 def layer_sweep(
@@ -23,42 +91,85 @@ def layer_sweep(
     layers: Sequence[int] | None = None,
     readout: Readout = "letters",
     order: Order = "both",
+    method: SweepMethod = "exact",
+    k: int = 4,
 ) -> pd.DataFrame:
     """Steer every layer alone, by every strength, and read the scenarios of the steered axis.
+
+    Args:
+        method: "exact" runs every layer. "gradient" predicts all layers from one backward pass, to first order in
+            alpha. "refined" measures the gradient's best proposals exactly, more of them until the best `k` are
+            settled, and all layers, with a SweepWarning, where prediction and measurement disagree.
 
     Returns:
         One row a steered axis, layer, alpha and scenario: steered, layer, alpha, id, axis, item, domain,
         p_positive, shift (signed change of p_positive), differential (its absolute value; the paper's measure of a
-        layer, averaged) and logit_shift (change of logit_diff).
+        layer, averaged), logit_shift (change of logit_diff), method ("exact" or "gradient": how the row was come
+        by) and predicted_shift (the gradient's shift; NaN in an exact sweep).
     """
-    alphas = [alpha] if isinstance(alpha, int | float) else list(alpha)
+    if method not in SWEEP_METHODS:
+        raise InputError(f"unknown sweep method {method!r}; known: {', '.join(SWEEP_METHODS)}")
+    alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
     layers = range(model.n_layers) if layers is None else layers
     tables = []
     for axis, axis_vectors in vectors.items():
-        runs = {(layer, a): steer(axis_vectors, [layer], a) for layer in layers for a in alphas}
-        own = scenarios.filter(axis=axis)
-        table = read_runs(model, own, {"plain": (), **runs}, readout=readout, order=order)
-        plain = table.run == "plain"
-        moved = shifts_from(table[plain], table[~plain])
-        keys = pd.DataFrame(list(moved.run), columns=["layer", "alpha"], index=moved.index)
-        tables.append(moved.assign(steered=axis, differential=moved["shift"].abs(), **keys))
-    columns = ["steered", "layer", "alpha", "id", "axis", "item", "domain"]
-    measured = ["p_positive", "shift", "differential", "logit_shift"]
-    return pd.concat(tables, ignore_index=True)[columns + measured]
+        sweep = _Sweep(model, scenarios.filter(axis=axis), axis_vectors, alphas, readout, order)
+        if method == "exact":
+            table = sweep.measured(layers).assign(predicted_shift=np.nan)
+        else:
+            table = sweep.predicted(layers) if method == "gradient" else sweep.refined(layers, k)
+        tables.append(table.assign(steered=axis))
+    columns = ["steered", "layer", "alpha", "id", "axis", "item", "domain", "p_positive", "shift", "differential"]
+    return pd.concat(tables, ignore_index=True)[[*columns, "logit_shift", "method", "predicted_shift"]]
 
 
 def summarise_sweep(sweep: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Mean differential, shift and logit shift by steered axis, layer and alpha (and `by`: item, domain)."""
-    keys = ["steered", "layer", "alpha", *by]
+    keys = ["steered", "layer", "alpha", "method", *by]
     return sweep.groupby(keys)[["differential", "shift", "logit_shift"]].mean().reset_index()
 
 
+def sweep_agreement(sweep: pd.DataFrame) -> pd.DataFrame:
+    """How well the gradient foresaw a refined sweep, by steered axis and alpha, over the layers that were measured.
+
+    Returns: steered, alpha, n_layers (measured), spearman (of the layers' mean differentials) and error (mean
+    absolute difference of predicted and measured mean differential, probability).
+    """
+    rows = []
+    both = sweep[(sweep.method == "exact") & sweep.predicted_shift.notna()]
+    for (steered, alpha), own in both.groupby(["steered", "alpha"]):
+        exact, foreseen = _by_layer(own), own.predicted_shift.abs().groupby(own.layer).mean()
+        error = float((foreseen - exact).abs().mean())
+        rows.append((steered, alpha, len(exact), _spearman(foreseen, exact), error))
+    return pd.DataFrame(rows, columns=["steered", "alpha", "n_layers", "spearman", "error"])
+
+
 def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
-    """The k layers with the largest mean differential when `axis` is steered, in ascending order."""
+    """The k layers with the largest mean differential when `axis` is steered, in ascending order.
+
+    Of a refined sweep only measured layers are taken.
+    """
     own = sweep[(sweep.steered == axis) & (sweep.axis == axis)]
     if own.empty:
         raise InputError(f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}")
-    means = own.groupby("layer").differential.mean()
+    measured = own[own.method == "exact"]
+    return _best([measured if len(measured) else own], k)
+
+
+def _best(parts: list[pd.DataFrame], k: int) -> list[int]:
+    means = _by_layer(pd.concat(parts))
     if not 1 <= k <= len(means):
         raise InputError(f"k is {k}: the sweep has {len(means)} layers")
     return sorted(int(layer) for layer in means.nlargest(k).index)
+
+
+def _by_layer(table: pd.DataFrame) -> pd.Series:
+    return table.groupby("layer").differential.mean()
+
+
+def _spearman(foreseen: pd.Series, exact: pd.Series) -> float:
+    """Rank correlation over the layers that both have; NaN where there are too few or all are the same."""
+    both = foreseen[exact.index]
+    if len(exact) < 3 or both.nunique() == 1 or exact.nunique() == 1:
+        return float("nan")
+    return float(both.corr(exact, method="spearman"))

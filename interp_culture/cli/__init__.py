@@ -12,11 +12,11 @@ import typer
 from interp_culture.cli import experiment  # before the others: its verbs lead the help
 
 # isort: split
-from interp_culture.cli import data, generate, survey, wvs
+from interp_culture.cli import bench, data, generate, survey, wvs
 from interp_culture.cli.common import app
 from interp_culture.errors import InputError
 
-__all__ = ["app", "data", "experiment", "generate", "main", "survey", "wvs"]
+__all__ = ["app", "bench", "data", "experiment", "generate", "main", "survey", "wvs"]
 
 
 def main() -> None:

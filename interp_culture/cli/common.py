@@ -12,11 +12,12 @@ from interp_culture.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interp_culture.forms import Readout
     from interp_culture.model import LanguageModel
     from interp_culture.personas import Persona
     from interp_culture.prompts import Labels, Order
-    from interp_culture.readout import Readout
     from interp_culture.scenarios import ScenarioSet
+    from interp_culture.sweep import SweepMethod
     from interp_culture.vectors import SteeringVectors
 
 app = typer.Typer(
@@ -36,7 +37,7 @@ Scenarios = Annotated[
     typer.Option("--scenarios", help="A .jsonl or A/B .json file, a folder, or a shipped set; culture by default."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; the fastest by default.")]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, or fastest (measured).")]
 Reading = Annotated[str, typer.Option("--readout", help="letters or continuation.")]
 System = Annotated[str | None, typer.Option("--system", help="A system message of your own.")]
 PersonaName = Annotated[
@@ -62,6 +63,7 @@ def load(
 ) -> tuple[LanguageModel, ScenarioSet]:
     """Everything that bad input can spoil is checked before the model is loaded."""
     from interp_culture.loading import load_model
+    from interp_culture.machine import choose_threads
     from interp_culture.scenario_files import load_scenarios
     from interp_culture.store import make_folder
 
@@ -70,6 +72,7 @@ def load(
     if out.suffix not in suffixes:
         raise InputError(f"--out {out}: end the name in {' or '.join(suffixes)}")
     found = found if per_cell is None else found.sample(per_cell)
+    choose_threads()
     return load_model(model, device=device, dtype=dtype), found
 
 
@@ -105,6 +108,12 @@ def parse_readout(name: str) -> Readout:
     if name not in ("letters", "continuation"):
         raise InputError(f"--readout {name!r}: known are letters, continuation")
     return cast("Readout", name)
+
+
+def parse_sweep(name: str) -> SweepMethod:
+    if name not in ("exact", "gradient", "refined"):
+        raise InputError(f"--method {name!r}: known are exact, gradient, refined")
+    return cast("SweepMethod", name)
 
 
 def parse_letters(readout: str, order: str, labels: str) -> tuple[Order, Labels]:

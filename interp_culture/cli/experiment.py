@@ -27,6 +27,7 @@ from interp_culture.cli.common import (
     parse_layers,
     parse_letters,
     parse_readout,
+    parse_sweep,
     pick,
     say,
     show,
@@ -49,6 +50,7 @@ def study(
 ) -> None:
     """Run the whole experiment and write the report; what is finished in --out is not computed again."""
     from interp_culture.config import load_config
+    from interp_culture.machine import choose_threads
     from interp_culture.report import findings, write_report
     from interp_culture.study import run_study
 
@@ -63,6 +65,7 @@ def study(
         n_random=n_random,
         seed=seed,
     )
+    choose_threads()
     summary = run_study(loaded, on_step=say)
     path = write_report(loaded.out)
     typer.echo()
@@ -133,6 +136,9 @@ def sweep(
     scenarios: Scenarios = None,
     alpha: Annotated[list[float], typer.Option(help="Strength; may be given several times.")] = [1.0],  # noqa: B006
     readout: Reading = "letters",
+    method: Annotated[
+        str, typer.Option(help="exact, gradient (one backward pass) or refined (its best proposals, measured).")
+    ] = "exact",
     top_k: Annotated[int, typer.Option(help="How many layers to name.")] = 4,
     per_cell: PerCell = None,
     seed: Annotated[int, typer.Option(help="Seed of the split; the sweep reads its training half.")] = 42,
@@ -141,7 +147,7 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/sweep.csv"),
 ) -> None:
     """Steer every layer alone and name the layers that move the answers most."""
-    from interp_culture.sweep import layer_sweep, summarise_sweep, top_layers
+    from interp_culture.sweep import layer_sweep, summarise_sweep, sweep_agreement, top_layers
     from interp_culture.vectors import load_vectors
 
     found = load_vectors(vectors)
@@ -149,9 +155,11 @@ def sweep(
     loaded, items = load(model, scenarios, None, device, dtype, out)
     train = items.split(seed)[0]
     train = train if per_cell is None else train.sample(per_cell, seed)
-    table = layer_sweep(loaded, train, found, alpha=alpha, readout=form)
+    table = layer_sweep(loaded, train, found, alpha=alpha, readout=form, method=parse_sweep(method), k=top_k)
     write_out(table, out)
     show(summarise_sweep(table).sort_values("differential", ascending=False).head(10))
+    if method == "refined":
+        show(sweep_agreement(table))
     for axis in found:
         typer.echo(f"{axis}: {','.join(map(str, top_layers(table, axis, top_k)))}")
 

