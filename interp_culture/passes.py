@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -26,9 +27,10 @@ from interp_culture.token_tree import Batch, TokenSequence, make_batches
 
 T = TypeVar("T")
 
-# Tokens of a batch. Two cores reach their peak at about 1000; a stem is read once a batch.
-BATCH_TOKENS = {"cpu": 2560, "mps": 4096}
+# Tokens that run at once. Two cores reach their peak at about 1000; a stem is read once a batch.
+BATCH_TOKENS = {"cpu": 5120, "mps": 8192}
 GPU_TOKENS = (1024, 65536)
+BATCH_LIMIT = "batch_tokens"  # in a model's memo, once memory ran out
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def over_batches(
     Where the device's memory runs out, that batch and all after it are halved and it goes on. Raises InputError
     when a single row does not fit.
     """
-    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model), share_stem=share_stem)
+    # Half of what the device holds: the other half is for stacked runs.
+    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2, share_stem=share_stem)
     waiting = deque(batches)
     ahead: Batch | None = None
     while waiting:
@@ -116,19 +119,24 @@ def over_batches(
             continue
         ahead = None
         most = batch.tokens.numel() // 2
+        model.memo[BATCH_LIMIT] = batch_tokens(model) // 2
         waiting = deque(part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,)))
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
 def batch_tokens(model: LanguageModel) -> int:
-    """How many tokens a batch may hold: on a GPU by its free memory and the model's width."""
+    """How many tokens may run at once: on a GPU by its free memory and the model's width; less once it ran out."""
+    return min(_fitting_tokens(model), model.memo.get(BATCH_LIMIT, GPU_TOKENS[1]))
+
+
+def _fitting_tokens(model: LanguageModel) -> int:
     if model.device.type != "cuda":
         return BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
     free, _ = torch.cuda.mem_get_info(model.device)
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     config = model.text_config
-    # The streams kept at every layer, a block's own activations, and the eager attention's scores in float32.
+    # The streams kept at every layer and a block's own activations; masks and scores where attention is not fused.
     values = model.d_model * (model.n_layers + 12) + 3 * getattr(config, "intermediate_size", 4 * model.d_model)
     bytes_per_token = values * model.dtype.itemsize + 3 * 4 * 256 * config.num_attention_heads
     low, high = GPU_TOKENS
@@ -167,38 +175,46 @@ def trace(model: LanguageModel, batch: Batch, edits: Sequence[Edit] = (), layers
 def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) -> Float[Tensor, "run row pos d_model"]:
     """The final residual stream under each run's edits, going on from the first edited layer of a plain trace.
 
-    Everything before that layer is as in the trace; each run equals `trace(batch, edits).final`. Runs are stacked
-    into one batch, which starts at the earliest of their layers.
+    Everything before that layer is as in the trace; each run equals `trace(batch, edits).final`. Runs go through the
+    blocks as one stacked batch, which each of them enters at its own first layer.
     """
     for edits in runs:
         model.check_edits(edits)
-    start = min((e.stream for edits in runs for e in edits), default=model.n_layers)
+    order = sorted(range(len(runs)), key=lambda run: _start(model, runs[run]))
+    starts = [_start(model, runs[run]) for run in order]
     parts = [part for part in (kept.stem, kept.rows) if part is not None]
-    with torch.inference_mode(), Hooks(model, runs, after=start) as hooks:
-        hidden = [hooks.enter(part, start) for part in parts]
-        for layer in range(start, model.n_layers):
+    hidden: list[Tensor | None] = [None] * len(parts)
+    with torch.inference_mode(), Hooks(model, [runs[run] for run in order], starts) as hooks:
+        for layer in range(starts[0], model.n_layers + 1):
+            if layer in starts:
+                hidden = [hooks.enter(part, layer, h) for part, h in zip(parts, hidden, strict=True)]
+            if layer == model.n_layers:
+                break
             cache = _StemCache() if kept.stem is not None else None
             for i, part in enumerate(parts):
                 hooks.batch = part.batch
-                inputs = {k: _stacked(v, len(runs), part.batch) for k, v in part.block_inputs[layer].items()}
+                inputs = {k: _stacked(v, hooks.running, part.batch) for k, v in part.block_inputs[layer].items()}
                 output = model.bridge.blocks[layer](hidden[i], **inputs, past_key_values=cache)
                 hidden[i] = output[0] if isinstance(output, tuple) else output
                 if cache is not None:
                     cache.is_filled = True
-    return hidden[-1].unflatten(0, (len(runs), -1))
+    final = hidden[-1]
+    assert final is not None
+    return final.unflatten(0, (len(runs), -1))[np.argsort(order)]
 
 
 def stacks(
     model: LanguageModel, runs: Mapping[Any, Sequence[Edit]], batch: Batch
 ) -> Iterator[dict[Any, Sequence[Edit]]]:
-    """The runs in stacks that start at the same layer and, with this batch's rows, fill the device's batch."""
+    """The runs in stacks that, with this batch's rows, fill what the device holds; near first layers together."""
     most = max(1, batch_tokens(model) // batch.tokens.numel())
-    by_start: dict[int, list[Any]] = defaultdict(list)
-    for key, edits in runs.items():
-        by_start[min((e.stream for e in edits), default=model.n_layers)].append(key)
-    for keys in by_start.values():
-        for first in range(0, len(keys), most):
-            yield {key: runs[key] for key in keys[first : first + most]}
+    keys = sorted(runs, key=lambda key: _start(model, runs[key]))
+    for first in range(0, len(keys), most):
+        yield {key: runs[key] for key in keys[first : first + most]}
+
+
+def _start(model: LanguageModel, edits: Sequence[Edit]) -> int:
+    return min((edit.stream for edit in edits), default=model.n_layers)
 
 
 def _whole(
@@ -235,16 +251,21 @@ def _whole(
 class Hooks:
     """TransformerLens hooks for the edits of stacked runs, for the time of one pass.
 
-    Edits on the residual stream `after` need none: `enter` applies them. `batch` is the one that runs now.
+    Edits on the residual stream where their run starts need none: `enter` applies them. `running` runs, the first
+    ones, are in the stack; `batch` is what runs now.
     """
 
-    def __init__(self, model: LanguageModel, runs: Sequence[Sequence[Edit]], after: int = -1) -> None:
-        self.model, self.runs, self.after = model, runs, after
+    def __init__(
+        self, model: LanguageModel, runs: Sequence[Sequence[Edit]], starts: Sequence[int] | None = None
+    ) -> None:
+        self.model, self.runs = model, runs
+        self.starts = starts if starts is not None else [-1] * len(runs)
+        self.running = sum(start < 0 for start in self.starts)
         self.batch: Batch
         points: dict[str, list[tuple[int, Edit]]] = defaultdict(list)
         for run, edits in enumerate(runs):
             for edit in edits:
-                if not self._at_start(edit):
+                if not self._at_start(run, edit):
                     points[edit.hook_name].append((run, edit))
         hooks = [(name, partial(self._apply, at)) for name, at in points.items()]
         self.context = model.bridge.hooks(fwd_hooks=hooks)
@@ -259,17 +280,26 @@ class Hooks:
     def __exit__(self, *error: Any) -> None:
         self.stack.__exit__(*error)
 
-    def enter(self, part: Part, start: int) -> Float[Tensor, "run_row pos d_model"]:
-        """The kept residual stream for every run, with the edits that act right there."""
+    def enter(
+        self, part: Part, layer: int, hidden: Float[Tensor, "run_row pos d_model"] | None
+    ) -> Float[Tensor, "more_run_row pos d_model"]:
+        """The stack and the runs that start at `layer`, with the edits that act right there."""
         self.batch = part.batch
-        at = [(run, e) for run, edits in enumerate(self.runs) for e in edits if self._at_start(e)]
-        return self._apply(at, _stacked(part.resid[start], len(self.runs), part.batch))
+        entering = [run for run, start in enumerate(self.starts) if start == layer]
+        self.running = entering[-1] + 1
+        plain, new = part.resid[layer], []
+        for run in entering:
+            stream = plain
+            for edit in self.runs[run]:
+                stream = edit.apply(stream, part.batch) if self._at_start(run, edit) else stream
+            new.append(stream)
+        return torch.cat([*([hidden] if hidden is not None else []), *new])
 
-    def _at_start(self, edit: Edit) -> bool:
-        return edit.is_on_stream and edit.stream == self.after
+    def _at_start(self, run: int, edit: Edit) -> bool:
+        return edit.is_on_stream and edit.stream == self.starts[run]
 
     def _apply(self, at: list[tuple[int, Edit]], activation: Tensor, hook: Any = None) -> Tensor:
-        parts = list(activation.unflatten(0, (len(self.runs), -1)).unbind(0))
+        parts = list(activation.unflatten(0, (self.running, -1)).unbind(0))
         for run, edit in at:
             parts[run] = edit.apply(parts[run], self.batch)
         return torch.cat(parts) if len(parts) > 1 else parts[0]

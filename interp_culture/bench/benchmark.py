@@ -70,10 +70,10 @@ class Benchmark:
         return {
             "about": {**_about(threads), "rounds": self.rounds, "n_read": self.n_read, "n_sweep": self.n_sweep},
             "seconds": timed,
-            "tasks": summarise(timed, tasks, outputs).to_dict("records"),
+            "tasks": summarise(timed, tasks, outputs),
             "sweep": best_layers(outputs),
             "utilisation": utilisation(model, read),
-            "bfloat16": bfloat16(MODEL, spread(scenarios, max(4, self.n_read // 3)), model),
+            "bfloat16": bfloat16(MODEL, spread(scenarios, 4), model),
             "growth": growth(model.tokenizer).to_dict("records"),
             "memory": peak_memory(_folder(), groups, range(0, model.n_layers, 8)).to_dict("records"),
         }
@@ -106,7 +106,7 @@ class Benchmark:
         return timed, outputs
 
 
-def summarise(timed: list[dict[str, Any]], tasks: list[Task], outputs: dict[tuple, Any]) -> pd.DataFrame:
+def summarise(timed: list[dict[str, Any]], tasks: list[Task], outputs: dict[tuple, Any]) -> list[dict[str, Any]]:
     """One row a task and other side: median seconds of both, ratio to ours (median, least, most of the rounds').
 
     difference is the largest from our output, or the share of texts that differ. A task that no other side has is held
@@ -134,7 +134,7 @@ def summarise(timed: list[dict[str, Any]], tasks: list[Task], outputs: dict[tupl
                     "tolerance": task.tolerance,
                 }
             )
-    return pd.DataFrame(rows)
+    return rows
 
 
 def best_layers(outputs: dict[tuple, Any], k: int = 4) -> dict[str, Any]:

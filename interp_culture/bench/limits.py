@@ -50,8 +50,12 @@ def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) 
     """
     form = Form("continuation")
     groups, _ = token_groups(model, scenarios, form)
-    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model))
-    shape = (batch_tokens(model), model.d_model, getattr(model.text_config, "intermediate_size", 4 * model.d_model))
+    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2)
+    shape = (
+        batch_tokens(model) // 2,
+        model.d_model,
+        getattr(model.text_config, "intermediate_size", 4 * model.d_model),
+    )
     peaks, passes, readouts = [], [], []
     trunk = sum(pass_flops(model, b) for b in batches)
     whole = trunk + sum(answer_flops(model, b) for b in batches)

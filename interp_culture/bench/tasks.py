@@ -166,7 +166,7 @@ def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> 
 
 
 def _persona() -> str:
-    return advanced_persona("Denmark").text
+    return advanced_persona("India").text
 
 
 # -- generation: texts --------------------------------------------------------------------------------------

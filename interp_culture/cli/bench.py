@@ -34,7 +34,7 @@ def _print(results: dict[str, Any]) -> None:
     typer.echo(f"\n{about['date']}, {about['threads']} threads, float32, peak {about['peak_gflops']:.0f} GFLOP/s")
     typer.echo("\nTimes as long as ours (least to most of the rounds), and the largest difference:\n")
     for row in results["tasks"]:
-        difference = "" if row["difference"] is None else f"  differs by {row['difference']:.0e}"
+        difference = "" if row["tolerance"] is None else f"  differs by {row['difference']:.0e}"
         typer.echo(
             f"  {row['task']:<16} {row['against']:<28} {row['ratio']:5.2f} "
             f"({row['ratio_low']:.2f} to {row['ratio_high']:.2f}){difference}"

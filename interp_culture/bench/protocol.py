@@ -1,0 +1,215 @@
+"""The paper's whole protocol on a model of true shape and random weights: time, utilisation, memory.
+
+What it says about speed and memory holds for the real checkpoints; about culture it says nothing. On a machine
+without a GPU it runs a small shape, which shows only that the script works.
+
+    python -m interp_culture.bench.protocol --shape qwen3-4b --out results/protocol.json
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from interp_culture.bench.limits import answer_flops, pass_flops
+from interp_culture.bench.plain import PlainHuggingFace
+from interp_culture.bench.tasks import spread
+from interp_culture.forms import Form, token_groups
+from interp_culture.generation import generate
+from interp_culture.loading import load_model
+from interp_culture.machine import matmul_rate
+from interp_culture.model import LanguageModel
+from interp_culture.passes import batch_tokens
+from interp_culture.personas import advanced_persona, basic_persona
+from interp_culture.prompts import Prompt
+from interp_culture.readout import read_runs
+from interp_culture.scenario_files import load_scenarios
+from interp_culture.scenarios import ScenarioSet
+from interp_culture.survey import TARGETS
+from interp_culture.sweep import layer_sweep, top_layers
+from interp_culture.token_tree import make_batches
+from interp_culture.vectors import SteeringVectors, extract, steer
+
+# Sizes of the published config.json files.
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen3-4b": (
+        "Qwen3Config",
+        {
+            "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
+            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+        },
+    ),
+    "llama-3.2-3b": (
+        "LlamaConfig",
+        {
+            "vocab_size": 128256, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
+            "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128,
+        },
+    ),
+    "gemma-3-4b": (
+        "Gemma3TextConfig",
+        {
+            "vocab_size": 262208, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 1024,
+        },
+    ),
+    "small": (
+        "LlamaConfig",
+        {
+            "vocab_size": 49152, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 6,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
+        },
+    ),
+}  # fmt: skip
+ALPHA, SWEEP_ALPHA = 0.4, 0.2  # the paper's
+NEW_TOKENS = 128
+
+
+def build(shape: str, device: str, dtype: torch.dtype) -> LanguageModel:
+    """A random model of the shape, with the embedded model's tokenizer, whose tokens all of them have."""
+    import transformers
+
+    name, sizes = SHAPES[shape]
+    config = getattr(transformers, name)(**sizes, tie_word_embeddings=True, max_position_embeddings=8192)
+    torch.manual_seed(0)
+    with torch.device(device):
+        hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return LanguageModel.wrap(hf_model, load_model("smollm2", device="cpu").tokenizer, shape)
+
+
+class Protocol:
+    """Extraction, sweep, steering, nine personas and generation over the scenarios; `seconds` by step."""
+
+    def __init__(self, model: LanguageModel, scenarios: ScenarioSet, new_tokens: int) -> None:
+        self.model, self.new_tokens = model, new_tokens
+        self.train, self.test = scenarios.split(42)
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> dict[str, float]:
+        with self.step("extraction"):
+            vectors = extract(self.model, self.train)
+        with self.step("sweep, all layers, both signs"):
+            sweep = layer_sweep(self.model, self.train, vectors, alpha=[SWEEP_ALPHA, -SWEEP_ALPHA])
+        edits = self.edits(vectors, {axis: top_layers(sweep, axis) for axis in vectors})
+        with self.step("steering, both axes and signs"):
+            read_runs(self.model, self.test, {"": (), **edits}, readout="letters")
+        with self.step("nine personas, plain and steered"):
+            for system in personas():
+                read_runs(self.model, self.test, {"": (), **edits}, readout="letters", system=system)
+        questions = [Prompt(f"{s.situation} What would you do?") for s in self.test.scenarios[:16]]
+        with self.step("generation"):
+            for run in edits.values():
+                generate(self.model, questions, self.new_tokens, run)
+        return self.seconds
+
+    def edits(self, vectors: dict[str, SteeringVectors], layers: dict[str, list[int]]) -> dict[Any, Any]:
+        return {(a, s): steer(v, layers[a], s * ALPHA) for a, v in vectors.items() for s in (1, -1)}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        synchronise(self.model)
+        self.seconds[name] = time.perf_counter() - start
+        typer.echo(f"{name}: {self.seconds[name]:.1f} s", err=True)
+
+
+def personas() -> list[str | None]:
+    """None, and the basic and the advanced persona of the paper's four countries."""
+    return [None, *(p(iso3).text for iso3 in TARGETS for p in (basic_persona, advanced_persona))]
+
+
+def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, float]:
+    """Share of the measured matrix-multiply peak in a plain readout with an advanced persona."""
+    system = advanced_persona("India").text
+    groups, _ = token_groups(model, scenarios, Form("letters", system=system))
+    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2)
+    work = sum(pass_flops(model, b) + answer_flops(model, b) for b in batches)
+    seconds = timed(model, lambda: read_runs(model, scenarios, {"": ()}, readout="letters", system=system))
+    size = 8192 if model.device.type == "cuda" else 1024
+    peak = matmul_rate(model.dtype, str(model.device), (size, size, size))
+    return {"tflops": work / seconds / 1e12, "peak_tflops": peak / 1e12, "share": work / seconds / peak}
+
+
+def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, float]:
+    """A steered readout with an advanced persona beside plain hooks on the same model, which compute the same."""
+    system, layer = advanced_persona("India").text, model.n_layers // 2
+    vectors = torch.randn(model.n_layers, model.d_model)
+    edits = steer(SteeringVectors("X", "random", vectors, vectors.norm(dim=-1), {"model": model.name}), [layer], ALPHA)
+    groups, _ = token_groups(model, scenarios, Form("letters", system=system))
+    prompts = [list(s.prompt) for members in groups for s in members]
+    plain = PlainHuggingFace(model.bridge.original_model, model.tokenizer)
+    run: Any = {"layers": [layer], "vectors": vectors.numpy(), "alpha": ALPHA}
+    ours = timed(model, lambda: read_runs(model, scenarios, {"": edits}, readout="letters", system=system))
+    theirs = timed(model, lambda: plain.read(prompts, [5], [run]))
+    return {"ours": ours, "plain": theirs, "ratio": theirs / ours}
+
+
+def agreement(device: str, dtype: torch.dtype, scenarios: ScenarioSet) -> float:
+    """Largest difference of the logit difference on the small shape: this device and dtype against float32 on CPU."""
+    tables = []
+    exact = build("small", "cpu", torch.float32)
+    other = build("small", "cpu", torch.float32)
+    other.bridge.original_model.to(device, dtype)
+    for model in (exact, other):
+        tables.append(read_runs(model, scenarios, {"": ()}, readout="continuation").logit_diff.to_numpy())
+    return float(np.abs(tables[0] - tables[1]).max())
+
+
+def timed(model: LanguageModel, work: Callable[[], Any]) -> float:
+    """Seconds of the second of two runs."""
+    work()
+    synchronise(model)
+    start = time.perf_counter()
+    work()
+    synchronise(model)
+    return time.perf_counter() - start
+
+
+def synchronise(model: LanguageModel) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main(
+    shape: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}; small without a GPU.")] = "",
+    scenarios: Annotated[int, typer.Option(help="Scenarios, half of them for training; 0: all, or 40 on a CPU.")] = 0,
+    out: Annotated[Path, typer.Option(help="A .json file.")] = Path("results/protocol.json"),
+) -> None:
+    """Run the protocol and print what it took."""
+    gpu = torch.cuda.is_available()
+    device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
+    shape = shape or ("qwen3-4b" if gpu else "small")
+    chosen = load_scenarios() if gpu and not scenarios else spread(load_scenarios(), scenarios or 40)
+    results: dict[str, Any] = {
+        "shape": shape,
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "dtype": str(dtype),
+        "scenarios": len(chosen),
+        "largest_difference_from_float32": agreement(device, dtype, spread(chosen, 8)),
+    }
+    model = build(shape, device, dtype)
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    results["seconds"] = Protocol(model, chosen, NEW_TOKENS if gpu else 16).run()
+    results["total_seconds"] = time.perf_counter() - start
+    if gpu:
+        results["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
+    results["readout"] = readout_share(model, chosen)
+    results["against_plain_hooks"] = against_plain(model, spread(chosen, min(60, len(chosen))))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    typer.echo(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)
