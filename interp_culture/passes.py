@@ -119,7 +119,7 @@ def over_batches(
             continue
         ahead = None
         most = batch.tokens.numel() // 2
-        model.memo[BATCH_LIMIT] = batch_tokens(model) // 2
+        model.memo[BATCH_LIMIT] = most
         waiting = deque(part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,)))
         if model.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -22,7 +22,8 @@ SweepMethod = Literal["exact", "gradient", "refined"]
 SWEEP_METHODS: tuple[SweepMethod, ...] = ("exact", "gradient", "refined")
 
 # A refined sweep measures k + MARGIN proposed layers, and MARGIN more as long as one of the last ones gets among the
-# best k. Below MIN_AGREEMENT (Spearman, measured against proposed) it does not believe the proposal.
+# best k; beside them, as a check, the layers proposed last and halfway. Below MIN_AGREEMENT (Spearman over all that is
+# measured, against the proposal) it does not believe the proposal.
 MARGIN, MIN_AGREEMENT = 2, 0.5
 
 
@@ -53,24 +54,24 @@ class _Sweep:
         proposed = self.predicted(layers)
         foreseen = _by_layer(proposed)
         ranked = [int(layer) for layer in foreseen.sort_values(ascending=False).index]
-        parts, n = [self.measured(ranked[: k + MARGIN])], k + MARGIN
-        while n < len(ranked) and set(_best(parts, k)) & set(ranked[n - MARGIN : n]):
-            parts.append(self.measured(ranked[n : n + MARGIN]))
-            n += MARGIN
+        first, queue = ranked[: k + MARGIN], ranked[k + MARGIN :]
+        checks = {queue[len(queue) // 2], queue[-1]} if queue else set()
+        queue = [layer for layer in queue if layer not in checks]
+        tail = set(first[-MARGIN:])
+        parts = [self.measured(sorted({*first, *checks}))]
+        while queue and set(_best(parts, k)) & (tail | checks):
+            tail, queue = set(queue[:MARGIN]), queue[MARGIN:]
+            parts.append(self.measured(sorted(tail)))
         agreement = _spearman(foreseen, _by_layer(pd.concat(parts)))
-        if n < len(ranked) and agreement < MIN_AGREEMENT:
+        if queue and agreement < MIN_AGREEMENT:
             warnings.warn(
-                f"axis {self.vectors.axis}: over {n} measured layers the gradient's order agrees with the measured "
-                f"one by {agreement:.2f} only (Spearman); measuring all {len(ranked)} layers",
+                f"axis {self.vectors.axis}: the gradient's order of {len(ranked) - len(queue)} measured layers agrees "
+                f"with the measured one by {agreement:.2f} only (Spearman); measuring all {len(ranked)} layers",
                 SweepWarning,
                 stacklevel=4,
             )
-            parts.append(self.measured(ranked[n:]))
-        exact = pd.concat(parts)
-        keys = ["layer", "alpha", "id"]
-        exact = exact.merge(proposed[[*keys, "predicted_shift"]], on=keys, validate="one_to_one")
-        rest = proposed[~proposed.layer.isin(exact.layer)]
-        return pd.concat([exact, rest] if len(rest) else [exact]).sort_values("layer", kind="stable")
+            parts.append(self.measured(queue))
+        return _joined(pd.concat(parts), proposed)
 
     def _by(self, method: Literal["exact", "gradient"], layers: Sequence[int]) -> pd.DataFrame:
         runs = {(layer, a): steer(self.vectors, [layer], a) for layer in layers for a in self.alphas}
@@ -154,6 +155,14 @@ def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
         raise InputError(f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}")
     measured = own[own.method == "exact"]
     return _best([measured if len(measured) else own], k)
+
+
+def _joined(exact: pd.DataFrame, proposed: pd.DataFrame) -> pd.DataFrame:
+    """Measured layers with what was proposed for them, and the proposal alone for the others."""
+    keys = ["layer", "alpha", "id"]
+    exact = exact.merge(proposed[[*keys, "predicted_shift"]], on=keys, validate="one_to_one")
+    rest = proposed[~proposed.layer.isin(exact.layer)]
+    return pd.concat([exact, rest] if len(rest) else [exact]).sort_values("layer", kind="stable")
 
 
 def _best(parts: list[pd.DataFrame], k: int) -> list[int]:

@@ -95,21 +95,21 @@ def test_a_refined_sweep_measures_its_proposals(planted: tuple) -> None:
     assert set(gradient.method) == {"gradient"}
     assert exact.predicted_shift.isna().all()
     measured = refined[refined.method == "exact"]
-    assert measured.groupby("steered").layer.nunique().to_dict() == {"X": 3, "Y": 3}
+    assert measured.groupby("steered").layer.nunique().to_dict() == {"X": 4, "Y": 4}
     both = measured.merge(exact, on=keys, suffixes=("", "_exact"))
     np.testing.assert_allclose(both["shift"], both.shift_exact, atol=1e-6)
     np.testing.assert_allclose(measured.predicted_shift, gradient.predicted_shift[measured.index], atol=1e-9)
     agreement = sweep_agreement(refined)
-    assert list(agreement.n_layers) == [3] * 4
+    assert list(agreement.n_layers) == [4] * 4
     assert (agreement.error < 0.02).all()
     assert sweep_agreement(exact).empty
 
 
-def made_sweep(monkeypatch: pytest.MonkeyPatch, foreseen: list[float], true: list[float]):  # type: ignore[no-untyped-def]
+def made_sweep(monkeypatch: pytest.MonkeyPatch, foreseen: list[int], true: list[int]):  # type: ignore[no-untyped-def]
     """A sweep of which both sides are given: the mean differential of each layer."""
     import pandas as pd
 
-    def table(method: str, values: list[float], layers) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    def table(method: str, values: list[int], layers) -> pd.DataFrame:  # type: ignore[no-untyped-def]
         rows = [{"layer": n, "alpha": 1.0, "id": "a", "differential": values[n], "shift": values[n]} for n in layers]
         return pd.DataFrame(rows).assign(method=method, predicted_shift=np.nan, axis="X", item="X1", domain="d")
 
@@ -123,30 +123,31 @@ def made_sweep(monkeypatch: pytest.MonkeyPatch, foreseen: list[float], true: lis
 
 
 @pytest.mark.parametrize(
-    ("foreseen", "true", "measured", "warns"),
+    ("true", "measured", "warns"),
     [
-        # The best two are foreseen in order: two and the margin suffice.
-        ([6, 5, 4, 3, 2, 1, 0.5, 0.2], [6, 5, 4, 3, 2, 1, 0.5, 0.2], 4, False),
+        # The best two are foreseen in order: they, the margin and two checks (layers 8 and 11) suffice.
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], 6, False),
         # The fourth proposal is among the best two: two more are measured.
-        ([6, 5, 4, 3, 2, 1, 0.5, 0.2], [6, 3, 4, 5, 2, 1, 0.5, 0.2], 6, False),
+        ([12, 9, 10, 11, 8, 7, 6, 5, 4, 3, 2, 1], 8, False),
+        # A check is among them: the search goes on to the end.
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 13], 12, False),
         # What is measured contradicts the proposal: everything is.
-        ([6, 5, 4, 3, 2, 1, 0.5, 0.2], [5, 6, 3, 4.5, 0.1, 0.2, 8, 9], 8, True),
+        ([12, 11, 1, 2, 3, 4, 5, 6, 9, 7, 8, 10], 12, True),
     ],
 )
 def test_a_refined_sweep_goes_on_until_the_best_are_settled(
-    planted: tuple, monkeypatch: pytest.MonkeyPatch, foreseen: list, true: list, measured: int, warns: bool
+    planted: tuple, monkeypatch: pytest.MonkeyPatch, true: list, measured: int, warns: bool
 ) -> None:
     import warnings
 
-    made_sweep(monkeypatch, foreseen, true)
+    made_sweep(monkeypatch, list(range(12, 0, -1)), true)
     model, scenarios, vectors = planted
     sweep = sweep_module._Sweep(model, scenarios, vectors["X"], [1.0], "continuation", "both")
-    monkeypatch.setattr(sweep_module, "MIN_AGREEMENT", 0.9 if warns else -1.0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = sweep.refined(range(8), k=2).assign(steered="X", axis="X")
+        table = sweep.refined(range(12), k=2).assign(steered="X", axis="X")
     assert (table.method == "exact").sum() == measured
-    assert len(table) == 8
+    assert len(table) == 12
     assert any(issubclass(w.category, SweepWarning) for w in caught) == warns
     assert top_layers(table, "X", 2) == sorted(np.argsort(true)[-2:].tolist())
 
