@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
 from interp_culture.model import LanguageModel
-from interp_culture.passes import over_batches, trace
+from interp_culture.passes import trace
 from interp_culture.prompts import contrastive_texts
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.token_tree import Batch

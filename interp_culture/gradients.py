@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import Trace, over_batches, trace
+from interp_culture.passes import Trace, trace
 from interp_culture.scores import Score
 from interp_culture.token_tree import Batch, TokenSequence
 

@@ -1,18 +1,18 @@
 """Forward passes: a whole one that is kept, and edited ones that go on from it.
 
-What the work of a study contains twice is done once here. Shared tokens are in `token_tree`; an edit at layer l
-leaves everything before l as it was, so that its pass starts there; edits that start at the same layer run as one
-stacked batch; batches are as large as the device holds. Hooks are TransformerLens' own, and none is left behind.
+What the work of a study contains twice is done once here. An edit at layer l leaves everything before l as it was, so
+that its pass starts there; runs of many edits go through the blocks as one stacked batch, which each enters at its own
+layer. Shared tokens are in `token_tree`, sizes in `batching`. Hooks are TransformerLens' own; none is left behind.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from interp_culture.errors import InputError
+from interp_culture.batching import batch_tokens
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.token_tree import Batch, TokenSequence, make_batches
-
-T = TypeVar("T")
-
-# Tokens that run at once. Two cores reach their peak at about 1000; a stem is read once a batch.
-BATCH_TOKENS = {"cpu": 5120, "mps": 8192}
-GPU_TOKENS = (1024, 65536)
-BATCH_LIMIT = "batch_tokens"  # in a model's memo, once memory ran out
+from interp_culture.token_tree import Batch
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class Trace:
 
     @property
     def final(self) -> Float[Tensor, "row pos d_model"]:
-        return self.resid[max(self.resid)]
+        return self.resid[len(self.rows.block_inputs)]
 
 
 class _StemCache(DynamicCache):
@@ -87,84 +80,15 @@ class _StemCache(DynamicCache):
         return self.held[layer_idx][0].shape[-2] if self.is_filled else 0
 
 
-# -- batches ------------------------------------------------------------------------------------------------
+def trace(
+    model: LanguageModel, batch: Batch, edits: Sequence[Edit] = (), layers: Sequence[int] = (), final: bool = True
+) -> Trace:
+    """A forward pass that keeps the residual stream before `layers` and, where `final`, after the last block.
 
-
-def over_batches(
-    model: LanguageModel,
-    groups: Sequence[Sequence[TokenSequence]],
-    work: Callable[[Batch], T],
-    *,
-    share_stem: bool = True,
-) -> Iterator[T]:
-    """What `work` gives for each batch of token trees of `groups` (the prompts of one scenario are one group).
-
-    Where the device's memory runs out, that batch and all after it are halved and it goes on. Raises InputError
-    when a single row does not fit.
+    Without `final` the blocks after the last of `layers` are not computed.
     """
-    # Half of what the device holds: the other half is for stacked runs.
-    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2, share_stem=share_stem)
-    waiting = deque(batches)
-    ahead: Batch | None = None
-    while waiting:
-        batch = waiting.popleft()
-        here = ahead or batch.to(model.device)
-        ahead = waiting[0].to(model.device) if waiting else None  # travels while this one is worked on
-        try:
-            result = work(here)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            _explain_memory(error, batch)
-        else:
-            yield result
-            continue
-        ahead = None
-        most = batch.tokens.numel() // 2
-        model.memo[BATCH_LIMIT] = most
-        waiting = deque(part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,)))
-        if model.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-def batch_tokens(model: LanguageModel) -> int:
-    """How many tokens may run at once: on a GPU by its free memory and the model's width; less once it ran out."""
-    return min(_fitting_tokens(model), model.memo.get(BATCH_LIMIT, GPU_TOKENS[1]))
-
-
-def _fitting_tokens(model: LanguageModel) -> int:
-    if model.device.type != "cuda":
-        return BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
-    free, _ = torch.cuda.mem_get_info(model.device)
-    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
-    config = model.text_config
-    # The streams kept at every layer and a block's own activations; masks and scores where attention is not fused.
-    values = model.d_model * (model.n_layers + 12) + 3 * getattr(config, "intermediate_size", 4 * model.d_model)
-    bytes_per_token = values * model.dtype.itemsize + 3 * 4 * 256 * config.num_attention_heads
-    low, high = GPU_TOKENS
-    return min(high, max(low, free // 2 // bytes_per_token))
-
-
-def _exceeds(batch: Batch, tokens: int) -> bool:
-    return batch.tokens.numel() > tokens and len(batch.tokens) > 1
-
-
-def _explain_memory(error: RuntimeError, batch: Batch) -> None:
-    """Return for a lack of memory that a smaller batch may cure; raise for everything else."""
-    if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
-        raise error
-    if len(batch.tokens) == 1:
-        raise InputError(
-            f"one row of {batch.tokens.shape[1]} tokens does not fit the device's memory: use a smaller model, "
-            "dtype='bfloat16' or shorter texts"
-        ) from error
-
-
-# -- passes -------------------------------------------------------------------------------------------------
-
-
-def trace(model: LanguageModel, batch: Batch, edits: Sequence[Edit] = (), layers: Sequence[int] = ()) -> Trace:
-    """A whole forward pass that keeps the residual stream before `layers` and after the last block."""
     batch = batch.to(model.device)
-    wanted = {*layers, model.n_layers}
+    wanted = {*layers, model.n_layers} if final else set(layers)
     cache = _StemCache() if batch.stem is not None else None
     stem = _whole(model, batch.stem, edits, wanted, cache) if batch.stem is not None else None
     if cache is not None:
@@ -237,6 +161,7 @@ def _whole(
         for layer, module in enumerate([*model.bridge.blocks, model.bridge.ln_final]):
             handle = module.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
             stack.callback(handle.remove)
+        stack.enter_context(_passed_through(model.bridge.blocks, max(wanted, default=0)))
         model.bridge(
             batch.tokens,
             attention_mask=_attention_mask(model, batch),
@@ -246,6 +171,31 @@ def _whole(
             past_key_values=cache,
         )
     return Part(batch, resid, block_inputs)
+
+
+@contextmanager
+def _passed_through(blocks: Any, start: int) -> Iterator[None]:
+    """Blocks from `start` on (but the first) give back what they get: nobody asked for what they would compute."""
+    skipped = blocks[max(1, start) :]
+    gives_tuple = False
+
+    def look(module: Any, args: Any, output: Any) -> None:
+        nonlocal gives_tuple
+        gives_tuple = isinstance(output, tuple)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return (hidden,) if gives_tuple else hidden
+
+    handle = blocks[0].register_forward_hook(look)
+    try:
+        for block in skipped:
+            object.__setattr__(block, "forward", forward)
+        yield
+    finally:
+        handle.remove()
+        for block in skipped:
+            block.__dict__.pop("forward", None)
 
 
 class Hooks:

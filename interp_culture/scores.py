@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import over_batches, resume, stacks, trace
+from interp_culture.passes import resume, stacks, trace
 from interp_culture.token_tree import Batch, TokenSequence
 
 LOGIT_ROWS = 4096  # positions unembedded at a time
@@ -44,7 +45,7 @@ def score_runs(
     with tqdm(total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None) as bar:
 
         def read(batch: Batch) -> tuple[Batch, dict[Any, Float[Tensor, "path value"]]]:
-            kept = trace(model, batch, layers=starts)
+            kept = trace(model, batch, layers=starts, final=any(not edits for edits in runs.values()))
             values: dict[Any, Tensor] = {}
             for stack in stacks(model, runs, batch):
                 finals = resume(model, kept, list(stack.values()))

@@ -11,11 +11,12 @@ from conftest import Pair, make_pair
 from reference import forward
 from torch import Tensor
 
-from interp_culture import passes
+from interp_culture import batching
+from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
 from interp_culture.interventions import HOOK_POINTS, Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import over_batches, resume, stacks, trace
+from interp_culture.passes import resume, stacks, trace
 from interp_culture.prompts import Prompt
 from interp_culture.scores import answer_logprob, next_token_logits, score_runs
 from interp_culture.token_tree import Batch, TokenSequence, make_batches
@@ -158,12 +159,31 @@ def test_resuming_equals_a_whole_steered_pass(pair: Pair, hook_point: str) -> No
         assert torch.equal(resume(model, plain, [[]])[0], plain.final)
 
 
+def test_blocks_after_the_last_wanted_layer_are_not_computed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, groups = pair.model, groups_of(pair.model)
+    (batch,) = batches_of(model, groups, share=True)
+    whole = trace(model, batch, layers=[1, 2])
+    ran: list[int] = []
+    handles = [
+        block.mlp.register_forward_hook(lambda *_, n=n: ran.append(n)) for n, block in enumerate(model.bridge.blocks)
+    ]
+    cut = trace(model, batch, layers=[1, 2], final=False)
+    for handle in handles:
+        handle.remove()
+    assert set(ran) == {0, 1}
+    assert set(cut.resid) == {1, 2}
+    assert all(torch.equal(cut.resid[layer], whole.resid[layer]) for layer in (1, 2))
+    edits = [edit(model, 1), edit(model, 3)]
+    assert torch.equal(resume(model, cut, [edits]), resume(model, whole, [edits]))
+    assert torch.equal(trace(model, batch).final, whole.final)  # no block is left passed through
+
+
 def test_scores_are_the_same_however_the_work_is_cut(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     groups = [members[2:4] for members in groups_of(tiny)]
     runs = {"plain": (), **{(layer, seed): [edit(tiny, layer, seed)] for layer in (0, 3) for seed in (1, 2)}}
     whole = score_runs(tiny, groups, runs, answer_logprob)
     for size in (1, 100):
-        monkeypatch.setitem(passes.BATCH_TOKENS, "cpu", size)
+        monkeypatch.setitem(batching.BATCH_TOKENS, "cpu", size)
         cut = score_runs(tiny, groups, runs, answer_logprob)
         assert list(cut) == list(runs)
         for key, values in whole.items():
@@ -174,7 +194,7 @@ def test_runs_stack_up_to_the_batch_in_the_order_of_their_layers(
     tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = make_batches([[TokenSequence((1, 2, 3, 4))]], pad=0, batch_tokens=100)[0]
-    monkeypatch.setitem(passes.BATCH_TOKENS, "cpu", 8)  # two rows
+    monkeypatch.setitem(batching.BATCH_TOKENS, "cpu", 8)  # two rows
     runs = {"a": [edit(tiny, 1)], "b": [edit(tiny, 2)], "c": [edit(tiny, 0)], "d": [edit(tiny, 1)], "e": []}
     assert [list(stack) for stack in stacks(tiny, runs, batch)] == [["c", "a"], ["d", "b"], ["e"]]
 

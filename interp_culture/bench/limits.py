@@ -7,12 +7,13 @@ import time
 import numpy as np
 import torch
 
+from interp_culture.batching import batch_tokens
 from interp_culture.forms import Form, token_groups
 from interp_culture.interventions import Edit
 from interp_culture.loading import load_model
 from interp_culture.machine import matmul_rate
 from interp_culture.model import LanguageModel
-from interp_culture.passes import batch_tokens, resume, trace
+from interp_culture.passes import resume, trace
 from interp_culture.readout import read_runs
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import bootstrap_weights, weighted_means

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import typer
 
+from interp_culture.batching import batch_tokens
 from interp_culture.bench.limits import answer_flops, pass_flops
 from interp_culture.bench.plain import PlainHuggingFace
 from interp_culture.bench.tasks import spread
@@ -27,7 +28,6 @@ from interp_culture.generation import generate
 from interp_culture.loading import load_model
 from interp_culture.machine import matmul_rate
 from interp_culture.model import LanguageModel
-from interp_culture.passes import batch_tokens
 from interp_culture.personas import advanced_persona, basic_persona
 from interp_culture.prompts import Prompt
 from interp_culture.readout import read_runs
