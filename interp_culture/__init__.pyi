@@ -1,5 +1,5 @@
 # The public names, read at run time too (lazy-loader): each is imported when it is first used.
-from .activations import Activations, contrastive_activations
+from .activations import Activations, cache_activations, contrastive_activations, load_activations
 from .config import StudyConfig, load_config
 from .coupling import Entanglement, entanglement, response, response_matrix, shifts, steered_readouts
 from .direct import DirectAnswers, ask_directly, ask_personas
@@ -43,12 +43,14 @@ __all__ = [
     "ask_personas",
     "axis_purity",
     "basic_persona",
+    "cache_activations",
     "check_readout",
     "contrastive_activations",
     "entanglement",
     "extract",
     "generate",
     "layer_sweep",
+    "load_activations",
     "load_config",
     "load_controls",
     "load_facts",

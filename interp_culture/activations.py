@@ -1,10 +1,14 @@
-"""Residual streams of contrastive texts, batch by batch: nothing is kept that grows with the number of texts."""
+"""Residual streams of contrastive texts, batch by batch, or all of them in memory-mapped files where asked for."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +20,7 @@ from interp_culture.model import LanguageModel
 from interp_culture.passes import trace
 from interp_culture.prompts import contrastive_texts
 from interp_culture.scenarios import ScenarioSet
+from interp_culture.store import replacing, write_json
 from interp_culture.token_tree import Batch
 
 
@@ -32,6 +37,9 @@ class Activations:
     ids: tuple[str, ...]
     positive: Float[Tensor, "scenario layer d_model"]
     negative: Float[Tensor, "scenario layer d_model"]
+
+
+CACHE_MANIFEST = "activations.json"
 
 
 def contrastive_activations(model: LanguageModel, scenarios: ScenarioSet) -> Iterator[Activations]:
@@ -65,3 +73,52 @@ def contrastive_activations(model: LanguageModel, scenarios: ScenarioSet) -> Ite
         for activations in over_batches(model, groups, read):
             yield activations
             bar.update(len(activations.ids))
+
+
+def cache_activations(model: LanguageModel, scenarios: ScenarioSet, folder: str | Path) -> Activations:
+    """All activations in `folder`, computed once and opened memory-mapped: only what is used comes into memory.
+
+    4 bytes for each of 2 x scenarios x layers x d_model. A folder of the same model and texts is opened as it is, any
+    other is replaced; what was interrupted is not taken for finished.
+    """
+    folder = Path(folder)
+    about = {**model.describe(), "scenarios": scenarios.digest, "ids": [s.id for s in scenarios]}
+    if _manifest(folder) != about:
+        with replacing(folder) as part:
+            part.mkdir()
+            _fill(model, scenarios, part)
+            write_json(part / CACHE_MANIFEST, about)
+    return load_activations(folder)
+
+
+def load_activations(folder: str | Path) -> Activations:
+    """What `cache_activations` wrote, memory-mapped: changes stay in memory. Raises InputError for another folder."""
+    folder = Path(folder)
+    about = _manifest(folder)
+    if about is None:
+        raise InputError(f"{folder}: no cached activations there; write them with cache_activations")
+    # Copy-on-write, since torch knows no read-only tensors.
+    poles = (torch.from_numpy(np.load(folder / f"{pole}.npy", mmap_mode="c")) for pole in ("positive", "negative"))
+    return Activations(tuple(about["ids"]), *poles)
+
+
+def _fill(model: LanguageModel, scenarios: ScenarioSet, folder: Path) -> None:
+    place = {s.id: i for i, s in enumerate(scenarios)}
+    shape = (len(scenarios), model.n_layers, model.d_model)
+    files = {
+        pole: np.lib.format.open_memmap(folder / f"{pole}.npy", "w+", np.float32, shape)
+        for pole in ("positive", "negative")
+    }
+    for batch in contrastive_activations(model, scenarios):
+        rows = [place[i] for i in batch.ids]
+        files["positive"][rows] = batch.positive.numpy()
+        files["negative"][rows] = batch.negative.numpy()
+    for file in files.values():
+        file.flush()
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / CACHE_MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

@@ -42,7 +42,7 @@ def over_batches(
         ahead = waiting[0].to(model.device) if waiting else None  # travels while this one is worked on
         try:
             result = work(here)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             _explain_memory(error, batch)
         else:
             yield result

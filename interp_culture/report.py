@@ -99,7 +99,8 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
             [_layers_finding(summary)],
             _html(plots.layer_figure(by_item, summary["layers"], summary["items"])),
             f"Each layer steered alone on training scenarios (alpha {_signed(summary['config']['sweep_alphas'])}), "
-            f"mean |ΔP+| of the scenarios of the steered axis. White frames: the intervention's layers. {axes_text}.",
+            f"mean |ΔP+| of the scenarios of the steered axis. White frames: the intervention's layers. "
+            f"{_measured_text(tables['sweep'])}{axes_text}.",
         ),
         Section(
             "What steering does, against random vectors",
@@ -163,6 +164,15 @@ def _scores_finding(summary: dict[str, Any]) -> str:
         for axis, score in summary["scores"].items()
     ]
     return f"Plain {summary['model']['model']} scores on {summary['n_test']} held-out scenarios: {', '.join(parts)}."
+
+
+def _measured_text(sweep: pd.DataFrame) -> str:
+    """Which layers a sweep measured, where it did not measure all; else nothing."""
+    measured = sweep[sweep.method == "exact"].groupby("steered").layer.unique()
+    if (sweep.method == "exact").all():
+        return ""
+    lists = "; ".join(f"{axis} {', '.join(map(str, sorted(layers)))}" for axis, layers in measured.items())
+    return f"Measured layers: {lists or 'none'}; the others are predicted from gradients, to first order. "
 
 
 def _layers_finding(summary: dict[str, Any]) -> str:

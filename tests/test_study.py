@@ -14,7 +14,7 @@ from interp_culture import study as study_module
 from interp_culture.config import StudyConfig, load_config
 from interp_culture.errors import InputError
 from interp_culture.model import LanguageModel
-from interp_culture.report import findings, write_report
+from interp_culture.report import _measured_text, findings, write_report
 from interp_culture.study import run_study
 
 QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
@@ -133,3 +133,11 @@ def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> Non
 def test_a_folder_without_a_study_raises(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no finished study there"):
         write_report(tmp_path)
+
+
+def test_the_report_says_which_layers_were_measured() -> None:
+    rows = [("X", 1, "exact"), ("X", 3, "exact"), ("X", 2, "gradient"), ("Y", 2, "exact")]
+    sweep = pd.DataFrame(rows, columns=["steered", "layer", "method"])
+    assert _measured_text(sweep).startswith("Measured layers: X 1, 3; Y 2; the others are predicted from gradients")
+    assert _measured_text(sweep[sweep.method == "exact"]) == ""
+    assert _measured_text(sweep[sweep.method == "gradient"]).startswith("Measured layers: none;")

@@ -9,7 +9,8 @@ import torch
 from conftest import Pair
 from reference import forward
 
-from interp_culture.activations import contrastive_activations
+from interp_culture import activations as activations_module
+from interp_culture.activations import cache_activations, contrastive_activations, load_activations
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
@@ -39,6 +40,33 @@ def test_mean_difference_by_hand(pair: Pair, few: ScenarioSet) -> None:
 def test_every_scenario_is_read_once(tiny: LanguageModel, few: ScenarioSet) -> None:
     ids = [i for batch in contrastive_activations(tiny, few) for i in batch.ids]
     assert sorted(ids) == sorted(s.id for s in few)
+
+
+def test_cached_activations_are_those_that_were_read(
+    tiny: LanguageModel, few: ScenarioSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = cache_activations(tiny, few, tmp_path / "a")
+    assert cached.ids == tuple(s.id for s in few)
+    for batch in contrastive_activations(tiny, few):
+        rows = [cached.ids.index(i) for i in batch.ids]
+        assert torch.equal(cached.positive[rows], batch.positive)
+        assert torch.equal(cached.negative[rows], batch.negative)
+    v = extract(tiny, few)["X"]
+    own = [i for i, s in enumerate(few) if s.axis == "X"]
+    torch.testing.assert_close((cached.positive - cached.negative)[own].mean(0), v.direction, atol=1e-5, rtol=1e-5)
+    cached.positive[:] = 0  # in memory alone
+    assert load_activations(tmp_path / "a").positive.abs().max() > 0
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(activations_module, "contrastive_activations", refuse)
+    assert cache_activations(tiny, few, tmp_path / "a").ids == cached.ids
+    with pytest.raises(AssertionError, match="read again"):
+        cache_activations(tiny, ScenarioSet(few.scenarios[1:], few.catalogue), tmp_path / "a")
+    assert load_activations(tmp_path / "a").ids == cached.ids  # the failed one left the old one
+    with pytest.raises(InputError, match="no cached activations there"):
+        load_activations(tmp_path)
 
 
 def test_swapping_the_poles_flips_the_vector(tiny: LanguageModel, few: ScenarioSet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 
 import numpy as np
@@ -46,8 +47,8 @@ def answer_flops(model: LanguageModel, batch: Batch) -> float:
 def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) -> dict[str, float]:
     """Shares of the measured matrix-multiply peak, and the readout's time over the least that its tokens need.
 
-    peak is in GFLOP/s, of the shape of the model's own products; each share is of the best of `repeats`, with the
-    peak measured beside it.
+    peak is in GFLOP/s, sustained, of the shape of the model's own products. All are medians of
+    `repeats`, taken in turn.
     """
     form = Form("continuation")
     groups, _ = token_groups(model, scenarios, form)
@@ -63,19 +64,19 @@ def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) 
     kept = trace(model, batches[0], layers=[0])
     nothing = Edit(0, torch.zeros(model.d_model), 0.0, hook_point="hook_resid_pre")  # all blocks run, and no more
     for _ in range(repeats):
-        peaks.append(matmul_rate(model.dtype, str(model.device), shape))
+        peaks.append(matmul_rate(model.dtype, str(model.device), shape, repeats=40))
         start = time.perf_counter()
         resume(model, kept, [[nothing]])
         passes.append(time.perf_counter() - start)
         start = time.perf_counter()
         read_runs(model, scenarios, {"": ()}, readout="continuation")
         readouts.append(time.perf_counter() - start)
-    peak = max(peaks)
+    peak, blocks, readout = (statistics.median(values) for values in (peaks, passes, readouts))
     return {
         "peak_gflops": peak / 1e9,
-        "blocks_share": pass_flops(model, batches[0]) / min(passes) / peak,
-        "readout_share": whole / min(readouts) / peak,
-        "readout_over_least_time": min(readouts) * peak / whole,
+        "blocks_share": pass_flops(model, batches[0]) / blocks / peak,
+        "readout_share": whole / readout / peak,
+        "readout_over_least_time": readout * peak / whole,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -30,6 +30,7 @@ ALPHA = 2.0
 NEW_TOKENS = 24
 
 
+@runtime_checkable
 class Worker(Protocol):
     """What `plain` and `peers` offer."""
 
