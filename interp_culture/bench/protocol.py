@@ -181,14 +181,14 @@ def synchronise(model: LanguageModel) -> None:
 
 def main(
     shape: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}; small without a GPU.")] = "",
-    scenarios: Annotated[int, typer.Option(help="Scenarios, half of them for training; 0: all, or 40 on a CPU.")] = 0,
+    per_cell: Annotated[int, typer.Option(help="Scenarios per item and domain; 0: all, or 2 without a GPU.")] = 0,
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("results/protocol.json"),
 ) -> None:
     """Run the protocol and print what it took."""
     gpu = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
     shape = shape or ("qwen3-4b" if gpu else "small")
-    chosen = load_scenarios() if gpu and not scenarios else spread(load_scenarios(), scenarios or 40)
+    chosen = load_scenarios() if gpu and not per_cell else load_scenarios().sample(per_cell or 2)
     results: dict[str, Any] = {
         "shape": shape,
         "device": torch.cuda.get_device_name() if gpu else "cpu",
