@@ -32,9 +32,7 @@ def over_batches(
     Where the device's memory runs out, that batch and all after it are halved and it goes on. Raises InputError
     when a single row does not fit.
     """
-    # Half of what the device holds: the other half is for stacked runs.
-    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2, share_stem=share_stem)
-    waiting = deque(batches)
+    waiting = deque(lay_out(model, groups, share_stem=share_stem))
     ahead: Batch | None = None
     while waiting:
         batch = waiting.popleft()
@@ -53,6 +51,11 @@ def over_batches(
         waiting = deque(part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,)))
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def lay_out(model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, share_stem: bool = True) -> list[Batch]:
+    """Batches of half of what the device holds: the other half is for stacked runs."""
+    return make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2, share_stem=share_stem)
 
 
 def batch_tokens(model: LanguageModel) -> int:

@@ -38,6 +38,12 @@ class Form:
     seed: int = 0
     labels: Labels = "A/B"
 
+    def __post_init__(self) -> None:
+        if self.readout not in READOUTS:
+            raise InputError(f"unknown readout {self.readout!r}; known: {', '.join(READOUTS)}")
+        if self.labels not in LABELS:
+            raise InputError(f"unknown labels {self.labels!r}; known: {', '.join(LABELS)}")
+
     def prompts(self, scenario: Scenario) -> list[Prompt]:
         if self.readout == "letters":
             return [p.prompt for p in self.lettered(scenario)]
@@ -47,14 +53,9 @@ class Form:
         return letter_prompts(scenario, self.order, self.seed, self.system, self.labels)
 
 
-def check_known(readout: str, labels: str) -> None:
-    if readout not in READOUTS:
-        raise InputError(f"unknown readout {readout!r}; known: {', '.join(READOUTS)}")
-    if labels not in LABELS:
-        raise InputError(f"unknown labels {labels!r}; known: {', '.join(LABELS)}")
-
-
 def token_groups(model: LanguageModel, scenarios: ScenarioSet, form: Form) -> tuple[list[list[TokenSequence]], Score]:
+    if not len(scenarios):
+        raise InputError("no scenario to read")
     groups = [[model.tokenise(p) for p in form.prompts(s)] for s in scenarios]
     if form.readout == "letters":
         return groups, next_token_logits(_letter_tokens(model, form.labels))

@@ -15,7 +15,7 @@ from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import Trace, trace
+from interp_culture.passes import Trace, first_stream, run_block, trace
 from interp_culture.scores import Score
 from interp_culture.token_tree import Batch, TokenSequence
 
@@ -36,8 +36,7 @@ def predict_runs(
     for edits in runs.values():
         model.check_edits(edits)
         _check_on_stream(edits)
-    streams = [e.stream for edits in runs.values() for e in edits]
-    last = min(streams, default=model.n_layers)
+    last = min((first_stream(model, edits) for edits in runs.values()), default=model.n_layers)
     out = {key: np.zeros(len(groups)) for key in runs}
     with tqdm(total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None) as bar:
 
@@ -46,14 +45,16 @@ def predict_runs(
             w = torch.from_numpy(np.stack([weights[p.group, p.member] for p in batch.paths])).to(model.device)
             totals, gradient = _at_end(model, kept, score, w)
             values = {key: totals.clone() for key in runs}
-            for stream in range(model.n_layers, last - 1, -1):
-                for key, edits in runs.items():
-                    for edit in (e for e in edits if e.stream == stream):
-                        values[key] += _first_order(edit, gradient, batch)
-                if stream > last:
-                    gradient = _before_block(model, kept, stream - 1, gradient)
+            with model.fused_attention():
+                for stream in range(model.n_layers, last - 1, -1):
+                    for key, edits in runs.items():
+                        for edit in (e for e in edits if e.stream == stream):
+                            values[key] += _first_order(edit, gradient, batch)
+                    if stream > last:
+                        gradient = _before_block(model, kept, stream - 1, gradient)
             bar.update(len(batch.tokens))
-            return [next(p.group for p in batch.paths if p.row == row) for row in range(len(batch.tokens))], values
+            group_of = {p.row: p.group for p in batch.paths}
+            return [group_of[row] for row in range(len(batch.tokens))], values
 
         # A shared stem would add up the gradients of all rows.
         for rows, values in over_batches(model, groups, work, share_stem=False):
@@ -81,10 +82,8 @@ def _before_block(
     """The gradient before a block from the one after it. The block runs once more, so that none has to be stored."""
     hidden = kept.resid[layer].clone().requires_grad_()
     inputs = {name: _usable(value) for name, value in kept.rows.block_inputs[layer].items()}
-    with torch.enable_grad(), model.fused_attention():
-        output = model.bridge.blocks[layer](hidden, **inputs)
-        output = output[0] if isinstance(output, tuple) else output
-        (before,) = torch.autograd.grad(output, hidden, gradient)
+    with torch.enable_grad():
+        (before,) = torch.autograd.grad(run_block(model, layer, hidden, inputs), hidden, gradient)
     return before
 
 

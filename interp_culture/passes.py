@@ -104,8 +104,8 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
     """
     for edits in runs:
         model.check_edits(edits)
-    order = sorted(range(len(runs)), key=lambda run: _start(model, runs[run]))
-    starts = [_start(model, runs[run]) for run in order]
+    order = sorted(range(len(runs)), key=lambda run: first_stream(model, runs[run]))
+    starts = [first_stream(model, runs[run]) for run in order]
     parts = [part for part in (kept.stem, kept.rows) if part is not None]
     hidden: list[Tensor | None] = [None] * len(parts)
     with torch.inference_mode(), Hooks(model, [runs[run] for run in order], starts) as hooks:
@@ -118,8 +118,7 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
             for i, part in enumerate(parts):
                 hooks.batch = part.batch
                 inputs = {k: _stacked(v, hooks.running, part.batch) for k, v in part.block_inputs[layer].items()}
-                output = model.bridge.blocks[layer](hidden[i], **inputs, past_key_values=cache)
-                hidden[i] = output[0] if isinstance(output, tuple) else output
+                hidden[i] = run_block(model, layer, hidden[i], inputs, cache)
                 if cache is not None:
                     cache.is_filled = True
     final = hidden[-1]
@@ -127,17 +126,26 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
     return final.unflatten(0, (len(runs), -1))[np.argsort(order)]
 
 
+def run_block(
+    model: LanguageModel, layer: int, hidden: Any, inputs: Mapping[str, Any], cache: DynamicCache | None = None
+) -> Float[Tensor, "row pos d_model"]:
+    """The residual stream after a block, with what the block was given when it was traced."""
+    output = model.bridge.blocks[layer](hidden, **inputs, past_key_values=cache)
+    return output[0] if isinstance(output, tuple) else output
+
+
 def stacks(
     model: LanguageModel, runs: Mapping[Any, Sequence[Edit]], batch: Batch
 ) -> Iterator[dict[Any, Sequence[Edit]]]:
     """The runs in stacks that, with this batch's rows, fill what the device holds; near first layers together."""
     most = max(1, batch_tokens(model) // batch.tokens.numel())
-    keys = sorted(runs, key=lambda key: _start(model, runs[key]))
+    keys = sorted(runs, key=lambda key: first_stream(model, runs[key]))
     for first in range(0, len(keys), most):
         yield {key: runs[key] for key in keys[first : first + most]}
 
 
-def _start(model: LanguageModel, edits: Sequence[Edit]) -> int:
+def first_stream(model: LanguageModel, edits: Sequence[Edit]) -> int:
+    """The first residual stream that the edits change, from which their pass goes on; the last one without any."""
     return min((edit.stream for edit in edits), default=model.n_layers)
 
 

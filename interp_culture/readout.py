@@ -16,11 +16,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp_culture.errors import InputError
 from interp_culture.forms import (
     Form,
     Readout,
-    check_known,
     choice_table,
     choice_weights,
     choose_letters,
@@ -128,16 +126,10 @@ def read_runs(
 
     Returns the table of `probe` with the run's key in the column `run`, runs in the order given.
     """
-    check_known(readout, labels)
-    if not len(scenarios):
-        raise InputError("no scenario to read")
     form = Form(readout, order, system, seed, labels)
     raw = _read(model, scenarios, form, runs)
     letters = check_readout(model, readout, labels).letters
-    tables = [
-        choice_table(scenarios, values, form, letters).assign(run=[key] * len(scenarios)) for key, values in raw.items()
-    ]
-    return pd.concat(tables, ignore_index=True)
+    return _by_run({key: choice_table(scenarios, values, form, letters) for key, values in raw.items()})
 
 
 def predicted_runs(
@@ -152,25 +144,25 @@ def predicted_runs(
     labels: Labels = "A/B",
 ) -> pd.DataFrame:
     """`read_runs` to first order in the edits: one backward pass stands for all runs. Only the choice is given."""
-    check_known(readout, labels)
-    if not len(scenarios):
-        raise InputError("no scenario to read")
     form = Form(readout, order, system, seed, labels)
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
     weights = choice_weights(scenarios, form, check_readout(model, readout, labels).letters, n_tokens)
     predicted = predict_runs(model, groups, runs, score, weights, f"gradients of {readout}")
     frame = scenarios.frame()
-    tables = [with_choice(frame, diff).assign(run=[key] * len(frame)) for key, diff in predicted.items()]
-    return pd.concat(tables, ignore_index=True)
+    return _by_run({key: with_choice(frame, diff) for key, diff in predicted.items()})
+
+
+def _by_run(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
+    """One table, with the run's key (a tuple too) in the column `run`."""
+    return pd.concat([table.assign(run=[key] * len(table)) for key, table in tables.items()], ignore_index=True)
 
 
 def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B") -> Validity:
     """Measure a readout's validity on the shipped control items, plain model, no persona; once per model."""
-    check_known(readout, labels)
-    key = ("validity", readout, labels)
+    form, key = Form(readout, labels=labels), ("validity", readout, labels)
     if key not in model.memo:
-        controls, form = load_controls(), Form(readout, labels=labels)
+        controls = load_controls()
         values = _read(model, controls, form, {"": ()})[""]
         letters = choose_letters(values, labels) if readout == "letters" else None
         model.memo[key] = _judge(choice_table(controls, values, form, letters), readout, letters)

@@ -15,7 +15,7 @@ from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import resume, stacks, trace
+from interp_culture.passes import first_stream, resume, stacks, trace
 from interp_culture.token_tree import Batch, TokenSequence
 
 LOGIT_ROWS = 4096  # positions unembedded at a time
@@ -39,7 +39,7 @@ def score_runs(
     """
     for edits in runs.values():
         model.check_edits(edits)
-    starts = sorted({min(e.stream for e in edits) for edits in runs.values() if edits})
+    starts = sorted({first_stream(model, edits) for edits in runs.values() if edits})
     size = len(groups), len(groups[0])
     out: dict[Any, np.ndarray] = {}
     with tqdm(total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None) as bar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import time
@@ -150,11 +149,6 @@ def best_layers(outputs: dict[tuple, Any], k: int = 4) -> dict[str, Any]:
     }
 
 
-def write_results(results: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-
-
 def _setting(model: LanguageModel) -> Setting:
     """Vectors from a few scenarios; warm caches and the readout's validity, which is measured once, not timed."""
     vectors = extract(model, spread(load_scenarios(), 12))
@@ -165,14 +159,10 @@ def _setting(model: LanguageModel) -> Setting:
 
 
 def _timed(task: Task, name: str, side: Any) -> tuple[float, Any] | None:
-    if side is None:
-        start = time.perf_counter()
-        out = task.ours()
-        return time.perf_counter() - start, out
-    if task.theirs is None:
+    if side is not None and task.theirs is None:
         return None
     start = time.perf_counter()
-    out = task.theirs(side)
+    out = task.ours() if side is None or task.theirs is None else task.theirs(side)
     seconds = time.perf_counter() - start
     # A peer's own clock leaves out the way there and back.
     return (side.take_seconds() if isinstance(side, Peer) else seconds), out

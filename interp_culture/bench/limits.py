@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from interp_culture.batching import batch_tokens
+from interp_culture.batching import batch_tokens, lay_out
 from interp_culture.forms import Form, token_groups
 from interp_culture.interventions import Edit
 from interp_culture.loading import load_model
@@ -18,7 +19,7 @@ from interp_culture.passes import resume, trace
 from interp_culture.readout import read_runs
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import bootstrap_weights, weighted_means
-from interp_culture.token_tree import Batch, make_batches
+from interp_culture.token_tree import Batch
 
 
 def pass_flops(model: LanguageModel, batch: Batch) -> float:
@@ -44,6 +45,11 @@ def answer_flops(model: LanguageModel, batch: Batch) -> float:
     return 2.0 * reads * model.d_model * model.text_config.vocab_size
 
 
+def readout_flops(model: LanguageModel, batches: Sequence[Batch]) -> float:
+    """Floating-point operations of a plain readout: one pass over every batch, and what is read of it."""
+    return sum(pass_flops(model, batch) + answer_flops(model, batch) for batch in batches)
+
+
 def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) -> dict[str, float]:
     """Shares of the measured matrix-multiply peak, and the readout's time over the least that its tokens need.
 
@@ -52,15 +58,14 @@ def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) 
     """
     form = Form("continuation")
     groups, _ = token_groups(model, scenarios, form)
-    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2)
+    batches = lay_out(model, groups)
     shape = (
         batch_tokens(model) // 2,
         model.d_model,
         getattr(model.text_config, "intermediate_size", 4 * model.d_model),
     )
     peaks, passes, readouts = [], [], []
-    trunk = sum(pass_flops(model, b) for b in batches)
-    whole = trunk + sum(answer_flops(model, b) for b in batches)
+    whole = readout_flops(model, batches)
     kept = trace(model, batches[0], layers=[0])
     nothing = Edit(0, torch.zeros(model.d_model), 0.0, hook_point="hook_resid_pre")  # all blocks run, and no more
     for _ in range(repeats):

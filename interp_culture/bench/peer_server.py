@@ -16,6 +16,7 @@ import os
 import resource
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
@@ -30,7 +31,7 @@ BATCH = 16
 Run = dict[str, Any] | None
 
 
-class Library:
+class Library(ABC):
     """What is the same with both: batches of similar length padded on the left, and what is read of them."""
 
     def __init__(self, model: Any, hf_model: Any, folder: Path) -> None:
@@ -40,13 +41,13 @@ class Library:
         ends = hf_model.generation_config.eos_token_id
         self.ends = ends if isinstance(ends, list) else [ends]
 
+    @abstractmethod
     def train(self, pairs: list[tuple[str, str]]) -> np.ndarray:
         """The mean difference after every block, [layer, d_model], by the library's own function."""
-        raise NotImplementedError
 
+    @abstractmethod
     def steered(self, run: dict[str, Any]) -> Any:
         """A context in which `self.model` is steered, by the library's own means."""
-        raise NotImplementedError
 
     def extract(self, pairs: list[list[str]]) -> np.ndarray:
         return self.train(sorted(((x, y) for x, y in pairs), key=lambda pair: -len(pair[0])))

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import typer
 
-from interp_culture.batching import batch_tokens
-from interp_culture.bench.limits import answer_flops, pass_flops
+from interp_culture.batching import lay_out
+from interp_culture.bench.limits import readout_flops
 from interp_culture.bench.plain import PlainHuggingFace
 from interp_culture.bench.tasks import spread
 from interp_culture.forms import Form, token_groups
@@ -33,9 +33,9 @@ from interp_culture.prompts import Prompt
 from interp_culture.readout import read_runs
 from interp_culture.scenario_files import load_scenarios
 from interp_culture.scenarios import ScenarioSet
+from interp_culture.store import write_json
 from interp_culture.survey import TARGETS
 from interp_culture.sweep import layer_sweep, top_layers
-from interp_culture.token_tree import make_batches
 from interp_culture.vectors import SteeringVectors, extract, steer
 
 # Sizes of the published config.json files.
@@ -131,8 +131,7 @@ def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
     """Share of the measured matrix-multiply peak in a plain readout with an advanced persona."""
     system = advanced_persona("India").text
     groups, _ = token_groups(model, scenarios, Form("letters", system=system))
-    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2)
-    work = sum(pass_flops(model, b) + answer_flops(model, b) for b in batches)
+    work = readout_flops(model, lay_out(model, groups))
     seconds = timed(model, lambda: read_runs(model, scenarios, {"": ()}, readout="letters", system=system))
     size = 8192 if model.device.type == "cuda" else 1024
     peak = matmul_rate(model.dtype, str(model.device), (size, size, size))
@@ -206,8 +205,7 @@ def main(
         results["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
     results["readout"] = readout_share(model, chosen)
     results["against_plain_hooks"] = against_plain(model, spread(chosen, min(60, len(chosen))))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(out, results)
     typer.echo(json.dumps(results, indent=2))
 
 

