@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -56,7 +57,9 @@ class Form:
 def token_groups(model: LanguageModel, scenarios: ScenarioSet, form: Form) -> tuple[list[list[TokenSequence]], Score]:
     if not len(scenarios):
         raise InputError("no scenario to read")
-    groups = [[model.tokenise(p) for p in form.prompts(s)] for s in scenarios]
+    prompts = [form.prompts(s) for s in scenarios]
+    sequences = iter(model.tokenise_all([p for members in prompts for p in members]))
+    groups = [list(islice(sequences, len(members))) for members in prompts]
     if form.readout == "letters":
         return groups, next_token_logits(_letter_tokens(model, form.labels))
     _check_distinct(model, scenarios, groups)

@@ -33,7 +33,7 @@ def generate(
     if any(prompt.answer for prompt in prompts):
         raise InputError("a prompt with an answer leaves nothing to write; give prompts without one")
     model.check_edits(edits)
-    tokens = [model.tokenise(prompt).prompt for prompt in prompts]
+    tokens = [sequence.prompt for sequence in model.tokenise_all(prompts)]
     texts: list[str] = []
     for start in range(0, len(tokens), BATCH_PROMPTS):
         texts += _write(model, tokens[start : start + BATCH_PROMPTS], max_new_tokens, edits)

@@ -18,6 +18,7 @@ from interp_culture.model import LanguageModel
 from interp_culture.passes import Trace, first_stream, run_block, trace
 from interp_culture.scores import Score
 from interp_culture.token_tree import Batch, TokenSequence
+from interp_culture.unhooked import unhooked
 
 
 def predict_runs(
@@ -45,7 +46,7 @@ def predict_runs(
             w = torch.from_numpy(np.stack([weights[p.group, p.member] for p in batch.paths])).to(model.device)
             totals, gradient = _at_end(model, kept, score, w)
             values = {key: totals.clone() for key in runs}
-            with model.fused_attention():
+            with unhooked(model):
                 for stream in range(model.n_layers, last - 1, -1):
                     for key, edits in runs.items():
                         for edit in (e for e in edits if e.stream == stream):

@@ -7,9 +7,7 @@ The only module that imports transformer_lens. Hook names are the bridge's own, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -85,24 +83,29 @@ class LanguageModel:
     # -- tokens ---------------------------------------------------------------------------------------------
 
     def tokenise(self, prompt: Prompt) -> TokenSequence:
-        """The prompt in the model's chat format (or plain, where it has none) and the answer, as tokens.
+        """`tokenise_all` of one prompt."""
+        return self.tokenise_all([prompt])[0]
+
+    def tokenise_all(self, prompts: Sequence[Prompt]) -> list[TokenSequence]:
+        """Prompts in the model's chat format (or plain, where it has none) and their answers, as tokens.
 
         The template is applied once; a system message goes to the user turn where the template has no
         system role. Special tokens are added only by the template or, without one, as a leading BOS.
         """
-        text = self.render(prompt)
-        start = self._encode(text)
-        if not prompt.answer:
-            return TokenSequence(start)
-        answer = prompt.answer if self.tokenizer.chat_template else " " + prompt.answer
-        whole = self._encode(text + answer)
-        # A merge across the seam would change the last prompt token: then the answer is encoded by itself.
-        tail = whole[len(start) :] if whole[: len(start)] == start else self._encode(answer, bos=False)
-        return TokenSequence(start, tail)
+        texts = [self.render(prompt) for prompt in prompts]
+        space = "" if self.tokenizer.chat_template else " "
+        answers = [space + prompt.answer if prompt.answer else "" for prompt in prompts]
+        encoded = self._encode_all([*texts, *(text + answer for text, answer in zip(texts, answers, strict=True))])
+        sequences = []
+        for start, whole, answer in zip(encoded[: len(texts)], encoded[len(texts) :], answers, strict=True):
+            # A merge across the seam would change the last prompt token: then the answer is encoded by itself.
+            merged = whole[: len(start)] != start
+            sequences.append(TokenSequence(start, self._encode_all([answer])[0] if merged else whole[len(start) :]))
+        return sequences
 
     def tokenise_text(self, text: str) -> TokenSequence:
         """Plain text, without a template, with the BOS token where the tokenizer uses one."""
-        return TokenSequence(self._encode(text, bos=True))
+        return TokenSequence(self._bos + self._encode_all([text])[0])
 
     def render(self, prompt: Prompt) -> str:
         """The text that the model is given for a prompt, up to where its answer begins."""
@@ -155,27 +158,6 @@ class LanguageModel:
         """Whether anybody's hook is on the model now: passes would not be plain ones."""
         return any(point.fwd_hooks for point in self.bridge.hook_dict.values())
 
-    @contextmanager
-    def fused_attention(self) -> Iterator[None]:
-        """Attention by PyTorch's fused kernel (SDPA), as plain Hugging Face runs it, for the time of the block.
-
-        TransformerLens computes scores and pattern step by step so that hooks can see them. A layer where somebody's
-        hook does is left as it is; all other hooks fire as ever. So are kinds of attention that the kernel has not.
-        """
-        config = self.text_config
-        before = config._attn_implementation
-        fused = [a for a in map(_plain_attention, self.bridge.blocks) if a is not None]
-        try:
-            if fused and getattr(self.bridge.original_model, "_supports_sdpa", False):
-                config._attn_implementation = "sdpa"
-                for attention in fused:
-                    object.__setattr__(attention, "forward", partial(_fused_forward, attention))
-            yield
-        finally:
-            config._attn_implementation = before
-            for attention in fused:
-                attention.__dict__.pop("forward", None)
-
     def check_edits(self, edits: Sequence[Edit]) -> None:
         """Raise InputError for an edit that does not fit this model."""
         for edit in edits:
@@ -207,9 +189,12 @@ class LanguageModel:
         bos = self.tokenizer.bos_token_id
         return (bos,) if bos is not None and ids[:1] == [bos] else ()
 
-    def _encode(self, text: str, bos: bool = False) -> tuple[int, ...]:
-        ids = tuple(self.tokenizer.encode(text, add_special_tokens=False))
-        return self._bos + ids if bos else ids
+    def _encode_all(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Each different text is encoded once, all of them in one call, which takes all cores."""
+        different = list(dict.fromkeys(texts))
+        ids = self.tokenizer(different, add_special_tokens=False).input_ids
+        of = dict(zip(different, map(tuple, ids), strict=True))
+        return [of[text] for text in texts]
 
     def _chat(self, messages: list[dict[str, str]]) -> str:
         # A fixed date keeps Llama's template reproducible; Qwen3's thinking block would delay the answer.
@@ -242,23 +227,3 @@ class LanguageModel:
     def _capped(self, logits: Tensor) -> Tensor:
         cap = getattr(self.text_config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
-
-
-def _plain_attention(block: Any) -> Any:
-    """A block's attention where it is rotary, without a soft-cap, and nobody looks at its scores; else None."""
-    attention: Any = getattr(block, "attn", None)
-    if type(attention).__name__ != "PositionEmbeddingsAttentionBridge":
-        return None
-    if getattr(attention.original_component, "attn_logit_softcapping", None) is not None:
-        return None
-    if any(getattr(attention.config, flag, False) for flag in ("use_split_qkv_input", "use_attn_in")):
-        return None
-    within = [p for name, p in attention.get_hooks().items() if name not in ("hook_in", "hook_out")]
-    return None if any(p.fwd_hooks or p.bwd_hooks for p in within) else attention
-
-
-def _fused_forward(attention: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-    """The Hugging Face module's own forward between the bridge's first and last hook point."""
-    hidden = kwargs.pop("hidden_states") if "hidden_states" in kwargs else args[0]
-    output, weights = attention.original_component(attention.hook_in(hidden), **kwargs)
-    return attention.hook_out(output), weights

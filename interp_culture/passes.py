@@ -24,6 +24,7 @@ from interp_culture.batching import batch_tokens
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.token_tree import Batch
+from interp_culture.unhooked import unhooked
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ class Hooks:
     def __enter__(self) -> Hooks:
         with ExitStack() as stack:
             stack.enter_context(self.context)
-            stack.enter_context(self.model.fused_attention())  # after the hooks, which it looks for
+            stack.enter_context(unhooked(self.model))  # after the hooks, which it looks for
             self.stack = stack.pop_all()
         return self
 

@@ -71,7 +71,7 @@ class Batch:
         """The same batch with its tensors on `device`; to a GPU they travel while it works on."""
 
         def move(tensor: Tensor) -> Tensor:
-            if device.type != "cuda":
+            if device.type != "cuda" or tensor.is_cuda:
                 return tensor.to(device)
             return tensor.pin_memory().to(device, non_blocking=True)
 
@@ -97,40 +97,39 @@ class _Tree:
 
     def __init__(self, stem: int) -> None:
         self.stem = stem
-        self.nodes: dict[tuple[int, int, bool, bool], int] = {}
-        self.parents: list[int] = []
-        self.tokens: list[int] = []
-        self.depths: list[int] = []
-        self.answer: list[bool] = []
-        self.final: list[bool] = []
-        self.members: list[tuple[int, int, np.ndarray, TokenSequence]] = []
+        self.size = 0
+        self.members: list[_Member] = []
 
     def add(self, group: int, member: int, sequence: TokenSequence) -> None:
-        node, path, start = -1, [], len(sequence.prompt)
-        for depth, token in enumerate(sequence.inputs[self.stem :], self.stem):
-            key = (node, token, depth >= start, depth == start - 1)
-            node = self.nodes.setdefault(key, len(self.tokens))
-            if node == len(self.tokens):
-                self.parents.append(key[0])
-                self.tokens.append(token)
-                self.depths.append(depth)
-                self.answer.append(key[2])
-                self.final.append(key[3])
-            path.append(node)
-        self.members.append((group, member, np.array(path), sequence))
+        depth, start = np.arange(self.stem, len(sequence.inputs)), len(sequence.prompt)
+        kinds = np.stack([np.array(sequence.inputs[self.stem :]), depth >= start, depth == start - 1])
+        shared = max((_shared(kinds, other) for other in self.members), key=len, default=depth[:0])
+        path = np.concatenate([shared, np.arange(self.size, self.size + len(depth) - len(shared))])
+        self.size += len(depth) - len(shared)
+        self.members.append(_Member(group, member, path, kinds, sequence))
 
     def paths(self, row: int) -> Iterable[Path]:
-        for group, member, path, sequence in self.members:
-            reads = path[len(sequence.prompt) - 1 - self.stem :]
-            yield Path(group, member, row, path, reads, sequence.answer)
+        for m in self.members:
+            reads = m.path[len(m.sequence.prompt) - 1 - self.stem :]
+            yield Path(m.group, m.member, row, m.path, reads, m.sequence.answer)
 
-    def visible(self) -> Bool[np.ndarray, "pos pos"]:
-        n = len(self.tokens)
-        seen = np.eye(n, dtype=bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen
+
+@dataclass(frozen=True)
+class _Member:
+    """A sequence in its row: where its tokens lie; which they are, which of the answer, which read first."""
+
+    group: int
+    member: int
+    path: Int[np.ndarray, " token"]
+    kinds: Int[np.ndarray, "3 token"]
+    sequence: TokenSequence
+
+
+def _shared(kinds: Int[np.ndarray, "3 token"], other: _Member) -> Int[np.ndarray, " shared"]:
+    """Where the tokens lie that a sequence begins with like another one that is in the row already."""
+    n = min(kinds.shape[1], len(other.path))
+    differ = (kinds[:, :n] != other.kinds[:, :n]).any(0)
+    return other.path[: int(differ.argmax()) if differ.any() else n]
 
 
 def make_batches(
@@ -149,7 +148,7 @@ def make_batches(
         for member, sequence in enumerate(members):
             tree.add(group, member, sequence)
         rows.append(tree)
-    rows.sort(key=lambda tree: -len(tree.tokens))
+    rows.sort(key=lambda tree: -tree.size)
     first = _stem_batch(stem) if stem else None
     return [_stack(chunk, pad, first) for chunk in _chunks(rows, batch_tokens)]
 
@@ -175,7 +174,7 @@ def _stem_batch(tokens: tuple[int, ...]) -> Batch:
 def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
     chunk: list[_Tree] = []
     for row in rows:
-        if chunk and (len(chunk) + 1) * len(chunk[0].tokens) > batch_tokens:
+        if chunk and (len(chunk) + 1) * chunk[0].size > batch_tokens:
             yield chunk
             chunk = []
         chunk.append(row)
@@ -184,21 +183,25 @@ def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
 
 
 def _stack(rows: list[_Tree], pad: int, stem: Batch | None) -> Batch:
-    width = max(len(row.tokens) for row in rows)
-
-    def padded(values: list, fill: int | bool) -> list:
-        return values + [fill] * (width - len(values))
-
+    width = max(row.size for row in rows)
+    shape = len(rows), width
+    tokens, position_ids = np.full(shape, pad), np.zeros(shape, dtype=int)
+    is_answer, is_final = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     visible = np.broadcast_to(np.eye(width, dtype=bool), (len(rows), width, width)).copy()
     for r, row in enumerate(rows):
-        visible[r, : len(row.tokens), : len(row.tokens)] = row.visible()
+        for member in row.members:
+            path = member.path
+            tokens[r, path], is_answer[r, path], is_final[r, path] = member.kinds
+            position_ids[r, path] = np.arange(row.stem, row.stem + len(path))
+            visible[r][np.ix_(path, path)] = np.tri(len(path), dtype=bool)
+    is_padding = np.arange(width) >= np.array([[row.size] for row in rows])
     return Batch(
-        tokens=torch.tensor([padded(row.tokens, pad) for row in rows]),
-        position_ids=torch.tensor([padded(row.depths, 0) for row in rows]),
+        tokens=torch.from_numpy(tokens),
+        position_ids=torch.from_numpy(position_ids),
         visible=torch.from_numpy(visible),
-        is_answer=torch.tensor([padded(row.answer, False) for row in rows]),
-        is_final=torch.tensor([padded(row.final, False) for row in rows]),
-        is_padding=torch.tensor([padded([False] * len(row.tokens), True) for row in rows]),
+        is_answer=torch.from_numpy(is_answer),
+        is_final=torch.from_numpy(is_final),
+        is_padding=torch.from_numpy(is_padding),
         paths=tuple(path for r, row in enumerate(rows) for path in row.paths(r)),
         stem=stem,
     )

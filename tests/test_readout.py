@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import CHAT, Pair, byte_tokenizer, error_without_type_checks, make_pair
 from reference import forward
+from tokenizers import normalizers
 
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
@@ -129,8 +130,7 @@ def test_letters_that_are_no_single_tokens_raise() -> None:
 
 def test_options_that_are_the_same_tokens_raise(few: ScenarioSet) -> None:
     model = make_pair("llama").model
-    plain_encode = model.tokenizer.encode
-    model.tokenizer.encode = lambda text, **kw: plain_encode(text.replace("?", "."), **kw)
+    model.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("?", ".")
     s = few.scenarios[0].model_copy(update={"positive": "Go now.", "negative": "Go now?"})
     with pytest.raises(InputError, match=rf"scenario {s.id}: both options are the same tokens \[\d+"):
         read_runs(model, ScenarioSet((s,), few.catalogue), {"": ()}, readout="continuation")

@@ -154,12 +154,9 @@ def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
 
 def agreement(device: str, dtype: torch.dtype, scenarios: ScenarioSet) -> float:
     """Largest difference of the logit difference on the small shape: this device and dtype against float32 on CPU."""
-    tables = []
-    exact = build("small", "cpu", torch.float32)
-    other = build("small", "cpu", torch.float32)
-    other.bridge.original_model.to(device, dtype)
-    for model in (exact, other):
-        tables.append(read_runs(model, scenarios, {"": ()}, readout="continuation").logit_diff.to_numpy())
+    exact, other = build("small", "cpu", torch.float32), build("small", device, dtype)
+    other.bridge.original_model.load_state_dict(exact.bridge.original_model.state_dict())
+    tables = [read_runs(m, scenarios, {"": ()}, readout="continuation").logit_diff for m in (exact, other)]
     return float(np.abs(tables[0] - tables[1]).max())
 
 
