@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,17 @@ class Activations:
     ids: tuple[str, ...]
     positive: Float[Tensor, "scenario layer d_model"]
     negative: Float[Tensor, "scenario layer d_model"]
+
+    def select(self, ids: Sequence[str]) -> Activations:
+        """The rows of these scenarios, in this order; one may be named more than once (a bootstrap sample).
+
+        Raises InputError for a scenario that is not among them.
+        """
+        place = {i: row for row, i in enumerate(self.ids)}
+        if missing := [i for i in ids if i not in place]:
+            raise InputError(f"no activations of {', '.join(missing[:5])} among those of {len(self.ids)} scenarios")
+        rows = [place[i] for i in ids]
+        return Activations(tuple(ids), self.positive[rows], self.negative[rows])
 
 
 CACHE_MANIFEST = "activations.json"
@@ -75,6 +86,13 @@ def contrastive_activations(model: LanguageModel, scenarios: ScenarioSet) -> Ite
             bar.update(len(activations.ids))
 
 
+def read_activations(model: LanguageModel, scenarios: ScenarioSet) -> Activations:
+    """All activations in memory, in the order of `scenarios`; `cache_activations` keeps them in files instead."""
+    poles = [np.empty(_shape(model, scenarios), np.float32) for _ in range(2)]
+    _fill(model, scenarios, *poles)
+    return Activations(tuple(s.id for s in scenarios), *map(torch.from_numpy, poles))
+
+
 def cache_activations(model: LanguageModel, scenarios: ScenarioSet, folder: str | Path) -> Activations:
     """All activations in `folder`, computed once and opened memory-mapped: only what is used comes into memory.
 
@@ -86,7 +104,12 @@ def cache_activations(model: LanguageModel, scenarios: ScenarioSet, folder: str 
     if _manifest(folder) != about:
         with replacing(folder) as part:
             part.mkdir()
-            _fill(model, scenarios, part)
+            paths = [part / f"{pole}.npy" for pole in ("positive", "negative")]
+            shape = _shape(model, scenarios)
+            poles = [np.lib.format.open_memmap(path, "w+", np.float32, shape) for path in paths]
+            _fill(model, scenarios, *poles)
+            for pole in poles:
+                pole.flush()
             write_json(part / CACHE_MANIFEST, about)
     return load_activations(folder)
 
@@ -102,19 +125,22 @@ def load_activations(folder: str | Path) -> Activations:
     return Activations(tuple(about["ids"]), *poles)
 
 
-def _fill(model: LanguageModel, scenarios: ScenarioSet, folder: Path) -> None:
+def _shape(model: LanguageModel, scenarios: ScenarioSet) -> tuple[int, int, int]:
+    return len(scenarios), model.n_layers, model.d_model
+
+
+def _fill(
+    model: LanguageModel,
+    scenarios: ScenarioSet,
+    positive: Float[np.ndarray, "scenario layer d_model"],
+    negative: Float[np.ndarray, "scenario layer d_model"],
+) -> None:
+    """Read every scenario's activations into its row."""
     place = {s.id: i for i, s in enumerate(scenarios)}
-    shape = (len(scenarios), model.n_layers, model.d_model)
-    files = {
-        pole: np.lib.format.open_memmap(folder / f"{pole}.npy", "w+", np.float32, shape)
-        for pole in ("positive", "negative")
-    }
     for batch in contrastive_activations(model, scenarios):
         rows = [place[i] for i in batch.ids]
-        files["positive"][rows] = batch.positive.numpy()
-        files["negative"][rows] = batch.negative.numpy()
-    for file in files.values():
-        file.flush()
+        positive[rows] = batch.positive.numpy()
+        negative[rows] = batch.negative.numpy()
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

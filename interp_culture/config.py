@@ -13,7 +13,8 @@ from interp_culture.prompts import Order
 
 
 class StudyConfig(BaseModel):
-    """Everything that decides a study's numbers; `out`, `device` decide only where it runs and lies."""
+    """Everything that decides a study's numbers; `out`, `device` decide only where it runs and lies,
+    `analyses` what is asked beyond it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,10 +24,15 @@ class StudyConfig(BaseModel):
     device: str | None = None
     dtype: str | None = None
     order: Order = "both"
-    method: str = "mean_diff"
+    method: Literal["mean_diff", "pca", "pca_centred", "lda", "logistic", "random"] = Field(
+        "mean_diff", description="how a direction is made of activations"
+    )
     seed: int = 42
     alphas: list[float] = Field([1.0, 2.0], min_length=1, description="positive strengths; both signs are run")
     top_k: int = Field(4, ge=1, description="layers that form the intervention")
+    layers: dict[str, list[int]] | None = Field(
+        None, description="layers of the intervention by axis, in place of the top_k of the sweep"
+    )
     n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
     null_per_cell: int | None = Field(
         None, ge=1, description="held-out scenarios per item x domain under the random vectors; all by default"
@@ -40,9 +46,13 @@ class StudyConfig(BaseModel):
         "exact", description="refined measures only the layers that a backward pass proposes"
     )
     sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
+    analyses: list[str] = Field([], description="analyses to run after the study, by name; [all] for every one")
+    some_per_cell: int = Field(
+        3, ge=1, description="held-out scenarios per item x domain in analyses that steer in many ways"
+    )
 
     def key(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"out", "device"})
+        return self.model_dump(exclude={"out", "device", "analyses"})
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -54,7 +64,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train_per_cell": 4,
         "test_per_cell": 1,
         "sweep_per_item": 2,
+        "some_per_cell": 1,
         "out": "results/quick",
+    },
+    "paper": {
+        "alphas": [1.0, 2.0],
+        "sweep_alphas": [2.0, -2.0],
+        "sweep_per_item": 6,
+        "null_per_cell": 3,
+        "analyses": ["all"],
+        "out": "results/paper",
     },
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,8 @@ from interp_culture.errors import InputError
 from interp_culture.forms import Readout
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.prompts import Order
-from interp_culture.readout import read_runs, shifts_from
+from interp_culture.prompts import Labels, Order, Template
+from interp_culture.readout import read_runs, shifts_from, with_keys
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import Estimate, bootstrap_weights, p_of_null, weighted_means
 from interp_culture.vectors import SteeringVectors, random_like, steer
@@ -57,7 +58,7 @@ def entanglement(before: pd.DataFrame, after: pd.DataFrame, target: str, seed: i
         raise InputError("`before` and `after` hold different scenarios: probe the same set for both")
     if target not in set(before.axis):
         raise InputError(f"no scenario of axis {target!r}; axes here: {', '.join(sorted(set(before.axis)))}")
-    change = (after.p_positive - before.p_positive).to_numpy()
+    change = after.p_positive.to_numpy() - before.p_positive.to_numpy()
     return _couple(change, before.axis.to_numpy(), before["item"].to_numpy(), target, seed)
 
 
@@ -98,6 +99,8 @@ def steered_readouts(
     readout: Readout = "letters",
     order: Order = "both",
     seed: int = 42,
+    labels: Labels = "A/B",
+    template: Template = "paper",
 ) -> pd.DataFrame:
     """Read all scenarios plain, under every axis' vectors at every alpha, and under random vectors.
 
@@ -121,9 +124,9 @@ def steered_readouts(
         parts = [(scenarios, own | null)]
     else:
         parts = [(scenarios, own), (_within(null_scenarios, scenarios), null)]
-    table = pd.concat([read_runs(model, s, r, readout=readout, order=order) for s, r in parts], ignore_index=True)
-    keys = pd.DataFrame(list(table.pop("run")), columns=["steered", "method", "draw", "alpha"])
-    return pd.concat([keys, table], axis=1)
+    form: dict[str, Any] = {"readout": readout, "order": order, "labels": labels, "template": template}
+    table = pd.concat([read_runs(model, s, r, **form) for s, r in parts], ignore_index=True)
+    return with_keys(table, ["steered", "method", "draw", "alpha"])
 
 
 def _within(some: ScenarioSet, scenarios: ScenarioSet) -> ScenarioSet:
@@ -194,17 +197,9 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
         steered, axis, D, low, high, ratio, ratio_low, ratio_high (Eq. 5 from D; NaN on the diagonal) and defined
         (whether the interval of the steered axis' own D excludes 0).
     """
-    table = shifts(readouts)
-    own = table[table.method != "random"]
-    top = own.alpha.abs().max()
     rows = []
-    for steered, runs in own.groupby("steered", sort=True):
-        up = runs[runs.alpha == top].sort_values("id")
-        down = runs[runs.alpha == -top].sort_values("id")
-        if list(up.id) != list(down.id):
-            raise InputError(f"the response matrix needs both signs of alpha {top:g} for axis {steered!r}")
-        slope = (up[value].to_numpy() - down[value].to_numpy()) / (2 * top)
-        found = _couple(slope, up.axis.to_numpy(), up["item"].to_numpy(), str(steered), seed)
+    for (steered,), own in slopes(readouts, ["steered"], value).groupby(["steered"], sort=True):
+        found = _couple(own.slope.to_numpy(), own.axis.to_numpy(), own["item"].to_numpy(), str(steered), seed)
         for axis, d in found.shift.items():
             ratio = found.ratio.get(axis, Estimate(np.nan, np.nan, np.nan))
             rows.append(
@@ -223,6 +218,25 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     return pd.DataFrame(rows)
 
 
+def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> pd.DataFrame:
+    """Each scenario's response per unit alpha in every group of `by` (columns that tell the runs apart, but alpha).
+
+    The central difference over both signs of the largest alpha: `slope = (value(+alpha) - value(-alpha)) / (2 alpha)`.
+    Random vectors are left out. Raises InputError where a group lacks a sign.
+
+    Returns: *by, id, axis, item, domain and slope.
+    """
+    table = shifts(readouts)
+    own = table[table.method != "random"]
+    top = own.alpha.abs().max()
+    keys = [*by, "id", "axis", "item", "domain"]
+    signed = own[own.alpha.abs() == top].pivot(index=keys, columns="alpha", values=value)
+    if not {top, -top} <= set(signed) or signed[[top, -top]].isna().any(axis=None):
+        lacking = signed.index[signed.reindex(columns=[top, -top]).isna().any(axis=1)][0]
+        raise InputError(f"the response per unit alpha needs both signs of alpha {top:g} for {lacking[: len(by)]}")
+    return ((signed[top] - signed[-top]) / (2 * top)).rename("slope").reset_index()
+
+
 def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     """One row a random vector and axis: steered, draw, axis, effect (mean change of p_positive), ratio (Eq. 5)."""
     table = shifts(readouts)
@@ -233,14 +247,29 @@ def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     return effects.assign(ratio=np.minimum(1, np.abs(effects.effect.to_numpy() / target)))
 
 
-def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """Effect at the largest alpha by steered axis, domain and axis read, with 95% bootstrap intervals."""
-    table = shifts(readouts)
-    table = table[(table.method != "random") & (table.alpha == table.alpha.max())]
+def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
+    """Where the random vectors lie: steered, axis, null_low, null_high (2.5% and 97.5% of their effects, at their
+    alpha), null_ratio_low, null_ratio_median, null_ratio_high (of their ratios) and draws (how many they are)."""
+    groups = random_effects(readouts).groupby(["steered", "axis"], sort=True)
+    quantiles = {"low": 0.025, "median": 0.5, "high": 0.975}
+    columns = {f"null_{name}": groups.effect.quantile(q) for name, q in quantiles.items() if name != "median"}
+    columns |= {f"null_ratio_{name}": groups.ratio.quantile(q) for name, q in quantiles.items()}
+    return pd.DataFrame(columns | {"draws": groups.size()}).reset_index()
+
+
+def effects(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed: int = 42) -> pd.DataFrame:
+    """The mean of `value` in every group of `by` and axis read: effect, low, high (95%, bootstrap by item) and n."""
     rows = []
-    for (steered, domain), part in table.groupby(["steered", "domain"], sort=True):
-        found = _means(part["shift"].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed)
+    for keys, part in shifted.groupby(list(by), sort=True):
+        found = _means(part[value].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed)
         for axis, means in found.items():
             e = Estimate.of(means[0], means[1:])
-            rows.append((steered, domain, axis, e.value, e.low, e.high))
-    return pd.DataFrame(rows, columns=["steered", "domain", "axis", "effect", "low", "high"])
+            rows.append((*keys, axis, e.value, e.low, e.high, int((part.axis == axis).sum())))
+    return pd.DataFrame(rows, columns=[*by, "axis", "effect", "low", "high", "n"])
+
+
+def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+    """`effects` at the largest alpha by steered axis, domain and axis read."""
+    table = shifts(readouts)
+    largest = table[(table.method != "random") & (table.alpha == table.alpha.max())]
+    return effects(largest, ["steered", "domain"], seed=seed)

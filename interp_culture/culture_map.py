@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp_culture.errors import InputError
-from interp_culture.stats import bootstrap_weights, weighted_means
+from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
 from interp_culture.survey import countries, load_facts, survey_items
 
 SCALE = {"x": (1.81, 0.038), "y": (1.61, -0.1)}
@@ -52,25 +52,15 @@ def project(answers: Float[np.ndarray, "*draw item"]) -> Float[np.ndarray, "*dra
 def place(table: pd.DataFrame, seed: int = 42) -> dict[str, float]:
     """Where a readout (a table of `probe`) lies on the map.
 
-    Item scores are means over domains of the mean p_positive; intervals (95%) come from a bootstrap over the
-    scenarios of each item, the ten items being fixed by the map.
+    Item scores are means over domains of the mean p_positive; intervals (95%) come from `place_draws`.
 
     Returns:
         x, y, x_low, x_high, y_low, y_high (map units).
     """
-    items = survey_items()
-    missing = sorted(set(items.index) - set(table["item"]))
-    if missing:
-        raise InputError(f"the map needs all ten items; no scenario of {', '.join(missing)}")
-    table = table[table["item"].isin(items.index)]
+    items, table = survey_items(), _placed(table)
     cells = table.groupby(["item", "domain"]).p_positive.mean()
     point = project(answers(cells.groupby("item").mean()[items.index].to_numpy()))
-    names = table["item"].to_numpy()
-    # Each item is its own stratum and cluster, so that only its scenarios are drawn.
-    weights = bootstrap_weights(names, names, seed=seed)
-    values = table.p_positive.to_numpy()
-    draws = np.stack([weighted_means(weights, values, names == item) for item in items.index], axis=-1)
-    low, high = np.percentile(project(answers(draws)), [2.5, 97.5], axis=0)
+    low, high = np.percentile(place_draws(table, seed), [2.5, 97.5], axis=0)
     return {
         "x": point[0],
         "y": point[1],
@@ -81,12 +71,50 @@ def place(table: pd.DataFrame, seed: int = 42) -> dict[str, float]:
     }
 
 
+def place_draws(table: pd.DataFrame, seed: int = 42) -> Float[np.ndarray, "draw 2"]:
+    """Bootstrap draws of `place`: over the scenarios of each item, the ten items being fixed by the map.
+
+    Tables of the same scenarios in the same order are drawn alike: what is computed from two of them, draw by draw,
+    is paired.
+    """
+    table = _placed(table)
+    names, values = table["item"].to_numpy(), table.p_positive.to_numpy()
+    # Each item is its own stratum and cluster, so that only its scenarios are drawn.
+    weights = bootstrap_weights(names, names, seed=seed)
+    means = [weighted_means(weights, values, names == item) for item in survey_items().index]
+    return project(answers(np.stack(means, axis=-1)))
+
+
+def no_preference() -> tuple[float, float]:
+    """Where a model without any preference lies: (x, y) of ten scores of 0.5."""
+    x, y = project(answers(np.full(len(survey_items()), 0.5)))
+    return float(x), float(y)
+
+
+def displacements(before: pd.DataFrame, after: pd.DataFrame, seed: int = 42) -> Float[np.ndarray, "draw 2"]:
+    """How far the model moved on the map between two readouts of the same scenarios: (x, y), map units.
+
+    The observed displacement first, then the draws of the bootstrap, paired by scenario.
+    """
+    if list(before.id) != list(after.id):
+        raise InputError("`before` and `after` hold different scenarios: read the same set for both")
+    here, there = place(before, seed), place(after, seed)
+    drawn = place_draws(after, seed) - place_draws(before, seed)
+    return np.vstack([[there["x"] - here["x"], there["y"] - here["y"]], drawn])
+
+
 def distances(x: float, y: float) -> pd.DataFrame:
     """Euclidean distance (map units) to every country, nearest first: iso3, country, distance, rank."""
     table = countries().reset_index()
     table["distance"] = np.hypot(table.x - x, table.y - y)
     table = table.sort_values("distance", ignore_index=True)
     return table.assign(rank=table.index + 1)[["iso3", "country", "distance", "rank"]]
+
+
+def distance_to(iso3: str, points: Float[np.ndarray, "*draw 2"]) -> Float[np.ndarray, "*draw"]:
+    """Euclidean distance (map units) of each point to one country's published coordinates."""
+    there = countries().loc[iso3]
+    return np.hypot(points[..., 0] - there.x, points[..., 1] - there.y)
 
 
 def human_coupling() -> dict[str, float]:
@@ -154,9 +182,33 @@ def places(readouts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (steered, alpha), run in readouts[readouts.method != "random"].groupby(["steered", "alpha"], sort=True):
         rows.append({"steered": steered, "alpha": alpha, **place(run)})
-    x, y = project(answers(np.full(len(survey_items()), 0.5)))
+    x, y = no_preference()
     neutral = {"x": x, "x_low": x, "x_high": x, "y": y, "y_low": y, "y_high": y}
     return pd.DataFrame([*rows, {"steered": "neutral", "alpha": 0.0, **neutral}])
+
+
+def movements(readouts: pd.DataFrame) -> pd.DataFrame:
+    """Where steering of X and of Y moves the plain model on the map, at every alpha.
+
+    Returns:
+        steered, alpha, angle, low, high (degrees: 0 along the steered coordinate as intended, 90 where the other one
+        alone moves, to the pole of the same sign, -90 to the opposite pole, 180 backward; the interval lies around the
+        angle and may reach beyond 180), ratio, ratio_low, ratio_high (equation 5 from coordinates: `min(1, |other| /
+        |steered|)`) and defined (whether the interval of the steered coordinate's change excludes 0). Intervals: 95%,
+        bootstrap paired by scenario.
+    """
+    plain, rows = readouts[readouts.method == "plain"], []
+    own = readouts[~readouts.method.isin(("plain", "random")) & readouts.steered.isin(("X", "Y"))]
+    for (steered, alpha), run in own.groupby(["steered", "alpha"], sort=True):
+        moved = np.sign(alpha) * displacements(plain, run).T
+        along, across = moved if steered == "X" else moved[::-1]
+        angle, ratio = np.degrees(np.arctan2(across, along)), np.minimum(1, np.abs(across / along))
+        turned = angle[0] + (angle - angle[0] + 180) % 360 - 180
+        turn, er = Estimate.of(turned[0], turned[1:]), Estimate.of(ratio[0], ratio[1:])
+        defined = Estimate.of(along[0], along[1:]).excludes_zero
+        rows.append((steered, alpha, turn.value, turn.low, turn.high, er.value, er.low, er.high, defined))
+    names = ["steered", "alpha", "angle", "low", "high", "ratio", "ratio_low", "ratio_high", "defined"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def all_distances(located: pd.DataFrame) -> pd.DataFrame:
@@ -165,3 +217,11 @@ def all_distances(located: pd.DataFrame) -> pd.DataFrame:
         [distances(p.x, p.y).assign(steered=p.steered, alpha=p.alpha) for p in located.itertuples()],
         ignore_index=True,
     )
+
+
+def _placed(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the ten items. Raises InputError where one has none."""
+    items = survey_items().index
+    if missing := sorted(set(items) - set(table["item"])):
+        raise InputError(f"the map needs all ten items; no scenario of {', '.join(missing)}")
+    return table[table["item"].isin(items)]

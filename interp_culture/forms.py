@@ -14,10 +14,12 @@ from interp_culture.errors import InputError
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import (
     LABELS,
+    LETTER_TEMPLATES,
     Labels,
     LetterPrompt,
     Order,
     Prompt,
+    Template,
     continuation_prompts,
     letter_prompts,
 )
@@ -38,12 +40,15 @@ class Form:
     system: str | None = None
     seed: int = 0
     labels: Labels = "A/B"
+    template: Template = "paper"
 
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
             raise InputError(f"unknown readout {self.readout!r}; known: {', '.join(READOUTS)}")
         if self.labels not in LABELS:
             raise InputError(f"unknown labels {self.labels!r}; known: {', '.join(LABELS)}")
+        if self.template not in LETTER_TEMPLATES:
+            raise InputError(f"unknown template {self.template!r}; known: {', '.join(LETTER_TEMPLATES)}")
 
     def prompts(self, scenario: Scenario) -> list[Prompt]:
         if self.readout == "letters":
@@ -51,7 +56,7 @@ class Form:
         return list(continuation_prompts(scenario, self.system))
 
     def lettered(self, scenario: Scenario) -> list[LetterPrompt]:
-        return letter_prompts(scenario, self.order, self.seed, self.system, self.labels)
+        return letter_prompts(scenario, self.order, self.seed, self.system, self.labels, self.template)
 
 
 def token_groups(model: LanguageModel, scenarios: ScenarioSet, form: Form) -> tuple[list[list[TokenSequence]], Score]:

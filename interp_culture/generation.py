@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,36 +15,60 @@ from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.passes import Hooks
 from interp_culture.prompts import Prompt
-from interp_culture.token_tree import Batch
+from interp_culture.token_tree import Batch, TokenSequence
 
 BATCH_PROMPTS = 16
 
 
 def generate(
-    model: LanguageModel, prompts: Sequence[Prompt], max_new_tokens: int = 32, edits: Sequence[Edit] = ()
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int = 32,
+    edits: Sequence[Edit] = (),
+    *,
+    temperature: float = 0.0,
+    seed: int = 42,
 ) -> list[str]:
-    """The model's greedy answers, in the order of the prompts, without special tokens.
+    """The model's answers, in the order of the prompts, without special tokens: greedy, or sampled (the paper: 0.7).
 
-    What a checkpoint's own generation settings would add (a repetition penalty) is switched off.
+    With a temperature above 0 every token is drawn from the whole distribution `softmax(logits / temperature)`; the
+    same call gives the same texts, and torch's own random state stays as it is. What a checkpoint's own generation
+    settings would add (a repetition penalty, top-k) is switched off.
 
     Prompts are padded on the left and masked, so that a batch writes what each prompt alone would. `edits` act on the
     prompt's tokens when it is read and on each new token when it is, by their positions: "answer" are the new
-    ones. Hooks that are on the model act too. Raises InputError for a prompt that already carries an answer.
+    ones, "options" those of the prompt alone. Hooks that are on the model act too. Raises InputError for a prompt
+    that already carries an answer and for a negative temperature.
     """
+    if not temperature >= 0:
+        raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")
     if any(prompt.answer for prompt in prompts):
         raise InputError("a prompt with an answer leaves nothing to write; give prompts without one")
     model.check_edits(edits)
-    tokens = [sequence.prompt for sequence in model.tokenise_all(prompts)]
+    sequences = model.tokenise_all(prompts)
     texts: list[str] = []
-    for start in range(0, len(tokens), BATCH_PROMPTS):
-        texts += _write(model, tokens[start : start + BATCH_PROMPTS], max_new_tokens, edits)
+    with _seeded(seed) if temperature else nullcontext():
+        for start in range(0, len(sequences), BATCH_PROMPTS):
+            texts += _write(model, sequences[start : start + BATCH_PROMPTS], max_new_tokens, edits, temperature)
     return texts
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
 def _write(
-    model: LanguageModel, tokens: Sequence[tuple[int, ...]], max_new_tokens: int, edits: Sequence[Edit]
+    model: LanguageModel,
+    sequences: Sequence[TokenSequence],
+    max_new_tokens: int,
+    edits: Sequence[Edit],
+    temperature: float,
 ) -> list[str]:
-    prompts = _left_padded(tokens, model.pad_token).to(model.device)
+    sampling = {"temperature": float(temperature), "top_k": 0, "top_p": 1.0, "min_p": 0.0} if temperature else {}
+    prompts = _left_padded(sequences, model.pad_token).to(model.device)
     with torch.inference_mode(), Hooks(model, [edits]) as hooks:
         steps = _Steps(prompts, hooks)
         handle = model.bridge.blocks[0].register_forward_pre_hook(steps.advance)
@@ -52,7 +77,8 @@ def _write(
                 input_ids=prompts.tokens,
                 attention_mask=(~prompts.is_padding).long(),
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
+                do_sample=bool(sampling),
+                **sampling,
                 num_beams=1,
                 repetition_penalty=1.0,
                 no_repeat_ngram_size=0,
@@ -77,10 +103,11 @@ class _Steps:
     def _new_tokens(self) -> Batch:
         last = self.prompts.position_ids[:, -1:]
         no, yes = torch.zeros_like(last, dtype=torch.bool), torch.ones_like(last, dtype=torch.bool)
-        return Batch(last, last + self.done, yes[:, None], yes, no, no, ())
+        return Batch(last, last + self.done, yes[:, None], yes, no, no, no, ())
 
 
-def _left_padded(tokens: Sequence[tuple[int, ...]], pad: int) -> Batch:
+def _left_padded(sequences: Sequence[TokenSequence], pad: int) -> Batch:
+    tokens = [sequence.prompt for sequence in sequences]
     width = max(map(len, tokens))
     ids = torch.tensor([[pad] * (width - len(t)) + list(t) for t in tokens])
     is_padding = torch.tensor([[True] * (width - len(t)) + [False] * len(t) for t in tokens])
@@ -88,5 +115,11 @@ def _left_padded(tokens: Sequence[tuple[int, ...]], pad: int) -> Batch:
     no = torch.zeros_like(is_padding)
     is_final = no.clone()
     is_final[:, -1] = True
+    is_option = no.clone()
+    for row, sequence in enumerate(sequences):
+        padding = width - len(sequence.prompt)
+        for start, stop in sequence.options or ():
+            is_option[row, padding + start : padding + stop] = True
     visible = (~is_padding)[:, None] & torch.ones(width, width, dtype=torch.bool).tril()
-    return Batch(ids, positions, visible, no, is_final, is_padding, ())
+    found = all(sequence.options is not None for sequence in sequences)
+    return Batch(ids, positions, visible, no, is_final, is_option, is_padding, (), options_found=found)

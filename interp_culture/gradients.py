@@ -32,11 +32,11 @@ def predict_runs(
     """`(scores * weights)` summed over each group, under every run, to first order in the edits' vectors.
 
     The plain value, plus for each edit its vector times the gradient at the tokens that it touches. Exact in the
-    limit of small strengths. Raises InputError for edits within a block.
+    limit of small strengths. Raises InputError for edits within a block and for any that do not add their vector.
     """
     for edits in runs.values():
         model.check_edits(edits)
-        _check_on_stream(edits)
+        _check_added_on_stream(edits)
     last = min((first_stream(model, edits) for edits in runs.values()), default=model.n_layers)
     out = {key: np.zeros(len(groups)) for key in runs}
     with tqdm(total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None) as bar:
@@ -100,8 +100,13 @@ def _first_order(edit: Edit, gradient: Float[Tensor, "row pos d_model"], batch: 
     return edit.strength * along.sum(-1).double()
 
 
-def _check_on_stream(edits: Sequence[Edit]) -> None:
+def _check_added_on_stream(edits: Sequence[Edit]) -> None:
     for edit in edits:
+        if edit.operation != "add":
+            raise InputError(
+                f"operation {edit.operation!r}: gradients predict what an added vector does; "
+                "use operation='add', or the exact sweep"
+            )
         if not edit.is_on_stream:
             raise InputError(
                 f"{edit.hook_name}: gradients are taken on the residual stream between blocks; "

@@ -6,8 +6,9 @@ activations that come in are never changed in place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,24 +17,85 @@ from torch import Tensor
 from interp_culture.errors import InputError
 from interp_culture.token_tree import Batch
 
-Operation = Literal["add"]
-Positions = Literal["all", "prompt", "answer", "last"] | tuple[int, int]
+Operation = Literal["add", "ablate", "project", "add_preserving_norm"]
+NamedPositions = Literal["all", "prompt", "answer", "last", "options"]
+Positions = NamedPositions | tuple[int, int]
 
 HOOK_POINTS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+
+Activation = Float[Tensor, "*token d_model"]
+Direction = Float[Tensor, " d_model"]
+Change = Callable[[Activation, Direction, float], Activation]
+
+
+def add(h: Activation, v: Direction, s: float) -> Activation:
+    """`h + s v`, in the dtype of h."""
+    return h + (s * v).to(h.dtype)
+
+
+def ablate(h: Activation, v: Direction, s: float) -> Activation:
+    """`h - s (h.u) u` with `u = v / |v|`."""
+    return h - s * _along(h, v)
+
+
+def project(h: Activation, v: Direction, s: float) -> Activation:
+    """`h - s (h - (h.u) u)` with `u = v / |v|`."""
+    return h - s * (h - _along(h, v))
+
+
+def add_preserving_norm(h: Activation, v: Direction, s: float) -> Activation:
+    """`(h + s v) |h| / |h + s v|`."""
+    moved = h + s * v
+    return moved * (_norm(h) / _norm(moved).clamp_min(1e-30))  # no division by zero where h = -s v
+
+
+def _along(h: Activation, v: Direction) -> Activation:
+    u = v / v.norm()
+    return (h * u).sum(-1, keepdim=True) * u
+
+
+def _norm(h: Activation) -> Float[Tensor, "*token 1"]:
+    return h.norm(dim=-1, keepdim=True)
+
+
+def _in_float32(change: Change) -> Change:
+    """A component or a norm summed up in 16 bits would not be the one that is meant."""
+
+    def changed(h: Activation, v: Direction, s: float) -> Activation:
+        return change(h.float(), v.float(), s).to(h.dtype)
+
+    return changed
+
+
+OPERATIONS: dict[Operation, Change] = {
+    "add": add,
+    "ablate": _in_float32(ablate),
+    "project": _in_float32(project),
+    "add_preserving_norm": _in_float32(add_preserving_norm),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One intervention at one hook point: `h' = h + strength * vector` (paper, equation 3).
+    """One intervention at one hook point. With h an activation, v the vector, `u = v / |v|` and s the strength:
+
+        add: h' = h + s v (paper, equation 3)
+        ablate: h' = h - s (h.u) u; at s = 1 nothing is left along the vector
+        project: h' = h - s (h - (h.u) u); at s = 1 nothing is left but what lies along it
+        add_preserving_norm: h' = (h + s v) |h| / |h + s v|
+
+    Strength 0 changes nothing.
 
     Attributes:
         layer: the block, 0-based.
         vector: direction in the residual stream, in its own units (not normalised).
-        strength: the paper's alpha; positive moves to the positive pole of the vector's axis.
-        operation: what is done with the vector; "add" is the paper's.
+        strength: the paper's alpha; positive moves to the positive pole of the vector's axis. Of "ablate" and
+            "project" the share of what is taken away.
+        operation: what is done with the vector, see above; "add" is the paper's.
         hook_point: name within the block, as in TransformerLens.
         positions: "all" tokens; the "prompt"; the "answer"; the "last" prompt token, from which the answer is
-            read; or (start, stop), token positions counted from the first token of the prompt.
+            read; the words of the "options", in the prompt (letters) or as the answer that is scored (continuation);
+            or (start, stop), token positions counted from the first token of the prompt.
         model: name of the model the vector was computed on; None where any of the same width will do.
     """
 
@@ -46,14 +108,18 @@ class Edit:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        if self.operation != "add":
-            raise InputError(f"unknown operation {self.operation!r}; known: add")
+        if self.operation not in OPERATIONS:
+            raise InputError(f"unknown operation {self.operation!r}; known: {', '.join(OPERATIONS)}")
+        if self.operation in ("ablate", "project") and not self.vector.float().norm() > 0:
+            raise InputError(
+                f"field 'vector' has length {float(self.vector.norm()):g}, which is no direction to {self.operation}; "
+                "give a vector with a length above 0"
+            )
         if self.hook_point not in HOOK_POINTS:
             raise InputError(f"unknown hook point {self.hook_point!r}; known: {', '.join(HOOK_POINTS)}")
-        if isinstance(self.positions, str) and self.positions not in ("all", "prompt", "answer", "last"):
-            raise InputError(
-                f"unknown positions {self.positions!r}; known: all, prompt, answer, last, or (start, stop)"
-            )
+        known = get_args(NamedPositions)
+        if isinstance(self.positions, str) and self.positions not in known:
+            raise InputError(f"unknown positions {self.positions!r}; known: {', '.join(known)}, or (start, stop)")
 
     @property
     def hook_name(self) -> str:
@@ -80,13 +146,16 @@ class Edit:
             return batch.is_answer
         if self.positions == "last":
             return batch.is_final
+        if self.positions == "options":
+            _check_options(batch)
+            return batch.is_option
         start, stop = self.positions
         return (batch.position_ids >= start) & (batch.position_ids < stop) & ~batch.is_padding
 
     def apply(self, activation: Float[Tensor, "row pos d_model"], batch: Batch) -> Float[Tensor, "row pos d_model"]:
         """The edited activation, in the dtype and on the device of the one that came in."""
-        step = (self.strength * self.vector).to(activation.device, activation.dtype)
-        return torch.where(self.where(batch)[..., None], activation + step, activation)
+        changed = OPERATIONS[self.operation](activation, self.vector.to(activation.device), self.strength)
+        return torch.where(self.where(batch)[..., None], changed, activation)
 
     def describe(self) -> dict[str, Any]:
         """What a manifest records; the vector stands as its norm."""
@@ -97,3 +166,11 @@ class Edit:
             "vector_norm": float(self.vector.norm()),
             "positions": self.positions,
         }
+
+
+def _check_options(batch: Batch) -> None:
+    if not batch.options_found:
+        raise InputError(
+            "positions='options': the options' words cannot be found among the prompt's tokens (the tokenizer gives no "
+            "character offsets, or the chat template changes the text); use other positions or readout='continuation'"
+        )

@@ -6,9 +6,11 @@ The only module that imports transformer_lens. Hook names are the bridge's own, 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -97,15 +99,19 @@ class LanguageModel:
         answers = [space + prompt.answer if prompt.answer else "" for prompt in prompts]
         encoded = self._encode_all([*texts, *(text + answer for text, answer in zip(texts, answers, strict=True))])
         sequences = []
-        for start, whole, answer in zip(encoded[: len(texts)], encoded[len(texts) :], answers, strict=True):
+        starts, wholes = encoded[: len(texts)], encoded[len(texts) :]
+        for prompt, text, answer, (start, encoding), (whole, _) in zip(
+            prompts, texts, answers, starts, wholes, strict=True
+        ):
             # A merge across the seam would change the last prompt token: then the answer is encoded by itself.
             merged = whole[: len(start)] != start
-            sequences.append(TokenSequence(start, self._encode_all([answer])[0] if merged else whole[len(start) :]))
+            rest = self._encode_all([answer])[0][0] if merged else whole[len(start) :]
+            sequences.append(TokenSequence(start, rest, _options(prompt, text, encoding)))
         return sequences
 
     def tokenise_text(self, text: str) -> TokenSequence:
         """Plain text, without a template, with the BOS token where the tokenizer uses one."""
-        return TokenSequence(self._bos + self._encode_all([text])[0])
+        return TokenSequence(self._bos + self._encode_all([text])[0][0])
 
     def render(self, prompt: Prompt) -> str:
         """The text that the model is given for a prompt, up to where its answer begins."""
@@ -189,11 +195,12 @@ class LanguageModel:
         bos = self.tokenizer.bos_token_id
         return (bos,) if bos is not None and ids[:1] == [bos] else ()
 
-    def _encode_all(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Each different text is encoded once, all of them in one call, which takes all cores."""
+    def _encode_all(self, texts: Sequence[str]) -> list[tuple[tuple[int, ...], Any]]:
+        """Tokens and a fast tokenizer's encoding. Each different text once, all in one call, which takes all cores."""
         different = list(dict.fromkeys(texts))
-        ids = self.tokenizer(different, add_special_tokens=False).input_ids
-        of = dict(zip(different, map(tuple, ids), strict=True))
+        encoded = self.tokenizer(different, add_special_tokens=False)
+        pairs = zip(map(tuple, encoded.input_ids), encoded.encodings or repeat(None), strict=False)
+        of = dict(zip(different, pairs, strict=True))
         return [of[text] for text in texts]
 
     def _chat(self, messages: list[dict[str, str]]) -> str:
@@ -227,3 +234,21 @@ class LanguageModel:
     def _capped(self, logits: Tensor) -> Tensor:
         cap = getattr(self.text_config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def _options(prompt: Prompt, text: str, encoding: Any) -> tuple[tuple[int, int], ...] | None:
+    """(start, stop) of the tokens that hold a part of an option; None where text or tokenizer do not tell."""
+    if not prompt.options:
+        return ()
+    user = text.rfind(prompt.user.strip())  # which templates trim
+    if encoding is None or user < 0:
+        return None
+    user -= len(prompt.user) - len(prompt.user.lstrip())
+    offsets = encoding.offsets
+    return tuple(
+        (
+            bisect_right(offsets, user + start, key=itemgetter(1)),
+            bisect_left(offsets, user + stop, key=itemgetter(0)),
+        )
+        for start, stop in prompt.options
+    )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
 import numpy as np
 import pandas as pd
+import plotly.express as px
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -11,6 +16,7 @@ from plotly.subplots import make_subplots
 BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 GREY, INK = "#9aa0a6", "#202124"
 CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE]
+SYMBOLS = ["circle", "square", "triangle-up", "x"]
 
 
 def axis_colours(axes: list[str]) -> dict[str, str]:
@@ -187,6 +193,165 @@ def validity_figure(validity: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="share of control items answered rightly", range=[0, 1])
     figure.update_yaxes(title="readout", range=[-0.6, len(validity) - 0.4])
     return _finish(figure, 240)
+
+
+def interval_figure(
+    table: pd.DataFrame,
+    x: str,
+    *,
+    colour: str,
+    names: dict[str, str],
+    facet: str | None = None,
+    lines: bool = False,
+    log: Literal["", "x", "y", "xy"] = "",
+) -> go.Figure:
+    """Values with their intervals, by a category or along a quantity; side by side where categories coincide.
+
+    Args:
+        table: the columns `x`, `colour`, `facet`, and effect, low, high.
+        names: what the axes and legends are called: column -> words with the unit ("effect" the vertical axis).
+        lines: whether the values of one colour are joined.
+        log: which of the axes are logarithmic.
+    """
+    drawn = table.assign(_up=table.high - table.effect, _down=table.effect - table.low)
+    draw = px.line if lines else px.scatter
+    figure = draw(
+        drawn, x=x, y="effect", color=colour, error_y="_up", error_y_minus="_down", facet_col=facet, labels=names,
+        color_discrete_sequence=CYCLE, log_x="x" in log, log_y="y" in log,
+    )  # fmt: skip
+    figure.update_traces(marker={"size": 9}, error_y={"thickness": 1.2, "width": 3})
+    if lines:
+        figure.update_traces(mode="lines+markers")
+    else:
+        figure.update_layout(scattermode="group")
+    if "y" not in log:
+        figure.add_hline(y=0, line={"color": INK, "width": 1})
+    return _finish(figure, 440)
+
+
+def grid_figure(table: pd.DataFrame, rows: str, columns: str, value: str, *, names: dict[str, str]) -> go.Figure:
+    """A square or oblong of signed values, blue below 0 and red above, each written in its cell.
+
+    Args:
+        table: one row a cell: the columns `rows`, `columns` (in the order in which they first stand) and `value`.
+        names: column -> words with the unit.
+    """
+    grid = table.pivot(index=rows, columns=columns, values=value)
+    grid = grid.loc[list(dict.fromkeys(table[rows])), list(dict.fromkeys(table[columns]))]
+    top = float(np.nanmax(np.abs(grid.to_numpy()))) or 1.0
+    figure = px.imshow(
+        grid, color_continuous_scale="RdBu_r", zmin=-top, zmax=top, text_auto=".2f", aspect="auto",
+        labels={"x": names[columns], "y": names[rows], "color": names[value]},
+    )  # fmt: skip
+    figure.update_xaxes(side="bottom", tickmode="array", tickvals=list(grid.columns))
+    return _finish(figure, 120 + 34 * max(8, len(grid)))
+
+
+def points_figure(
+    countries: pd.DataFrame, points: pd.DataFrame, targets: list[str], *, path: str | None = None, apart: str = ""
+) -> go.Figure:
+    """Points of a model on the cultural map with their intervals, by label, where wanted joined along a path.
+
+    Args:
+        countries: iso3 (index), country, x, y.
+        points: label (a colour each), x, y, x_low, x_high, y_low, y_high.
+        targets: iso3 of the countries that are labelled.
+        path: a column along which the points of one label are joined, with arrows.
+        apart: a column whose values have a path each.
+    """
+    figure = go.Figure()
+    others, named = countries[~countries.index.isin(targets)], countries[countries.index.isin(targets)]
+    for rows, mode, marker in (
+        (others, "markers", {"color": "#d0d4d9", "size": 6}),
+        (named, "markers+text", {"color": INK, "size": 8, "symbol": "diamond"}),
+    ):
+        figure.add_scatter(
+            x=rows.x, y=rows.y, text=rows.country, mode=mode, marker=marker, textposition="top center",
+            showlegend=False, hovertemplate="%{text}: %{x:.2f}, %{y:.2f}<extra></extra>",
+        )  # fmt: skip
+    for number, (label, own) in enumerate(points.groupby("label", sort=False)):
+        colour, symbol = CYCLE[number % len(CYCLE)], SYMBOLS[number // len(CYCLE) % len(SYMBOLS)]
+        rows = own.sort_values([apart, path] if apart else path) if path else own
+        if apart:  # a line breaks at a point that is nowhere
+            ends = rows.drop_duplicates(apart, keep="last").assign(x=np.nan, y=np.nan)
+            rows = pd.concat([rows, ends]).sort_values(apart, kind="stable")
+        marker = {"size": 9, "color": colour, "symbol": symbol}
+        figure.add_scatter(
+            x=rows.x, y=rows.y, name=str(label), mode="lines+markers" if path else "markers",
+            marker=marker | ({"symbol": "arrow", "angleref": "previous", "size": 11} if path else {}),
+            line={"color": colour, "width": 2}, error_x=None if path else _bars(rows, "x"),
+            error_y=None if path else _bars(rows, "y"), customdata=rows[path] if path else None,
+            hovertemplate="%{x:.2f}, %{y:.2f}" + (f" ({path} %{{customdata}})" if path else "") + "<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="survival → self-expression (map units)")
+    figure.update_yaxes(title="traditional → secular-rational (map units)")
+    return _finish(figure, 600)
+
+
+def forest_figure(
+    table: pd.DataFrame, value: str, *, marks: dict[str, float] | None = None, mark: str = ""
+) -> go.Figure:
+    """Values with their intervals, one below the other, over the random vectors' range; hollow where they are not sure.
+
+    Args:
+        table: label, kind (a colour each), panel, and effect, low, high, null_low, null_high, sure.
+        value: what the effects are, with the unit.
+        marks: panel -> a value that a dashed line marks there; `mark` names it.
+    """
+    panels, n = list(dict.fromkeys(table.panel)), table.label.nunique()
+    figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, subplot_titles=panels, horizontal_spacing=0.04)
+    for col, panel in enumerate(panels, start=1):
+        rows, here = table[table.panel == panel], {"row": 1, "col": col}
+        figure.add_scatter(
+            x=rows[["null_low", "null_high"]].assign(gap=np.nan).to_numpy().ravel(), y=np.repeat(rows.label, 3),
+            mode="lines", line={"color": "#d0d4d9", "width": 9}, name="random vectors, middle 95%",
+            legendgroup="null", showlegend=col == 1, hoverinfo="skip", **here,
+        )  # fmt: skip
+        for number, (kind, own) in enumerate(rows.groupby("kind", sort=False)):
+            symbols = np.where(own.sure, "circle", "circle-open")
+            figure.add_scatter(
+                x=own.effect, y=own.label, mode="markers", name=kind, legendgroup=kind, showlegend=col == 1,
+                marker={"size": 9, "color": CYCLE[number % len(CYCLE)], "symbol": symbols},
+                error_x=_bars(own, "effect", "low", "high"), hovertemplate="%{y}: %{x:+.4f}<extra></extra>", **here,
+            )  # fmt: skip
+        figure.add_vline(x=0, line={"color": INK, "width": 1}, **here)
+        if marks and panel in marks:
+            line, first = {"color": ORANGE, "dash": "dash"}, panel == next(iter(marks))
+            figure.add_vline(x=marks[panel], line=line, name=mark, showlegend=first, **here)
+    figure.update_xaxes(title=value)
+    figure.update_yaxes(autorange="reversed")
+    return _finish(figure, 170 + 24 * n).update_layout(legend_y=-2.5 / n)
+
+
+def profile_figure(
+    table: pd.DataFrame,
+    x: str,
+    *,
+    colour: str,
+    facet: str,
+    names: dict[str, str],
+    marked: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> go.Figure:
+    """Values along a quantity with their intervals, joined, over the range of a null; a panel for each facet.
+
+    Args:
+        table: the columns `x`, `colour`, `facet`, and effect, low, high, null_low, null_high (the widest is drawn).
+        names: as for `interval_figure`; "null" names the range.
+        marked: facet -> whole numbers of `x` that are shaded.
+    """
+    figure = interval_figure(table, x, colour=colour, names=names, facet=facet, lines=True)
+    for col, (panel, rows) in enumerate(table.groupby(facet, sort=False), start=1):
+        band = rows.groupby(x).agg({"null_low": "min", "null_high": "max"}).dropna()
+        figure.add_scatter(
+            x=[*band.index, *band.index[::-1]], y=[*band.null_low, *band.null_high[::-1]], mode="lines", fill="toself",
+            line={"width": 0}, fillcolor="rgba(154,160,166,0.3)", name=names["null"], legendgroup="null",
+            showlegend=col == 1, hoverinfo="skip", row=1, col=col,
+        )  # fmt: skip
+        for place in marked.get(str(panel), []):
+            edges = {"x0": place - 0.5, "x1": place + 0.5, "line_width": 0}
+            figure.add_vrect(**edges, fillcolor=ORANGE, opacity=0.25, layer="below", row=1, col=col)
+    figure.for_each_annotation(lambda title: title.update(text=title.text.split("=")[-1]))
+    return figure
 
 
 def _pairs(rows: pd.DataFrame) -> list[str]:

@@ -17,16 +17,30 @@ Labels = Literal["A/B", "1/2", "X/Y"]
 LABELS: dict[Labels, tuple[str, str]] = {"A/B": ("A", "B"), "1/2": ("1", "2"), "X/Y": ("X", "Y")}
 # Eq. 1 with the words that the paper's text gives; the wording of the last line is our reading.
 LETTER_TEMPLATE = "{situation}\n\nOption {x}: {first}\nOption {y}: {second}\n\nAnswer with {x} or {y}."
+Template = Literal["paper", "question", "bare"]
+# Eq. 1 in other words: the control for its wording.
+LETTER_TEMPLATES: dict[Template, str] = {
+    "paper": LETTER_TEMPLATE,
+    "question": (
+        "{situation}\n\nWhat is the best choice here?\n{x}) {first}\n{y}) {second}\n\n"
+        "Reply with {x} or {y}, nothing else."
+    ),
+    "bare": "{situation}\n{x}. {first}\n{y}. {second}\nAnswer:",
+}
 CONTINUATION_TEMPLATE = "{situation}\n\nWhat is the best choice here? Answer in one sentence."
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked, before tokenisation. `answer` is text whose probability is read, or empty."""
+    """What is asked, before tokenisation. `answer` is text whose probability is read, or empty.
+
+    `options` are (start, stop) of the options' words in `user`, in characters, where they are part of it.
+    """
 
     user: str
     answer: str = ""
     system: str | None = None
+    options: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,12 @@ class LetterPrompt:
 
 
 def letter_prompts(
-    scenario: Scenario, order: Order = "both", seed: int = 42, system: str | None = None, labels: Labels = "A/B"
+    scenario: Scenario,
+    order: Order = "both",
+    seed: int = 42,
+    system: str | None = None,
+    labels: Labels = "A/B",
+    template: Template = "paper",
 ) -> list[LetterPrompt]:
     """The prompts of Eq. 1: the positive pole as A and as B, or one of the two at random as in the paper.
 
@@ -49,7 +68,7 @@ def letter_prompts(
     places: tuple[Literal[0, 1], ...] = (0, 1)
     if order == "random":
         places = (0,) if random.Random(f"{seed}:{scenario.id}").random() < 0.5 else (1,)
-    return [_letter_prompt(scenario, positive, system, labels) for positive in places]
+    return [_letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template]) for positive in places]
 
 
 def continuation_prompts(scenario: Scenario, system: str | None = None) -> tuple[Prompt, Prompt]:
@@ -64,13 +83,22 @@ def contrastive_texts(scenario: Scenario) -> tuple[str, str]:
 
 
 def template_hash() -> str:
-    """Identifies the wording of all templates in manifests."""
+    """Identifies the default wording in manifests; a table read in other words names its template."""
     return hashlib.sha256((LETTER_TEMPLATE + CONTINUATION_TEMPLATE).encode()).hexdigest()[:12]
 
 
-def _letter_prompt(scenario: Scenario, positive: Literal[0, 1], system: str | None, labels: Labels) -> LetterPrompt:
+def _letter_prompt(
+    scenario: Scenario, positive: Literal[0, 1], system: str | None, labels: Labels, template: str
+) -> LetterPrompt:
     options = (scenario.positive, scenario.negative)
     first, second = options if positive == 0 else options[::-1]
     x, y = LABELS[labels]
-    user = LETTER_TEMPLATE.format(situation=scenario.situation, first=first, second=second, x=x, y=y)
-    return LetterPrompt(Prompt(user, system=system), positive)
+    words = {"situation": scenario.situation, "first": first, "second": second, "x": x, "y": y}
+    spans = tuple(_span(template, name, words) for name in ("first", "second"))
+    return LetterPrompt(Prompt(template.format(**words), system=system, options=spans), positive)
+
+
+def _span(template: str, name: str, words: dict[str, str]) -> tuple[int, int]:
+    """Where in the filled letter template the text for a name stands."""
+    start = len(template.partition(f"{{{name}}}")[0].format(**words))
+    return start, start + len(words[name])

@@ -28,7 +28,7 @@ from interp_culture.forms import (
 from interp_culture.gradients import predict_runs
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.prompts import Labels, Order
+from interp_culture.prompts import Labels, Order, Template
 from interp_culture.scenario_files import load_controls
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.scores import score_runs
@@ -121,12 +121,14 @@ def read_runs(
     system: str | None = None,
     seed: int = 42,
     labels: Labels = "A/B",
+    template: Template = "paper",
 ) -> pd.DataFrame:
     """The readout under many sets of edits: each batch is traced once, and each run resumes from its first layer.
 
-    Returns the table of `probe` with the run's key in the column `run`, runs in the order given.
+    `template` words the letters' prompt (one of LETTER_TEMPLATES); how the letters are spelled is chosen with the
+    default one. Returns the table of `probe` with the run's key in the column `run`, runs in the order given.
     """
-    form = Form(readout, order, system, seed, labels)
+    form = Form(readout, order, system, seed, labels, template)
     raw = _read(model, scenarios, form, runs)
     letters = check_readout(model, readout, labels).letters
     return _by_run({key: choice_table(scenarios, values, form, letters) for key, values in raw.items()})
@@ -151,6 +153,12 @@ def predicted_runs(
     predicted = predict_runs(model, groups, runs, score, weights, f"gradients of {readout}")
     frame = scenarios.frame()
     return _by_run({key: with_choice(frame, diff) for key, diff in predicted.items()})
+
+
+def with_keys(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The runs' keys, tuples in the column `run` of `read_runs`, as columns of these names before the others."""
+    keys = pd.DataFrame(list(table.run), columns=list(names), index=table.index)
+    return pd.concat([keys, table.drop(columns="run")], axis=1)
 
 
 def _by_run(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:

@@ -68,6 +68,17 @@ def summarise_replies(written: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def changed_answers(written: pd.DataFrame, than: str) -> pd.Series:
+    """By persona, the share of its answers other than those of the persona `than`, of what both answered.
+
+    Args:
+        written: item, part, persona, value: one row a written answer. `than` itself is left out.
+    """
+    values = written.pivot(index=["item", "part"], columns="persona", values="value").astype(float)
+    apart = values.drop(columns=than).sub(values[than], axis=0)
+    return apart.ne(0).where(apart.notna()).astype(float).mean()
+
+
 def _by_label(reply: str, question: Question) -> int | None:
     """The code of the one label in the reply; of labels within labels the longest counts."""
     text, found = reply.casefold(), []

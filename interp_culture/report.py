@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,10 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from interp_culture import plots
+from interp_culture.analysis import About, Analysis, Section, Tables, installed
 from interp_culture.errors import InputError
 from interp_culture.store import replacing
 from interp_culture.survey import TARGETS, countries
-
-
-@dataclass(frozen=True)
-class Section:
-    """A figure under the finding that it shows."""
-
-    title: str
-    text: list[str]
-    figure: str
-    caption: str
 
 
 def write_report(folder: str | Path) -> Path:
@@ -40,24 +30,49 @@ def write_report(folder: str | Path) -> Path:
         raise InputError(
             f"{folder}: no finished study there ({error}); run `interp-culture study --out {folder}`"
         ) from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("interp_culture"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    html = environment.get_template("report.html.j2").render(
+    return _render(
+        "report.html.j2",
+        folder / "report.html",
         summary=summary,
         manifest=manifest,
         findings=findings(summary),
-        sections=sections(summary, tables),
+        sections=_drawn(all_sections(summary, tables)),
         distances=_distance_rows(summary),
         n_countries=len(countries()),
         matrix=[row for row in summary["matrix"] if row["readout"] == summary["lead"] and row["value"] == "shift"],
         validity=summary["validity"].values(),
-        plotly_js=get_plotlyjs(),
     )
-    path = folder / "report.html"
+
+
+def write_page(analysis: Analysis, tables: Tables, about: About, folder: str | Path) -> Path:
+    """Render one analysis alone to `NAME.html` in `folder`."""
+    sections = _drawn(analysis.sections(tables, about))
+    path = Path(folder) / f"{analysis.name}.html"
+    return _render("page.html.j2", path, analysis=analysis, about=about, sections=sections)
+
+
+def _render(template: str, path: Path, **content: Any) -> Path:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("interp_culture"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    html = environment.get_template(template).render(plotly_js=get_plotlyjs(), **content)
     with replacing(path) as part:
         part.write_text(html, encoding="utf-8")
     return path
+
+
+def _drawn(sections: list[Section]) -> list[tuple[Section, str]]:
+    return [(section, _html(section.figure)) for section in sections]
+
+
+def all_sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[Section]:
+    """The study's own sections, then those of every installed analysis that has been run in the folder."""
+    out = sections(summary, tables)
+    for analysis in installed().values():
+        mark = f"{analysis.name}."
+        own = {name.removeprefix(mark): table for name, table in tables.items() if name.startswith(mark)}
+        out += analysis.sections(own, summary) if own else []
+    return out
 
 
 def findings(summary: dict[str, Any]) -> list[str]:
@@ -87,7 +102,7 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
             Section(
                 "Where the model stands on the cultural map",
                 [_neutral_text(summary)],
-                _html(plots.map_figure(countries(), tables["places"], list(TARGETS))),
+                plots.map_figure(countries(), tables["places"], list(TARGETS)),
                 "Item scores of the held-out scenarios, rescaled to each question's range and projected with the "
                 "weights of the integrated surveys. Bars: 95% bootstrap over scenarios. Arrows run from the most "
                 "negative to the most positive alpha.",
@@ -97,7 +112,7 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
         Section(
             "Which layers carry the axes",
             [_layers_finding(summary)],
-            _html(plots.layer_figure(by_item, summary["layers"], summary["items"])),
+            plots.layer_figure(by_item, summary["layers"], summary["items"]),
             f"Each layer steered alone on training scenarios (alpha {_signed(summary['config']['sweep_alphas'])}), "
             f"mean |ΔP+| of the scenarios of the steered axis. White frames: the intervention's layers. "
             f"{_measured_text(tables['sweep'])}{axes_text}.",
@@ -105,27 +120,27 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
         Section(
             "What steering does, against random vectors",
             [_steering_finding(summary, axis) for axis in summary["layers"]],
-            _html(plots.response_figure(response, null)),
+            plots.response_figure(response, null),
             f"Held-out scenarios, all intervention layers together, alpha {top:g} (up) and {-top:g} (down). Bars: 95% "
             f"bootstrap clustered by item. Grey: {n_null}, same layers, alpha {top:g}.",
         ),
         Section(
             "How far the one axis drags the other",
             [_ratio_finding(summary, row) for row in _ratios(summary)],
-            _html(plots.ratio_figure(matrix, null[null.axis != null.steered], human)),
+            plots.ratio_figure(matrix, null[null.axis != null.steered], human),
             "Entanglement ratio min(1, |Δ other| / |Δ steered|) from the response per unit alpha; bars: 95% bootstrap. "
             "Grey: the same ratio for random vectors. Orange: slope of one axis on the other over 115 countries.",
         ),
         Section(
             "The shifts by domain",
             [_domain_text(tables["domains"])],
-            _html(plots.domain_figure(tables["domains"])),
+            plots.domain_figure(tables["domains"]),
             f"Change of the mean P+ at alpha {top:g} by domain; bars: 95% bootstrap clustered by item.",
         ),
         Section(
             "Can the readouts be believed?",
             [_validity_text(v) for v in summary["validity"].values()],
-            _html(plots.validity_figure(tables["validity"])),
+            plots.validity_figure(tables["validity"]),
             "Control items have an answer that is right by plain fact or common sense. Bars: 95% Wilson interval.",
         ),
     ]

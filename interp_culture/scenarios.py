@@ -93,6 +93,18 @@ class ScenarioSet:
         present = {s.axis for s in self.scenarios}
         return [a for a in self.catalogue.axes if a in present]
 
+    @property
+    def domains(self) -> list[str]:
+        """Domains that have scenarios here, in the catalogue's order."""
+        present = {s.domain for s in self.scenarios}
+        return [d for d in self.catalogue.domains if d in present]
+
+    @property
+    def items(self) -> list[str]:
+        """Items that have scenarios here, in the catalogue's order."""
+        present = {s.item for s in self.scenarios}
+        return [i for i in self.catalogue.items if i in present]
+
     @cached_property
     def digest(self) -> str:
         """Content hash over all scenarios: tables made from the same texts share it."""

@@ -15,12 +15,13 @@ from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import first_stream, resume, stacks, trace
+from interp_culture.passes import Trace, first_stream, resume, stacks, trace
 from interp_culture.token_tree import Batch, TokenSequence
 
 LOGIT_ROWS = 4096  # positions unembedded at a time
 
 Score = Callable[[LanguageModel, Float[Tensor, "row pos d_model"], Batch], Float[Tensor, "path value"]]
+StackScore = Callable[[LanguageModel, Trace, Float[Tensor, "run row pos d_model"]], Float[Tensor, "run path value"]]
 
 
 def score_runs(
@@ -30,9 +31,28 @@ def score_runs(
     score: Score,
     title: str | None = None,
 ) -> dict[Any, Float[np.ndarray, "group member value"]]:
+    """Score every sequence under every run: see `score_stacks`."""
+
+    def each(model: LanguageModel, kept: Trace, finals: Tensor) -> Float[Tensor, "run path value"]:
+        return torch.stack([score(model, final, kept.batch) for final in finals])
+
+    return score_stacks(model, groups, runs, each, title, final=any(not edits for edits in runs.values()))
+
+
+def score_stacks(
+    model: LanguageModel,
+    groups: Sequence[Sequence[TokenSequence]],
+    runs: Mapping[Any, Sequence[Edit]],
+    score: StackScore,
+    title: str | None = None,
+    *,
+    final: bool = True,
+    share_stem: bool = True,
+) -> dict[Any, Float[np.ndarray, "group member value"]]:
     """Score every sequence under every run. Groups have equally many members, which share what they begin with.
 
-    `title` names the progress bar; without one there is none.
+    `score` gets stacked runs and the plain trace that they go on from: with `final` its last residual stream too. For
+    `share_stem` see `over_batches`. `title` names the progress bar; without one there is none.
 
     Each batch is traced once, and each run goes on from its first edited layer. Raises InputError for edits that do
     not fit the model and for NaN or infinite values.
@@ -45,15 +65,15 @@ def score_runs(
     with tqdm(total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None) as bar:
 
         def read(batch: Batch) -> tuple[Batch, dict[Any, Float[Tensor, "path value"]]]:
-            kept = trace(model, batch, layers=starts, final=any(not edits for edits in runs.values()))
+            kept = trace(model, batch, layers=starts, final=final)
             values: dict[Any, Tensor] = {}
             for stack in stacks(model, runs, batch):
                 finals = resume(model, kept, list(stack.values()))
-                values |= {key: score(model, final, batch) for key, final in zip(stack, finals, strict=True)}
+                values |= zip(stack, score(model, kept, finals), strict=True)
                 bar.update(len(batch.tokens) * len(stack))
             return batch, values
 
-        for batch, by_run in over_batches(model, groups, read):
+        for batch, by_run in over_batches(model, groups, read, share_stem=share_stem):
             where = [p.group for p in batch.paths], [p.member for p in batch.paths]
             for key, on_device in by_run.items():
                 values = on_device.double().cpu().numpy()

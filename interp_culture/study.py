@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,13 +17,17 @@ import pandas as pd
 import torch
 
 from interp_culture import culture_map
+from interp_culture.activations import Activations, cache_activations
+from interp_culture.analysis import Analysis, Tables, chosen
 from interp_culture.config import StudyConfig
 from interp_culture.coupling import domain_shifts, random_effects, response, response_matrix, steered_readouts
+from interp_culture.errors import InputError
 from interp_culture.forms import READOUTS, Readout
+from interp_culture.interventions import Edit
 from interp_culture.loading import load_model
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import template_hash
-from interp_culture.readout import Validity, check_readout
+from interp_culture.readout import Validity, check_readout, read_runs, with_keys
 from interp_culture.scenario_files import load_scenarios
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import content_key, make_folder, table_once, write_json, write_table
@@ -50,23 +54,32 @@ class Study:
         validity = self.validity()
         lead = self.lead
         self.on_step(f"leading readout: {lead}; extracting vectors")
-        vectors = self.vectors()
+        self.vectors()
         self.on_step("sweeping layers")
         sweep = self.sweep()
-        layers = {axis: top_layers(sweep, axis, self.config.top_k) for axis in vectors}
         tables = []
         for readout in (lead, *(r for r in READOUTS if r != lead)):
             self.on_step(f"steering the held-out scenarios, readout {readout}")
-            tables.append(self.steered(readout, layers))
+            tables.append(self.steered(readout))
         readouts = pd.concat(tables, ignore_index=True)
         self.on_step("writing tables and summary")
         derived = self._derive(readouts, lead)
         plain = readouts[(readouts.method == "plain") & (readouts.readout == lead)]
-        summary = self._summary(validity, lead, layers, sweep, plain, derived)
+        summary = self._summary(validity, lead, sweep, plain, derived)
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
         write_json(folder / "manifest.json", self.manifest)
+        for analysis in chosen(self.config.analyses):
+            self.on_step(f"analysis {analysis.name}: {analysis.question}")
+            self.measure(analysis)
         return summary
+
+    def measure(self, analysis: Analysis) -> Tables:
+        """The tables of an analysis, each stored as `analysis.table` in the study's folder."""
+        tables = analysis.measure(self)
+        for name, table in tables.items():
+            write_table(self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), self.manifest)
+        return tables
 
     @cached_property
     def folder(self) -> Path:
@@ -123,8 +136,63 @@ class Study:
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
-    def _once(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    @cached_property
+    def some(self) -> ScenarioSet:
+        """A stratified sample of the held-out scenarios, for analyses that steer in many ways."""
+        return self.test.sample(self.config.some_per_cell, self.config.seed)
+
+    @cached_property
+    def sweep_scenarios(self) -> ScenarioSet:
+        """The training scenarios on which layers are swept."""
+        per_item = self.config.sweep_per_item
+        return self.train.sample(per_item, self.config.seed, by="item") if per_item else self.train
+
+    @cached_property
+    def activations(self) -> Activations:
+        """Residual streams of the training half's contrastive texts, memory-mapped from the study's folder."""
+        return cache_activations(self.model, self.train, self.folder / "activations")
+
+    @cached_property
+    def layers(self) -> dict[str, list[int]]:
+        """The intervention's layers by axis: those that are configured, else the largest differentials of the sweep."""
+        axes, fixed = list(self.vectors()), self.config.layers
+        if fixed is None:
+            sweep = self.sweep()
+            return {axis: top_layers(sweep, axis, self.config.top_k) for axis in axes}
+        if set(fixed) != set(axes):
+            raise InputError(f"field layers: it names the axes {', '.join(fixed)}; the scenarios have {', '.join(axes)}")
+        return {axis: fixed[axis] for axis in axes}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What sections of a report say of the study besides its tables; `summary.json` holds it too."""
+        catalogue = self.scenarios.catalogue
+        return {
+            "model": self.model.describe(),
+            "config": self.config.model_dump(),
+            "axes": {a: x.model_dump() for a, x in catalogue.axes.items()},
+            "items": {i: x.label for i, x in catalogue.items.items()},
+            "n_train": len(self.train),
+            "n_test": len(self.test),
+            "n_some": len(self.some),
+            "n_null": len(self.null or self.test),
+            "lead": self.lead,
+            "layers": self.layers,
+        }
+
+    def once(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """The stored table, or the computed one, stored: a study that was cut off goes on from here."""
         return table_once(self.folder, name, self.manifest, compute)
+
+    def read(
+        self, runs: Mapping[Any, Sequence[Edit]], names: Sequence[str], scenarios: ScenarioSet | None = None, **form: Any
+    ) -> pd.DataFrame:
+        """`read_runs` with the leading readout, runs keyed by tuples that become the columns `names`.
+
+        `scenarios` are `some` by default; `form` goes to `read_runs` (readout, order, system, labels).
+        """
+        form = {"readout": self.lead, "order": self.config.order, **form}
+        return with_keys(read_runs(self.model, self.some if scenarios is None else scenarios, runs, **form), names)
 
     def validity(self) -> dict[str, Validity]:
         checks: dict[str, Validity] = {r: check_readout(self.model, r) for r in READOUTS}
@@ -141,17 +209,15 @@ class Study:
             save_vectors(path, vectors)
             return _geometry(vectors)
 
-        self._once("vectors", compute)
+        self.once("vectors", compute)
         return load_vectors(path)
 
     def sweep(self) -> pd.DataFrame:
-        per_item = self.config.sweep_per_item
-        scenarios = self.train.sample(per_item, self.config.seed, by="item") if per_item else self.train
-        return self._once(
+        return self.once(
             "sweep",
             lambda: layer_sweep(
                 self.model,
-                scenarios,
+                self.sweep_scenarios,
                 self.vectors(),
                 alpha=self.config.sweep_alphas,
                 readout=self.lead,
@@ -161,16 +227,16 @@ class Study:
             ),
         )
 
-    def steered(self, readout: Readout, layers: dict[str, list[int]]) -> pd.DataFrame:
+    def steered(self, readout: Readout) -> pd.DataFrame:
         """All held-out scenarios under all edits; random vectors for the leading readout alone."""
         strengths = [s * a for a in self.config.alphas for s in (1, -1)]
-        return self._once(
+        return self.once(
             f"steered_{readout}",
             lambda: steered_readouts(
                 self.model,
                 self.test,
                 self.vectors(),
-                layers,
+                self.layers,
                 alphas=strengths,
                 n_random=self.config.n_random if readout == self.lead else 0,
                 null_scenarios=self.null,
@@ -205,30 +271,20 @@ class Study:
         self,
         validity: dict[str, Validity],
         lead: Readout,
-        layers: dict[str, list[int]],
         sweep: pd.DataFrame,
         plain: pd.DataFrame,
         tables: dict[str, pd.DataFrame],
     ) -> dict[str, Any]:
         records = {name: table.to_dict("records") for name, table in tables.items() if name in ("matrix", "places")}
         response_lead = tables["response"].query("readout == @lead and value == 'shift'")
-        catalogue = self.scenarios.catalogue
         return {
-            "model": self.model.describe(),
-            "config": self.config.model_dump(),
-            "axes": {a: x.model_dump() for a, x in catalogue.axes.items()},
-            "items": {i: x.label for i, x in catalogue.items.items()},
-            "n_train": len(self.train),
-            "n_test": len(self.test),
-            "n_null": len(self.null or self.test),
-            "lead": lead,
+            **self.about,
             "validity": {r: {**asdict(v), "ok": v.ok} for r, v in validity.items()},
             "scores": plain.groupby("axis").p_positive.mean().to_dict(),
             "item_scores": plain.groupby("item").p_positive.mean().to_dict(),
-            "layers": layers,
             "best_layer": {
                 axis: summarise_sweep(sweep[sweep.steered == axis]).sort_values("differential").iloc[-1].to_dict()
-                for axis in layers
+                for axis in self.layers
             },
             "response": response_lead.drop(columns=["readout", "value"]).to_dict("records"),
             "null_ratio": {

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float
 
 from interp_culture.errors import InputError
 from interp_culture.forms import Readout
+from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Order
-from interp_culture.readout import predicted_runs, read_runs, shifts_from
+from interp_culture.readout import predicted_runs, read_runs, shifts_from, with_keys
 from interp_culture.scenarios import ScenarioSet
-from interp_culture.vectors import SteeringVectors, steer
+from interp_culture.stats import bootstrap_weights
+from interp_culture.vectors import SteeringVectors, random_like, steer
 
 SweepMethod = Literal["exact", "gradient", "refined"]
 SWEEP_METHODS: tuple[SweepMethod, ...] = ("exact", "gradient", "refined")
+CORRELATIONS: tuple[Literal["spearman", "pearson"], ...] = ("spearman", "pearson")
 
 # A refined sweep measures k + MARGIN proposed layers, and MARGIN more as long as one of the last ones gets among the
 # best k; beside them, as a check, the layers proposed last and halfway. Below MIN_AGREEMENT (Spearman over all that is
@@ -62,7 +66,7 @@ class _Sweep:
         while queue and set(_best(parts, k)) & (tail | checks):
             tail, queue = set(queue[:MARGIN]), queue[MARGIN:]
             parts.append(self.measured(sorted(tail)))
-        agreement = _spearman(foreseen, _by_layer(pd.concat(parts)))
+        agreement = _correlation(foreseen, _by_layer(pd.concat(parts)), "spearman")
         if queue and agreement < MIN_AGREEMENT:
             warnings.warn(
                 f"axis {self.vectors.axis}: the gradient's order of {len(ranked) - len(queue)} measured layers agrees "
@@ -79,8 +83,7 @@ class _Sweep:
         table = read(self.model, self.scenarios, {"plain": (), **runs}, readout=self.readout, order=self.order)
         plain = table.run == "plain"
         moved = shifts_from(table[plain], table[~plain])
-        keys = pd.DataFrame(list(moved.run), columns=["layer", "alpha"], index=moved.index)
-        return moved.assign(differential=moved["shift"].abs(), method=method, **keys)
+        return with_keys(moved, ["layer", "alpha"]).assign(differential=moved["shift"].abs(), method=method)
 
 
 def layer_sweep(
@@ -124,6 +127,38 @@ def layer_sweep(
     return pd.concat(tables, ignore_index=True)[[*columns, "logit_shift", "method", "predicted_shift"]]
 
 
+def sweep_null(
+    model: LanguageModel,
+    scenarios: ScenarioSet,
+    vectors: dict[str, SteeringVectors],
+    *,
+    n: int = 20,
+    alpha: float | Sequence[float] = 1.0,
+    readout: Readout = "letters",
+    order: Order = "both",
+    seed: int = 42,
+) -> pd.DataFrame:
+    """What random vectors of the same norm would do at every layer, to first order: `layer_sweep`'s null.
+
+    A differential is above 0 whatever is added; only what exceeds this says that a layer carries the axis.
+
+    Returns: steered, layer, alpha, null_low, null_high (the middle 95% of the n vectors' mean differentials).
+    """
+    alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
+    tables = []
+    for axis, axis_vectors in vectors.items():
+        runs: dict[tuple[int, float, int], Sequence[Edit]] = {(-1, 0.0, -1): ()}
+        for draw, noise in enumerate(random_like(axis_vectors, n, seed)):
+            runs |= {(layer, a, draw): steer(noise, [layer], a) for layer in range(model.n_layers) for a in alphas}
+        table = predicted_runs(model, scenarios.filter(axis=axis), runs, readout=readout, order=order)
+        table = with_keys(table, ["layer", "alpha", "draw"])
+        moved = shifts_from(table[table.draw < 0], table[table.draw >= 0])
+        tables.append(moved.assign(steered=axis, differential=moved["shift"].abs()))
+    keys = ["steered", "layer", "alpha"]
+    draws = pd.concat(tables).groupby([*keys, "draw"]).differential.mean().groupby(keys)
+    return pd.DataFrame({"null_low": draws.quantile(0.025), "null_high": draws.quantile(0.975)}).reset_index()
+
+
 def summarise_sweep(sweep: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Mean differential, shift and logit shift by steered axis, layer and alpha (and `by`: item, domain)."""
     keys = ["steered", "layer", "alpha", "method", *by]
@@ -133,16 +168,16 @@ def summarise_sweep(sweep: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame
 def sweep_agreement(sweep: pd.DataFrame) -> pd.DataFrame:
     """How well the gradient foresaw a refined sweep, by steered axis and alpha, over the layers that were measured.
 
-    Returns: steered, alpha, n_layers (measured), spearman (of the layers' mean differentials) and error (mean
-    absolute difference of predicted and measured mean differential, probability).
+    Returns: steered, alpha, n_layers (measured), spearman and pearson (of the layers' mean differentials) and error
+    (mean absolute difference of predicted and measured mean differential, probability).
     """
     rows = []
     both = sweep[(sweep.method == "exact") & sweep.predicted_shift.notna()]
     for (steered, alpha), own in both.groupby(["steered", "alpha"]):
         exact, foreseen = _by_layer(own), own.predicted_shift.abs().groupby(own.layer).mean()
         error = float((foreseen - exact).abs().mean())
-        rows.append((steered, alpha, len(exact), _spearman(foreseen, exact), error))
-    return pd.DataFrame(rows, columns=["steered", "alpha", "n_layers", "spearman", "error"])
+        rows.append((steered, alpha, len(exact), *(_correlation(foreseen, exact, how) for how in CORRELATIONS), error))
+    return pd.DataFrame(rows, columns=["steered", "alpha", "n_layers", *CORRELATIONS, "error"])
 
 
 def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
@@ -155,6 +190,48 @@ def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
         raise InputError(f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}")
     measured = own[own.method == "exact"]
     return _best([measured if len(measured) else own], k)
+
+
+def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.DataFrame:
+    """How sure the choice of the k best layers is: would other scenarios of the same items choose the same?
+
+    Returns: steered, layer, share (of 2000 bootstrap samples, clustered by item, in which the layer is among the k
+    best) and chosen (whether it is by all scenarios, as `top_layers` has it). Of a refined sweep measured layers alone.
+    """
+    tables = []
+    for axis, grid in _profiles(sweep):
+        items = grid.index.get_level_values("item").to_numpy(str)
+        samples = bootstrap_weights(np.full(len(items), axis), items, seed=seed) @ grid.to_numpy()
+        found = {"share": _among_best(samples, k).mean(0), "chosen": _among_best(grid.to_numpy().sum(0), k)}
+        tables.append(pd.DataFrame({"steered": axis, "layer": grid.columns, **found}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def choice_overlap(sweep: pd.DataFrame, k: int = 4, halvings: int = 50, seed: int = 42) -> pd.DataFrame:
+    """How many of the k best layers two random halves of the scenarios have in common.
+
+    Returns: steered, draw, overlap (0 to k) and chance (the overlap to expect of two independent choices). Halves are
+    drawn within items, so that both ask the same.
+    """
+    rows = []
+    for axis, grid in _profiles(sweep):
+        for draw in range(halvings):
+            mixed = grid.sample(frac=1, random_state=seed + draw).sort_index(level="item", sort_remaining=False)
+            one, other = (_among_best(mixed.to_numpy()[start::2].mean(0), k) for start in (0, 1))
+            rows.append((axis, draw, int((one & other).sum()), k * k / grid.shape[1]))
+    return pd.DataFrame(rows, columns=["steered", "draw", "overlap", "chance"])
+
+
+def _profiles(sweep: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Of each axis its scenarios' differentials, mean over alphas, a column a layer."""
+    for axis, own in sweep.groupby("steered"):
+        measured = own[own.method == "exact"]
+        rows = measured if len(measured) else own
+        yield str(axis), rows.pivot_table(index=["item", "id"], columns="layer", values="differential")
+
+
+def _among_best(totals: Float[np.ndarray, "*draw layer"], k: int) -> Bool[np.ndarray, "*draw layer"]:
+    return (-totals).argsort(axis=-1, kind="stable").argsort(axis=-1) < k
 
 
 def _joined(exact: pd.DataFrame, proposed: pd.DataFrame) -> pd.DataFrame:
@@ -176,9 +253,9 @@ def _by_layer(table: pd.DataFrame) -> pd.Series:
     return table.groupby("layer").differential.mean()
 
 
-def _spearman(foreseen: pd.Series, exact: pd.Series) -> float:
-    """Rank correlation over the layers that both have; NaN where there are too few or all are the same."""
+def _correlation(foreseen: pd.Series, exact: pd.Series, method: Literal["spearman", "pearson"]) -> float:
+    """Over the layers that both have; NaN where there are too few or all are the same."""
     both = foreseen[exact.index]
     if len(exact) < 3 or both.nunique() == 1 or exact.nunique() == 1:
         return float("nan")
-    return float(both.corr(exact, method="spearman"))
+    return float(both.corr(exact, method=method))

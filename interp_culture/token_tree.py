@@ -23,10 +23,15 @@ MIN_STEM = 8  # tokens: a shorter stem costs a pass over one row and saves less
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """A prompt, and the answer whose tokens are scored one by one (empty: only the next token is read)."""
+    """A prompt, and the answer whose tokens are scored one by one (empty: only the next token is read).
+
+    `options` are (start, stop) of the prompt's tokens that hold the words of an option; None where it has some that
+    could not be found. An answer that is scored is an option's words too.
+    """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...] = ()
+    options: tuple[tuple[int, int], ...] | None = ()
 
     @property
     def inputs(self) -> tuple[int, ...]:
@@ -54,8 +59,9 @@ class Path:
 class Batch:
     """Rows of token trees after a shared stem. `visible[r, i, j]`: token i of row r attends to token j.
 
-    `is_final` marks the last prompt token of each sequence, from which its answer begins. Every token attends
-    to all of the stem, itself a batch of one row; without a shared beginning there is none.
+    `is_final` marks the last prompt token of each sequence, from which its answer begins; `is_option` the words of
+    options, unless `options_found` says that those of a sequence are not known. Every token attends to all of the
+    stem, itself a batch of one row; without a shared beginning there is none.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -63,9 +69,11 @@ class Batch:
     visible: Bool[Tensor, "row pos pos"]
     is_answer: Bool[Tensor, "row pos"]
     is_final: Bool[Tensor, "row pos"]
+    is_option: Bool[Tensor, "row pos"]
     is_padding: Bool[Tensor, "row pos"]
     paths: tuple[Path, ...]
     stem: Batch | None = None
+    options_found: bool = True
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tensors on `device`; to a GPU they travel while it works on."""
@@ -89,7 +97,7 @@ class Batch:
         return replace(self, **kept, paths=paths)
 
 
-_TENSORS = ("tokens", "position_ids", "visible", "is_answer", "is_final", "is_padding")
+_TENSORS = ("tokens", "position_ids", "visible", "is_answer", "is_final", "is_option", "is_padding")
 
 
 class _Tree:
@@ -102,7 +110,10 @@ class _Tree:
 
     def add(self, group: int, member: int, sequence: TokenSequence) -> None:
         depth, start = np.arange(self.stem, len(sequence.inputs)), len(sequence.prompt)
-        kinds = np.stack([np.array(sequence.inputs[self.stem :]), depth >= start, depth == start - 1])
+        is_option = depth >= start
+        for first, stop in sequence.options or ():
+            is_option[first - self.stem : stop - self.stem] = True
+        kinds = np.stack([np.array(sequence.inputs[self.stem :]), depth >= start, depth == start - 1, is_option])
         shared = max((_shared(kinds, other) for other in self.members), key=len, default=depth[:0])
         path = np.concatenate([shared, np.arange(self.size, self.size + len(depth) - len(shared))])
         self.size += len(depth) - len(shared)
@@ -116,16 +127,16 @@ class _Tree:
 
 @dataclass(frozen=True)
 class _Member:
-    """A sequence in its row: where its tokens lie; which they are, which of the answer, which read first."""
+    """A sequence in its row: where its tokens lie; which they are, which of the answer, read first, of options."""
 
     group: int
     member: int
     path: Int[np.ndarray, " token"]
-    kinds: Int[np.ndarray, "3 token"]
+    kinds: Int[np.ndarray, "4 token"]
     sequence: TokenSequence
 
 
-def _shared(kinds: Int[np.ndarray, "3 token"], other: _Member) -> Int[np.ndarray, " shared"]:
+def _shared(kinds: Int[np.ndarray, "4 token"], other: _Member) -> Int[np.ndarray, " shared"]:
     """Where the tokens lie that a sequence begins with like another one that is in the row already."""
     n = min(kinds.shape[1], len(other.path))
     differ = (kinds[:, :n] != other.kinds[:, :n]).any(0)
@@ -154,12 +165,14 @@ def make_batches(
 
 
 def _shared_stem(groups: Sequence[Sequence[TokenSequence]]) -> tuple[int, ...]:
-    """The prompt tokens that all sequences begin with, but no prompt's last one, from which is read."""
+    """The prompt tokens that all sequences begin with, before any option and any prompt's last one, which is read."""
     if len(groups) < 2:
         return ()
-    prompts = [sequence.prompt for members in groups for sequence in members]
+    sequences = [sequence for members in groups for sequence in members]
+    prompts = [sequence.prompt for sequence in sequences]
     low, high = min(prompts), max(prompts)  # what the first and the last in order share, all between them do
-    length = min(map(len, prompts)) - 1
+    first_options = [first for sequence in sequences for first, _ in sequence.options or ()]
+    length = min([min(map(len, prompts)) - 1, *first_options])
     shared = next((i for i in range(length) if low[i] != high[i]), length)
     return low[:shared] if shared >= MIN_STEM else ()
 
@@ -168,7 +181,7 @@ def _stem_batch(tokens: tuple[int, ...]) -> Batch:
     n = len(tokens)
     none = torch.zeros(1, n, dtype=torch.bool)
     visible = torch.ones(1, n, n, dtype=torch.bool).tril()
-    return Batch(torch.tensor([tokens]), torch.arange(n)[None], visible, none, none, none, ())
+    return Batch(torch.tensor([tokens]), torch.arange(n)[None], visible, none, none, none, none, ())
 
 
 def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
@@ -186,12 +199,12 @@ def _stack(rows: list[_Tree], pad: int, stem: Batch | None) -> Batch:
     width = max(row.size for row in rows)
     shape = len(rows), width
     tokens, position_ids = np.full(shape, pad), np.zeros(shape, dtype=int)
-    is_answer, is_final = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    is_answer, is_final, is_option = np.zeros((3, *shape), dtype=bool)
     visible = np.broadcast_to(np.eye(width, dtype=bool), (len(rows), width, width)).copy()
     for r, row in enumerate(rows):
         for member in row.members:
             path = member.path
-            tokens[r, path], is_answer[r, path], is_final[r, path] = member.kinds
+            tokens[r, path], is_answer[r, path], is_final[r, path], is_option[r, path] = member.kinds
             position_ids[r, path] = np.arange(row.stem, row.stem + len(path))
             visible[r][np.ix_(path, path)] = np.tri(len(path), dtype=bool)
     is_padding = np.arange(width) >= np.array([[row.size] for row in rows])
@@ -201,7 +214,9 @@ def _stack(rows: list[_Tree], pad: int, stem: Batch | None) -> Batch:
         visible=torch.from_numpy(visible),
         is_answer=torch.from_numpy(is_answer),
         is_final=torch.from_numpy(is_final),
+        is_option=torch.from_numpy(is_option),
         is_padding=torch.from_numpy(is_padding),
         paths=tuple(path for r, row in enumerate(rows) for path in row.paths(r)),
         stem=stem,
+        options_found=all(member.sequence.options is not None for row in rows for member in row.members),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from interp_culture.activations import Activations, contrastive_activations
+from interp_culture.directions import check_method, direction
 from interp_culture.errors import InputError
-from interp_culture.interventions import Edit, Positions
+from interp_culture.interventions import Edit, Operation, Positions
 from interp_culture.model import LanguageModel
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import replacing
@@ -25,11 +26,13 @@ from interp_culture.store import replacing
 
 @dataclass(frozen=True, eq=False)
 class SteeringVectors:
-    """The direction of one axis at every layer, pointing to the positive pole, not normalised.
+    """The direction of one axis at every layer, pointing to the positive pole, with the norm of the mean difference.
+
+    It is not of norm 1: alpha 1 is a step as long as the mean of h(x+) - h(x-), whatever the method.
 
     Attributes:
         axis: whose poles it tells apart.
-        method: how it was computed.
+        method: how it was computed (one of `directions.METHODS`).
         direction: added at `blocks.l.hook_resid_post`, in residual-stream units, float32.
         resid_norm: mean norm of the residual stream at the tokens it was read from; `direction.norm() /
             resid_norm` says how large a step of alpha 1 is.
@@ -63,67 +66,72 @@ class _NormMeter:
         return (self.total / self.count).float()
 
 
-def mean_diff(stream: Iterable[Activations]) -> Float[Tensor, "layer d_model"]:
-    """Mean of h(x+) - h(x-) (paper, equation 3), as a running sum in float64."""
-    total: Tensor | float = 0.0
-    count = 0
-    for activations in stream:
-        total = total + (activations.positive.double() - activations.negative.double()).sum(0)
-        count += len(activations.ids)
-    assert isinstance(total, Tensor)
-    return (total / count).float()
-
-
-Method = Callable[[Iterable[Activations]], Float[Tensor, "layer d_model"]]
-METHODS: dict[str, Method] = {"mean_diff": mean_diff}
-
-
-def extract(model: LanguageModel, scenarios: ScenarioSet, method: str = "mean_diff") -> dict[str, SteeringVectors]:
+def extract(
+    model: LanguageModel, scenarios: ScenarioSet, method: str = "mean_diff", seed: int = 42
+) -> dict[str, SteeringVectors]:
     """One set of vectors for each axis of `scenarios`, from that axis' scenarios alone.
 
-    Raises InputError for an unknown method, an empty set, or hooks left on the model.
+    `method` is one of `directions.METHODS`; `seed` matters to "random" alone. To compute many from one reading:
+    `read_activations`, then `direction`. Raises InputError for an unknown method, too few scenarios, or hooks left on
+    the model.
     """
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    check_method(method)
     if not len(scenarios):
         raise InputError("no scenario to extract from")
     vectors = {}
     for axis in scenarios.axes:
         own = scenarios.filter(axis=axis)
         meter = _NormMeter(contrastive_activations(model, own))
-        direction = METHODS[method](meter)
+        found = direction(meter, method, seed)
         provenance = {
             **model.describe(),
             "hook_point": "hook_resid_post",
             "scenarios": own.digest,
             "n_scenarios": len(own),
             "transformer_lens": version("transformer-lens"),
+            **({"seed": seed} if method == "random" else {}),
         }
-        vectors[axis] = SteeringVectors(axis, method, direction, meter.mean(), provenance)
+        vectors[axis] = SteeringVectors(axis, method, found, meter.mean(), provenance)
     return vectors
+
+
+def norm_matched(
+    vectors: SteeringVectors, direction: Float[Tensor, "layer d_model"], method: str | None = None
+) -> SteeringVectors:
+    """`vectors` with another direction, as long as theirs at every layer, so that alpha is the same step."""
+    norms = vectors.direction.norm(dim=-1, keepdim=True)
+    unit = torch.nn.functional.normalize(direction.float(), dim=-1)
+    provenance = {**vectors.provenance, "norms_of": vectors.method}
+    return replace(vectors, method=method or vectors.method, direction=unit * norms, provenance=provenance)
 
 
 def random_like(vectors: SteeringVectors, n: int, seed: int = 42) -> list[SteeringVectors]:
     """`n` isotropic random directions with the norm of `vectors` at every layer: the null of a steering effect."""
     generator = torch.Generator().manual_seed(seed)
-    norms = vectors.direction.norm(dim=-1, keepdim=True)
     out = []
     for index in range(n):
-        noise = torch.randn(vectors.direction.shape, generator=generator)
-        direction = noise / noise.norm(dim=-1, keepdim=True) * norms
-        provenance = {**vectors.provenance, "seed": seed, "index": index, "norms_of": vectors.method}
-        out.append(replace(vectors, method="random", direction=direction, provenance=provenance))
+        found = norm_matched(vectors, torch.randn(vectors.direction.shape, generator=generator), "random")
+        out.append(replace(found, provenance={**found.provenance, "seed": seed, "index": index}))
     return out
 
 
-def steer(vectors: SteeringVectors, layers: Sequence[int], alpha: float, positions: Positions = "all") -> list[Edit]:
-    """Edits that add `alpha * direction[l]` at the output of each block l of `layers`."""
+def steer(
+    vectors: SteeringVectors,
+    layers: Sequence[int],
+    alpha: float,
+    positions: Positions = "all",
+    operation: Operation = "add",
+) -> list[Edit]:
+    """Edits that add `alpha * direction[l]` at the output of each block l of `layers`, or do another operation there.
+
+    With "ablate" and "project" the length of the direction does not matter, and alpha 1 is the whole of it.
+    """
     n_layers = len(vectors.direction)
     for layer in layers:
         if not 0 <= layer < n_layers:
             raise InputError(f"layer {layer} is out of range: these vectors have layers 0 to {n_layers - 1}")
     return [
-        Edit(layer, vectors.direction[layer], alpha, positions=positions, model=vectors.provenance["model"])
+        Edit(layer, vectors.direction[layer], alpha, operation, positions=positions, model=vectors.provenance["model"])
         for layer in layers
     ]
 

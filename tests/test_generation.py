@@ -32,6 +32,31 @@ def written_anew(model: LanguageModel, prompt: Prompt, edits: list[Edit], new: i
     return model.tokenizer.decode(answer, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("operation", ["ablate", "project", "add_preserving_norm"])
+def test_every_operation_writes_what_uncached_single_prompts_do(pair: Pair, operation: Any) -> None:
+    model = pair.model
+    torch.manual_seed(5)
+    edits = [
+        Edit(layer, torch.randn(model.d_model), 4.0, operation, positions=positions)
+        for layer, positions in ((0, "all"), (2, "answer"))
+    ]
+    expected = [written_anew(model, prompt, edits, 12) for prompt in PROMPTS]
+    assert generate(model, PROMPTS, 12, edits) == expected
+    assert expected != [written_anew(model, prompt, [], 12) for prompt in PROMPTS]
+
+
+def test_options_are_touched_in_the_prompt_and_not_in_what_is_written(tiny: LanguageModel) -> None:
+    prompts = [Prompt("Tea or a walk?", options=((0, 3),)), Prompt("Eat? Wait?", system="Be kind.", options=((5, 9),))]
+    vector = torch.randn(tiny.d_model, generator=torch.Generator().manual_seed(5))
+    expected = []
+    for prompt, words in zip(prompts, ("Tea", "Wait"), strict=True):
+        start = tiny.render(prompt).index(words)  # a token a character
+        edit = Edit(1, vector, 9.0, positions=(start, start + len(words)))
+        expected += [written_anew(tiny, prompt, [edit], 12)]
+    assert generate(tiny, prompts, 12, [Edit(1, vector, 9.0, positions="options")]) == expected
+    assert expected != generate(tiny, prompts, 12)
+
+
 @pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (3, 30)])
 def test_cached_batches_write_what_uncached_single_prompts_do(pair: Pair, positions: Any) -> None:
     model = pair.model

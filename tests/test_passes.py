@@ -14,7 +14,7 @@ from torch import Tensor
 from interp_culture import batching
 from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
-from interp_culture.interventions import HOOK_POINTS, Edit
+from interp_culture.interventions import HOOK_POINTS, OPERATIONS, Edit
 from interp_culture.model import LanguageModel
 from interp_culture.passes import resume, stacks, trace
 from interp_culture.prompts import Prompt
@@ -22,14 +22,22 @@ from interp_culture.scores import answer_logprob, next_token_logits, score_runs
 from interp_culture.token_tree import Batch, TokenSequence, make_batches
 
 TOLERANCE = 1e-4
-POSITIONS: list[Any] = ["all", "prompt", "answer", "last", (2, 40)]
+POSITIONS: list[Any] = ["all", "prompt", "answer", "last", "options", (2, 40)]
+BY_HAND: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "add": lambda h, v, s: h + s * v,
+    "ablate": lambda h, v, s: h @ (torch.eye(len(v)) - s * torch.outer(v, v) / (v @ v)),
+    "project": lambda h, v, s: h @ ((1 - s) * torch.eye(len(v)) + s * torch.outer(v, v) / (v @ v)),
+    "add_preserving_norm": lambda h, v, s: torch.nn.functional.normalize(h + s * v, dim=-1) * h.norm(dim=-1)[..., None],
+}
 
 
 def groups_of(model: LanguageModel) -> list[list[TokenSequence]]:
     """Both readouts' kinds of prompts: a shared persona, unequal lengths, answers of several tokens."""
     groups = []
     for situation in ("A guest is late.", "You find a purse on the street.", "It rains"):
-        orders = [Prompt(f"{situation} A. {x} B. {y}", system="Be kind.") for x, y in ("yn", "ny")]
+        at = len(situation) + 4
+        options = (at, at + 1), (at + 5, at + 6)
+        orders = [Prompt(f"{situation} A. {x} B. {y}", "", "Be kind.", options) for x, y in ("yn", "ny")]
         answers = [Prompt(situation, answer, system="Be kind.") for answer in ("Wait for him", "Wait no more", "go")]
         groups.append([model.tokenise(p) for p in (*orders, *answers)])
     return groups
@@ -45,13 +53,16 @@ def touched(sequence: TokenSequence, positions: Any) -> Tensor:
     if isinstance(positions, tuple):
         return (depth >= positions[0]) & (depth < positions[1])
     by_name = {"all": depth >= 0, "prompt": depth < start, "answer": depth >= start, "last": depth == start - 1}
+    by_name["options"] = by_name["answer"].clone()
+    for first, stop in sequence.options or ():
+        by_name["options"][first:stop] = True
     return by_name[positions]
 
 
 def by_hand(edits: Sequence[Edit], sequence: TokenSequence) -> dict[int, Callable[[Tensor], Tensor]]:
     def change(edit: Edit) -> Callable[[Tensor], Tensor]:
-        step = edit.strength * edit.vector * touched(sequence, edit.positions)[:, None]
-        return lambda h: h + step
+        where = touched(sequence, edit.positions)[:, None]
+        return lambda h: torch.where(where, BY_HAND[edit.operation](h, edit.vector, edit.strength), h)
 
     return {edit.layer: change(edit) for edit in edits}
 
@@ -72,9 +83,9 @@ def worst_difference(
     return worst
 
 
-def edit(model: LanguageModel, layer: int, seed: int = 0, **kwargs: Any) -> Edit:
+def edit(model: LanguageModel, layer: int, seed: int = 0, strength: float = 3.0, **kwargs: Any) -> Edit:
     vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(seed + layer))
-    return Edit(layer, vector, 3.0, **kwargs)
+    return Edit(layer, vector, strength, **kwargs)
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -87,6 +98,27 @@ def test_stacked_runs_equal_hand_written_hooks(pair: Pair, positions: Any, share
     last = model.n_layers - 1
     runs = [[edit(model, n, positions=positions) for n in layers] for layers in ((last,), (0, 2, last), (1,), (0,))]
     assert worst_difference(pair, groups, [*runs, []], share) <= TOLERANCE
+
+
+@pytest.mark.parametrize("strength", [1.0, -0.6])
+def test_every_operation_equals_hand_written_hooks(pair: Pair, strength: float) -> None:
+    """At the start of a run and after it, in one stack with the others."""
+    model, groups = pair.model, groups_of(pair.model)
+    runs = [
+        [edit(model, layer, strength=strength, operation=operation, positions=positions) for layer in (n // 2, 3)]
+        for n, (operation, positions) in enumerate(zip(OPERATIONS, ("all", "options", "prompt", "all"), strict=True))
+    ]
+    (batch,) = batches_of(model, groups, share=True)
+    plain = trace(model, batch, layers=range(4))
+    assert all((final - plain.final).abs().max() > 0.01 for final in resume(model, plain, runs))
+    assert worst_difference(pair, groups, runs) <= TOLERANCE
+
+
+def test_strength_zero_is_the_plain_pass(tiny: LanguageModel) -> None:
+    (batch,) = batches_of(tiny, groups_of(tiny), share=True)
+    plain = trace(tiny, batch, layers=[0])
+    for final in resume(tiny, plain, [[edit(tiny, 0, strength=0.0, operation=o)] for o in OPERATIONS]):
+        torch.testing.assert_close(final, plain.final, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 3000])

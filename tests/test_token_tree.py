@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from interp_culture.token_tree import MIN_STEM, Batch, TokenSequence, make_batches
 
 GROUPS = [
-    [TokenSequence((5, 6, 7), (8, 9)), TokenSequence((5, 6, 7), (4, 9, 3))],
-    [TokenSequence((5, 6)), TokenSequence((5, 2, 2, 2, 2))],
+    [TokenSequence((5, 6, 7), (8, 9), ((1, 2),)), TokenSequence((5, 6, 7), (4, 9, 3), ((1, 2),))],
+    [TokenSequence((5, 6)), TokenSequence((5, 2, 2, 2, 2), options=((1, 2), (3, 5)))],
 ]
+OPTIONS = {(0, 0): [0, 1, 0, 1], (0, 1): [0, 1, 0, 1, 1], (1, 0): [0, 0], (1, 1): [0, 1, 0, 1, 1]}
 STEM = tuple(range(20, 20 + MIN_STEM))
 
 
 def with_stem(stem: tuple[int, ...]) -> list[list[TokenSequence]]:
-    return [[TokenSequence(stem + s.prompt, s.answer) for s in members] for members in GROUPS]
+    def after(s: TokenSequence) -> TokenSequence:
+        moved = tuple((start + len(stem), stop + len(stem)) for start, stop in s.options or ())
+        return replace(s, prompt=stem + s.prompt, options=moved)
+
+    return [[after(s) for s in members] for members in GROUPS]
 
 
 def stem_of(batch: Batch) -> tuple[int, ...]:
@@ -41,6 +48,8 @@ def test_each_token_sees_exactly_its_own_sequence(stem: tuple[int, ...], share: 
             assert path.targets == sequence.answer
             assert len(path.reads) == max(1, len(sequence.answer))
             assert bool(batch.is_final[path.row, path.reads[0]])
+            by_hand = [0] * len(stem) + OPTIONS[path.group, path.member]
+            assert batch.is_option[path.row, path.positions].int().tolist() == by_hand[len(shared) :]
     assert len(seen) == 4
 
 
@@ -50,7 +59,7 @@ def test_the_stem_is_a_plain_causal_row_of_prompt_tokens() -> None:
     assert stem.tokens.tolist() == [[*STEM, 5]]
     assert stem.position_ids.tolist() == [list(range(MIN_STEM + 1))]
     assert stem.visible[0].tolist() == np.tri(MIN_STEM + 1, dtype=bool).tolist()
-    for none in (stem.is_answer, stem.is_final, stem.is_padding):
+    for none in (stem.is_answer, stem.is_final, stem.is_option, stem.is_padding):
         assert not none.any()
 
 
@@ -61,6 +70,26 @@ def test_no_prompts_last_token_is_in_the_stem() -> None:
     groups = [[TokenSequence((*STEM, 1))], [TokenSequence((*STEM, 1, 2))]]
     (batch,) = make_batches(groups, pad=0, batch_tokens=1000)
     assert stem_of(batch) == STEM
+
+
+def test_a_stem_ends_before_the_first_option() -> None:
+    groups = [[TokenSequence((*STEM, 1, 2, n), options=((MIN_STEM + 1, MIN_STEM + 3),))] for n in range(2)]
+    (batch,) = make_batches(groups, pad=0, batch_tokens=1000)
+    assert stem_of(batch) == (*STEM, 1)
+    assert batch.is_option.all()
+
+
+def test_the_same_token_is_not_shared_where_it_is_an_option_of_one_alone() -> None:
+    (batch,) = make_batches(
+        [[TokenSequence((1, 2, 3)), TokenSequence((1, 2, 3), options=((1, 2),))]], pad=0, batch_tokens=1000
+    )
+    assert batch.tokens.tolist() == [[1, 2, 3, 2, 3]]
+    assert batch.is_option.int().tolist() == [[0, 0, 0, 1, 0]]
+
+
+def test_options_that_are_not_found_mark_their_batch_alone() -> None:
+    groups = [[TokenSequence((1, 2, 3), options=None)], [TokenSequence((1, 2))]]
+    assert [b.options_found for b in make_batches(groups, pad=0, batch_tokens=1)] == [False, True]
 
 
 def test_shared_prefixes_are_held_once() -> None:
@@ -91,3 +120,4 @@ def test_halves_hold_the_same_rows() -> None:
         for path in half.paths:
             assert half.tokens[path.row].tolist() == batch.tokens[path.row + offset].tolist()
             assert half.visible[path.row].tolist() == batch.visible[path.row + offset].tolist()
+            assert half.is_option[path.row].tolist() == batch.is_option[path.row + offset].tolist()

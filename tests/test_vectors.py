@@ -10,7 +10,7 @@ from conftest import Pair
 from reference import forward
 
 from interp_culture import activations as activations_module
-from interp_culture.activations import cache_activations, contrastive_activations, load_activations
+from interp_culture.activations import cache_activations, contrastive_activations, load_activations, read_activations
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
@@ -67,6 +67,24 @@ def test_cached_activations_are_those_that_were_read(
     assert load_activations(tmp_path / "a").ids == cached.ids  # the failed one left the old one
     with pytest.raises(InputError, match="no cached activations there"):
         load_activations(tmp_path)
+
+
+def test_activations_in_memory_are_those_of_the_files(tiny: LanguageModel, few: ScenarioSet, tmp_path: Path) -> None:
+    read, cached = read_activations(tiny, few), cache_activations(tiny, few, tmp_path / "a")
+    assert read.ids == cached.ids == tuple(s.id for s in few)
+    assert torch.equal(read.positive, cached.positive)
+    assert torch.equal(read.negative, cached.negative)
+
+
+def test_rows_are_selected_by_name(tiny: LanguageModel, few: ScenarioSet) -> None:
+    read = read_activations(tiny, few)
+    ids = [read.ids[i] for i in (5, 0, 5)]
+    some = read.select(ids)
+    assert some.ids == tuple(ids)
+    assert torch.equal(some.positive, read.positive[[5, 0, 5]])
+    assert torch.equal(some.negative, read.negative[[5, 0, 5]])
+    with pytest.raises(InputError, match=f"no activations of nobody among those of {len(few)} scenarios"):
+        read.select([ids[0], "nobody"])
 
 
 def test_swapping_the_poles_flips_the_vector(tiny: LanguageModel, few: ScenarioSet) -> None:
@@ -131,8 +149,10 @@ def test_steer_gives_one_edit_a_layer(tiny: LanguageModel, few: ScenarioSet) -> 
 
 
 def test_unknown_method_names_the_known(tiny: LanguageModel, few: ScenarioSet) -> None:
-    with pytest.raises(InputError, match="unknown method 'lda'; known: mean_diff"):
-        extract(tiny, few, method="lda")
+    with pytest.raises(
+        InputError, match="unknown method 'ica'; known: mean_diff, pca, pca_centred, lda, logistic, random"
+    ):
+        extract(tiny, few, method="ica")
 
 
 @pytest.mark.slow

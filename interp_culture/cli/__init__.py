@@ -5,24 +5,15 @@ Exit codes: 0 success, 2 bad input (one message, no traceback), 1 anything else.
 
 from __future__ import annotations
 
-import sys
-
-import typer
-
 from interp_culture.cli import experiment  # before the others: its verbs lead the help
 
 # isort: split
 from interp_culture.cli import bench, data, generate, survey, wvs
-from interp_culture.cli.common import app
-from interp_culture.errors import InputError
+from interp_culture.cli.common import app, run
 
 __all__ = ["app", "bench", "data", "experiment", "generate", "main", "survey", "wvs"]
 
 
 def main() -> None:
-    """Entry point: InputError becomes a message on standard error and exit code 2."""
-    try:
-        app()
-    except InputError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(2)
+    """Entry point."""
+    run(app)

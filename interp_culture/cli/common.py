@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -98,6 +100,15 @@ def tell_gaps(label: str, persona: Persona) -> None:
         say(f"{label}: no mean is known of {', '.join(persona.missing)}; left out (fill them with `wvs` and --facts)")
     for note in persona.notes:
         say(f"{label}: {note}")
+
+
+def run(application: Callable[[], object]) -> None:
+    """InputError becomes a message on standard error and exit code 2."""
+    try:
+        application()
+    except InputError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(2)
 
 
 def say(step: str) -> None:

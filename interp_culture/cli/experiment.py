@@ -39,7 +39,7 @@ from interp_culture.cli.common import (
 @app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
 def study(
     config: Annotated[Path | None, typer.Argument(help="A YAML file with any field of the configuration.")] = None,
-    preset: Annotated[str, typer.Option(help="quick (minutes) or full.")] = "full",
+    preset: Annotated[str, typer.Option(help="quick (minutes), full, or paper: every analysis too.")] = "full",
     model: Annotated[str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")] = None,
     scenarios: Scenarios = None,
     device: Device = None,
@@ -47,6 +47,9 @@ def study(
     out: Annotated[str | None, typer.Option(help="Folder for tables, vectors, summary and report.")] = None,
     n_random: Annotated[int | None, typer.Option(help="Random vectors for the null, 20 or more.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the split, the samples and the random vectors.")] = None,
+    analysis: Annotated[
+        list[str] | None, typer.Option(help="An analysis to run too, by name, or all; may be given several times.")
+    ] = None,
 ) -> None:
     """Run the whole experiment and write the report; what is finished in --out is not computed again."""
     from interp_culture.config import load_config
@@ -64,6 +67,7 @@ def study(
         out=out,
         n_random=n_random,
         seed=seed,
+        analyses=analysis,
     )
     choose_threads()
     summary = run_study(loaded, on_step=say)
@@ -105,19 +109,21 @@ def probe(
 def extract(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
-    method: Annotated[str, typer.Option(help="mean_diff.")] = "mean_diff",
+    method: Annotated[str, typer.Option(help="mean_diff, pca, pca_centred, lda, logistic or random.")] = "mean_diff",
     per_cell: PerCell = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split; vectors come from its training half.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the split, whose training half is used, and of random.")] = 42,
     device: Device = None,
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="A .safetensors file.")] = Path("results/vectors.safetensors"),
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
+    from interp_culture.directions import check_method
     from interp_culture.vectors import extract as compute
     from interp_culture.vectors import save_vectors
 
+    check_method(method)
     loaded, items = load(model, scenarios, per_cell, device, dtype, out, VECTORS)
-    vectors = compute(loaded, items.split(seed)[0], method)
+    vectors = compute(loaded, items.split(seed)[0], method, seed)
     save_vectors(out, vectors)
     for axis, v in vectors.items():
         share = (v.direction.norm(dim=-1) / v.resid_norm).max()

@@ -1,0 +1,118 @@
+"""What does strength buy, and what does it cost? Shifts, divergence, perplexity by coefficient (paper 4.5, figure 6).
+
+python -m analyses.coefficients --preset quick
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import numpy as np
+import pandas as pd
+
+import interp_culture as ic
+from analyses import cost
+from analyses.answers import NAMES, PLAIN, Runs
+from interp_culture import plots
+from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
+from interp_culture.cli.analysis import run_alone
+
+STEPS = (0.5, 1, 2, 4, 8)  # times half the study's largest alpha
+BUDGET = 0.1  # nats per token
+
+
+def measure(study: ic.Study) -> Tables:
+    """Every axis' vectors at five strengths and both signs; what they cost beside a random vector at each strength.
+
+    effects: steered, alpha, axis, effect (change of mean P+), low, high, n. ratios: steered, alpha, axis, ratio, low,
+    high, defined (Eq. 5). null: `ic.response` of the study's own runs, which has 20 or more random vectors. calibrated:
+    steered, alpha > 0 at which the KL is `budget` (nats per token), axis, effect, low, high, n. texts, cost: `cost`.
+    """
+    runs = steered_runs(study)
+    own = {key: edits for key, edits in runs.items() if key[1] != "random"}
+    readouts = study.once("coefficients.readouts", lambda: study.read(own, NAMES))
+    at_budget = study.once("coefficients.calibrated_readouts", lambda: _at_budget(study))
+    return {
+        "readouts": readouts,
+        "effects": ic.effects(ic.shifts(readouts), ["steered", "alpha"]),
+        "ratios": _ratios(readouts),
+        "null": ic.response(study.steered(study.lead)),
+        "calibrated": ic.effects(ic.shifts(at_budget), ["steered", "alpha"]).assign(budget=BUDGET),
+        **cost.measure(study, runs),
+    }
+
+
+def steered_runs(study: ic.Study) -> Runs:
+    """The plain model, each axis' vectors, and random ones of their norm toward no pole."""
+    runs = dict(PLAIN)
+    for axis, v in study.vectors().items():
+        for step, random in zip(STEPS, ic.random_like(v, len(STEPS), study.config.seed), strict=True):
+            alpha = step * max(study.config.alphas) / 2
+            runs |= {(axis, v.method, signed): ic.steer(v, study.layers[axis], signed) for signed in (alpha, -alpha)}
+            runs[axis, "random", alpha] = ic.steer(random, study.layers[axis], alpha)
+    return runs
+
+
+def _at_budget(study: ic.Study) -> pd.DataFrame:
+    """Readouts at the strength of the budget; an axis that reaches it at no strength is left out."""
+    runs = dict(PLAIN)
+    for axis, v in study.vectors().items():
+        with suppress(ic.InputError):
+            alpha = ic.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts())
+            runs[axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
+    return study.read(runs, NAMES)
+
+
+def _ratios(readouts: pd.DataFrame) -> pd.DataFrame:
+    plain, rows = readouts[readouts.method == "plain"], []
+    for (steered, alpha), after in readouts[readouts.method != "plain"].groupby(["steered", "alpha"]):
+        found = ic.entanglement(plain, after, steered)
+        rows += [(steered, alpha, axis, r.value, r.low, r.high, found.defined) for axis, r in found.ratio.items()]
+    return pd.DataFrame(rows, columns=["steered", "alpha", "axis", "ratio", "low", "high", "defined"])
+
+
+def sections(tables: Tables, about: About) -> list[Section]:
+    names = {"alpha": "alpha", "effect": "change of mean P+ (0 to 1)", "axis": "read"}
+    moved = Section(
+        _moved_title(tables["effects"], tables["null"], max(about["config"]["alphas"])),
+        [_ratio_text(tables["ratios"]), *_calibrated_text(tables["calibrated"])],
+        plots.interval_figure(tables["effects"], "alpha", colour="axis", facet="steered", names=names, lines=True),
+        f"{about['config']['method']} vectors at the intervention's layers, {about['n_some']} held-out scenarios. "
+        "Bars: 95% bootstrap by item. Random vectors: the study's, on all of its held-out scenarios.",
+    )
+    return [moved, *cost.sections(tables, about)]
+
+
+def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
+    told = []
+    for r in null[(null.axis == null.steered) & (null.alpha == top)].itertuples():
+        own = effects[(effects.steered == r.steered) & (effects.axis == r.axis)]
+        moved = set(own[np.where(own.alpha > 0, own.low > 0, own.high < 0)].alpha)
+        both = [f"first at |alpha| {alpha:g}" for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
+        beside = "beyond" if r.outside_null else "within"
+        first = both[0] if both else "at no strength"
+        told.append(f"{r.axis} follows both signs {first}; {interval_text(r)} at {top:g}, {beside} random vectors")
+    return ". ".join(told)
+
+
+def _ratio_text(ratios: pd.DataFrame) -> str:
+    told = []
+    for (steered, axis), own in ratios[ratios.alpha > 0].groupby(["steered", "axis"]):
+        values = [interval_text(r, "ratio", 2) if r.defined else "undefined" for r in own.itertuples()]
+        told.append(f"{axis} when {steered} is steered, {', '.join(values)}")
+    strengths = ", ".join(f"{alpha:g}" for alpha in sorted(set(ratios.alpha[ratios.alpha > 0])))
+    return f"Entanglement ratio (Eq. 5) at alpha {strengths}: {'; '.join(told)}."
+
+
+def _calibrated_text(calibrated: pd.DataFrame) -> list[str]:
+    told = []
+    for (steered, alpha, budget), own in calibrated.groupby(["steered", "alpha", "budget"]):
+        moved = " and ".join(f"{r.axis} by {interval_text(r)}" for r in own.itertuples())
+        told.append(f"At alpha {alpha:.2f}, which costs {budget:g} nats per token, steering {steered} moves {moved}.")
+    return told
+
+
+ANALYSIS = Analysis("coefficients", "What does strength buy, and what does it cost?", measure, sections)
+
+if __name__ == "__main__":
+    run_alone(ANALYSIS)

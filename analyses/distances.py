@@ -1,0 +1,119 @@
+"""How far is the model from the country it is told to speak for? (paper, figure 7)
+
+python -m analyses.distances --preset quick
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+import interp_culture as ic
+from analyses.paradigms import ANALYSIS as PARADIGMS
+from interp_culture import culture_map, plots
+from interp_culture.analysis import About, Analysis, Section, Tables
+from interp_culture.cli.analysis import run_alone
+from interp_culture.stats import Estimate
+from interp_culture.survey import TARGETS, countries
+
+COLUMNS = ["paradigm", "kind", "iso3", "country", "effect", "low", "high"]
+PLAIN, NEUTRAL, OTHERS = "the plain model", "no preference", "other countries' personas"
+
+# By paradigm, kind and country of the persona: the observed place, then the bootstrap's draws where there are any.
+Clouds = dict[tuple[str, str, str], Float[np.ndarray, "place 2"]]
+
+
+def measure(study: ic.Study) -> Tables:
+    """From the tables of the analysis `paradigms` alone: no model is run anew.
+
+    Both tables: paradigm (direct, scenarios), kind (none, basic, advanced; no preference: all scores 0.5), iso3 and
+    country (the target: the persona's own, all four without one), effect, low, high (95%, bootstrap over the scenarios
+    of each item; NaN of direct). distances: effect (Euclidean, map units; no sign, so that noise alone makes its draws
+    larger), rank (of the target among all countries, 1 = nearest). gains: against, effect (distance of `against` minus
+    the persona's, map units: positive = the persona is nearer to its country; paired: both of the same draws).
+    """
+    told = study.measure(PARADIGMS)
+    found = clouds(told["places"], told["readouts"])
+    return {"distances": distances(found), "gains": gains(found)}
+
+
+def clouds(places: pd.DataFrame, readouts: pd.DataFrame) -> Clouds:
+    found = {(p.paradigm, p.kind, p.iso3): np.array([[p.x, p.y]]) for p in places.itertuples()}
+    found |= {(paradigm, NEUTRAL, ""): np.array([culture_map.no_preference()]) for paradigm in set(places.paradigm)}
+    for (kind, iso3), part in readouts.groupby(["kind", "iso3"]):
+        key = "scenarios", kind, iso3
+        found[key] = np.concatenate([found[key], culture_map.place_draws(part)])
+    return found
+
+
+def distances(found: Clouds) -> pd.DataFrame:
+    rows = []
+    for (paradigm, kind, own), cloud in found.items():
+        ranks = culture_map.distances(*cloud[0]).set_index("iso3")["rank"]
+        for iso3 in [own] if own else TARGETS:
+            away = culture_map.distance_to(iso3, cloud)
+            rows.append((paradigm, kind, iso3, TARGETS[iso3], *_interval(away), ranks[iso3]))
+    return pd.DataFrame(rows, columns=[*COLUMNS, "rank"])
+
+
+def gains(found: Clouds) -> pd.DataFrame:
+    rows = []
+    for paradigm, kind, own in (key for key in found if key[2]):
+        away = {key: culture_map.distance_to(own, cloud) for key, cloud in found.items() if key[0] == paradigm}
+        others = np.mean([away[paradigm, kind, iso3] for iso3 in TARGETS if iso3 != own], axis=0)
+        against = {PLAIN: away[paradigm, "none", ""], NEUTRAL: away[paradigm, NEUTRAL, ""], OTHERS: others}
+        for name, theirs in against.items():
+            gain = _interval(theirs - away[paradigm, kind, own])
+            rows.append((paradigm, kind, own, TARGETS[own], *gain, name))
+    return pd.DataFrame(rows, columns=[*COLUMNS, "against"])
+
+
+def _interval(values: Float[np.ndarray, " place"]) -> tuple[float, float, float]:
+    return astuple(Estimate.of(values[0], values[1:]))
+
+
+def sections(tables: Tables, about: About) -> list[Section]:
+    away, gained = tables["distances"], tables["gains"]
+    names = {"effect": "distance (map units)", "kind": "persona", "against": "nearer than"}
+    how = f"{about['n_test']} held-out scenarios. Bars: 95% bootstrap within items; direct answers have none."
+    both = gained.assign(kind=gained.paradigm + ", " + gained.kind)
+    direct = gained[(gained.paradigm == "direct") & (gained.against == PLAIN)].effect
+    outright = f"Asked outright, without intervals, {(direct > 0).sum()} of {len(direct)} are nearer than {PLAIN}."
+    return [
+        Section(
+            _count_text(gained, PLAIN),
+            [_distance_text(away), outright, f"{_count_text(gained, NEUTRAL)}."],
+            plots.interval_figure(away, "country", colour="kind", facet="paradigm", names=names),
+            f"Euclidean distance to the published coordinates of the country. {how}",
+        ),
+        Section(
+            _count_text(gained, OTHERS),
+            ["What any persona does is no knowledge of a country: hence the personas of the other countries."],
+            plots.interval_figure(both, "country", colour="kind", facet="against", names=names),
+            f"Distance of what a panel names, minus that of the persona: above 0 the persona is nearer. {how}",
+        ),
+    ]
+
+
+def _count_text(gained: pd.DataFrame, against: str) -> str:
+    own = gained[(gained.against == against) & (gained.paradigm == "scenarios")]
+    nearer, farther = (own.low > 0).sum(), (own.high < 0).sum()
+    if not nearer + farther:
+        return f"No persona is shown to bring decisions nearer to its country, or farther, than {against}"
+    return f"{nearer} of {len(own)} personas bring decisions nearer to their country than {against}, {farther} farther"
+
+
+def _distance_text(away: pd.DataFrame) -> str:
+    told = away[away.kind.isin(["basic", "advanced"])]
+    means = [f"{' '.join(k)} {part.effect.mean():.2f}" for k, part in away.groupby(["paradigm", "kind"], sort=False)]
+    ranks = f"the country is the {told['rank'].min()}. to {told['rank'].max()}. nearest of {len(countries())}"
+    return f"Mean distance: {', '.join(means)} map units; {ranks} to the model told to speak for it."
+
+
+ANALYSIS = Analysis("distances", "How far is the model from the country it is told to speak for?", measure, sections)
+
+if __name__ == "__main__":
+    run_alone(ANALYSIS)

@@ -1,0 +1,117 @@
+"""Do vectors carry a value or a setting? Domain-specific vectors, their transfer, and what each moves (paper, figure 5).
+
+    python -m analyses.domains --preset quick
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pandas as pd
+
+import interp_culture as ic
+from interp_culture import plots
+from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
+from interp_culture.cli.analysis import run_alone
+
+
+def measure(study: ic.Study) -> Tables:
+    """The shifts of every axis in every domain, under the vectors of every domain and of all.
+
+    transfer: source (the training domain, or all), steered, domain (of the held-out scenarios), axis, effect (change
+    of mean P+ per unit of alpha, from both signs), low, high, n. cosines: axis, layer, a, b (domains), cosine.
+    """
+    vectors = domain_vectors(study)
+    alpha = max(study.config.alphas)
+    runs: dict[tuple, list[ic.Edit]] = {("", "", "plain", 0.0): []}
+    for (source, axis), v in vectors.items():
+        for signed in (alpha, -alpha):
+            runs[source, axis, v.method, signed] = ic.steer(v, study.layers[axis], signed)
+    names = ["source", "steered", "method", "alpha"]
+    readouts = study.once("domains.readouts", lambda: study.read(runs, names, study.test))
+    slopes = ic.slopes(readouts, ["source", "steered"])
+    return {"transfer": ic.effects(slopes, ["source", "steered", "domain"], "slope"), "cosines": cosines(study, vectors)}
+
+
+def domain_vectors(study: ic.Study) -> dict[tuple[str, str], ic.SteeringVectors]:
+    """By (training domain or "all", axis). The differences of few texts are long by noise alone: the norm at each
+    layer is set to that of the vector of all domains, so that alpha is the same step for all."""
+    whole = study.vectors()
+    found = {("all", axis): v for axis, v in whole.items()}
+    for domain, axis in product(study.train.domains, whole):
+        ids = [s.id for s in study.train.filter(axis=axis, domain=domain)]
+        direction = ic.direction(study.activations.select(ids), study.config.method)
+        found[domain, axis] = ic.norm_matched(whole[axis], direction)
+    return found
+
+
+def cosines(study: ic.Study, vectors: dict[tuple[str, str], ic.SteeringVectors]) -> pd.DataFrame:
+    """Cosine between the vectors of two domains, at the layers of the intervention."""
+    rows = []
+    for axis, (a, b) in product(study.layers, product(study.train.domains, repeat=2)):
+        for layer in study.layers[axis]:
+            one, other = (vectors[d, axis].direction[layer] for d in (a, b))
+            rows.append((axis, layer, a, b, float(one @ other / (one.norm() * other.norm()))))
+    return pd.DataFrame(rows, columns=["axis", "layer", "a", "b", "cosine"])
+
+
+def sections(tables: Tables, about: About) -> list[Section]:
+    transfer = tables["transfer"]
+    own = transfer[transfer.steered == transfer.axis]
+    cross = transfer[(transfer.source == "all") & (transfer.steered != transfer.axis)]
+    alpha, method = max(about["config"]["alphas"]), about["config"]["method"]
+    how = (
+        f"Slope of mean P+ from alpha {-alpha:g} and {alpha:g} at the intervention's layers, on {about['n_test']} held-out "
+        f"scenarios; {method} vectors of one domain have the norm of the vector of all. Bars: 95% bootstrap by item."
+    )
+    names = {"effect": "change of mean P+ per unit alpha", "domain": "read in", "source": "vectors from", "axis": "read"}
+    return [
+        Section(
+            _transfer_title(own),
+            [_cosine_text(tables["cosines"]), _spread_text(own)],
+            plots.interval_figure(own, "domain", colour="source", facet="steered", names=names),
+            f"Effect on the steered axis itself. {how}",
+        ),
+        Section(
+            _cross_title(cross),
+            ["A domain whose cross-effect differs from the others' says that the coupling is of texts, not of values."],
+            plots.interval_figure(cross, "domain", colour="axis", facet="steered", names=names),
+            f"Effect on the other axis, vectors of all domains. {how}",
+        ),
+    ]
+
+
+def _transfer_title(own: pd.DataFrame) -> str:
+    moved = own[(own.source != "all") & (own.low > 0)]
+    within = moved[moved.source == moved.domain]
+    n = len(own[own.source != "all"])
+    return f"{len(moved)} of {n} domain-to-domain effects are above 0, {len(within)} of them within the training domain"
+
+
+def _spread_text(own: pd.DataFrame) -> str:
+    single = own[own.source != "all"]
+    within, across = single[single.source == single.domain], single[single.source != single.domain]
+    return (
+        f"Mean effect within the training domain {within.effect.mean():+.4f} per unit alpha, in other domains "
+        f"{across.effect.mean():+.4f}, of vectors from all domains {own[own.source == 'all'].effect.mean():+.4f}."
+    )
+
+
+def _cosine_text(cosines: pd.DataFrame) -> str:
+    apart = cosines[cosines.a < cosines.b]
+    parts = [f"{axis} {part.cosine.min():+.2f} to {part.cosine.max():+.2f}" for axis, part in apart.groupby("axis")]
+    return f"Cosines between the vectors of two domains: {', '.join(parts)}."
+
+
+def _cross_title(cross: pd.DataFrame) -> str:
+    clear = cross[cross.low * cross.high > 0]
+    if clear.empty:
+        return "In no domain does steering one axis move the other beyond its interval"
+    parts = [f"{r.axis} under {r.steered} in {r.domain} by {interval_text(r)}" for r in clear.itertuples()]
+    return f"The other axis moves in {len(clear)} of {len(cross)} cases: {'; '.join(parts)}"
+
+
+ANALYSIS = Analysis("domains", "Do vectors carry a value, or the setting it was told in?", measure, sections)
+
+if __name__ == "__main__":
+    run_alone(ANALYSIS)

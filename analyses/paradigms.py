@@ -1,0 +1,120 @@
+"""Does the model answer differently when asked outright than when it has to decide? (paper, figure 2 and section 4.1)
+
+python -m analyses.paradigms --preset quick
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+import interp_culture as ic
+from interp_culture import culture_map, plots
+from interp_culture.analysis import About, Analysis, Section, Tables
+from interp_culture.cli.analysis import run_alone
+from interp_culture.replies import changed_answers
+from interp_culture.survey import TARGETS, countries
+
+KEYS = ["persona", "kind", "iso3"]
+SHARES = ["refused", "no_answer", "neutral", "off_answers", "changed"]
+
+
+def measure(study: ic.Study) -> Tables:
+    """No persona, a basic and an advanced one of every target country: persona, kind, iso3 ("" without) in all tables.
+
+    readouts: the columns of `probe`, a row for each persona and scenario. places: paradigm (direct, scenarios), x, y
+    (map units), x_low, x_high, y_low, y_high (95%; NaN of direct, where nothing is drawn). answers: refused, no_answer,
+    neutral (`summarise_replies`), off_answers (mean probability on no allowed answer), changed (of the written answers
+    given both times, the share other than without a persona). validity: of the scenario readout (`Validity`).
+    """
+    decided = readouts(study)
+    asked = ic.ask_personas(study.model, personas(), study.folder / "direct", on_step=study.on_step)
+    changed = changed_answers(asked["replies"], "none").rename("changed").reset_index()
+    direct = decided[KEYS].drop_duplicates().merge(asked["places"].drop(columns="iso3")).merge(changed, how="left")
+    by_persona = decided.groupby(KEYS, sort=False)[["item", "domain", "p_positive"]]
+    scenarios = by_persona.apply(lambda part: pd.Series(culture_map.place(part))).reset_index()
+    both = pd.concat({"direct": direct[[*KEYS, "x", "y"]], "scenarios": scenarios}, names=["paradigm"])
+    check = ic.check_readout(study.model, study.lead)
+    validity = pd.DataFrame([vars(check) | {"failures": "; ".join(check.failures), "ok": check.ok}])
+    answers = direct[[*KEYS, *SHARES]]
+    return {"readouts": decided, "places": both.reset_index("paradigm"), "answers": answers, "validity": validity}
+
+
+def personas() -> dict[str, ic.Persona | None]:
+    """`none`, `basic:India` ... `advanced:Denmark`."""
+    made = {"basic": ic.basic_persona, "advanced": ic.advanced_persona}
+    return {"none": None} | {f"{kind}:{c}": make(c) for kind, make in made.items() for c in TARGETS.values()}
+
+
+def readouts(study: ic.Study) -> pd.DataFrame:
+    """The held-out scenarios under every persona, each stored as soon as it is read."""
+    if not culture_map.covers(set(study.test.items)):
+        raise ic.InputError(f"the cultural map needs the ten survey items; here are {', '.join(study.test.items)}")
+    return study.once("paradigms.readouts", lambda: pd.concat([_read(study, *named) for named in personas().items()]))
+
+
+def _read(study: ic.Study, name: str, persona: ic.Persona | None) -> pd.DataFrame:
+    kind, iso3, system = (persona.kind, persona.iso3, persona.text) if persona else ("none", "", None)
+    study.on_step(f"{name}: deciding")
+    stored = f"paradigms.readouts.{name.replace(':', '-')}"
+    return study.once(stored, lambda: study.read({(name, kind, iso3): []}, KEYS, study.test, system=system))
+
+
+def sections(tables: Tables, about: About) -> list[Section]:
+    places, answers, validity = tables["places"], tables["answers"], tables["validity"].iloc[0]
+    points = places.assign(label=places.paradigm + ", " + places.kind.replace("none", "no") + " persona")
+    shares = answers.melt("persona", SHARES, "share", "effect").assign(low=lambda t: t.effect, high=lambda t: t.effect)
+    said = [f"{share.replace('_', ' ')} {_listed(answers, share)}" for share in SHARES]
+    passed = "passes its check" if validity.ok else f"fails its check: {validity.failures}"
+    return [
+        Section(
+            _place_title(places),
+            [_place_text(places), f"The scenario readout, {about['lead']}, {passed} (control items, no persona)."],
+            plots.points_figure(countries(), points, list(TARGETS)),
+            f"Scenarios: {about['n_test']} held out; bars: 95% bootstrap over the scenarios of each item. Direct: the "
+            "ten questions, by the probabilities of the allowed answers; nothing is drawn, so there is no interval.",
+        ),
+        Section(
+            _refusal_title(answers),
+            [f"By kind of persona: {'; '.join(said)}."],
+            plots.interval_figure(shares, "persona", colour="share", names={"effect": "share (0 to 1)"}),
+            "Greedy answers, read by rule: no interval. off_answers: probability on no allowed answer. "
+            "changed: other than without a persona. An advanced persona is told its country's answers to them.",
+        ),
+    ]
+
+
+def _place_title(places: pd.DataFrame) -> str:
+    of = places.pivot(index="persona", columns="paradigm")
+    apart = {c: ~of[c].direct.between(of[f"{c}_low"].scenarios, of[f"{c}_high"].scenarios) for c in "xy"}
+    if not (apart["x"] | apart["y"]).any():
+        return "Asked outright, the model stands within the interval of its decisions, whatever it is told to be"
+    counts = " and ".join(f"on {c} in {away.sum()}" for c, away in apart.items())
+    return f"Asked outright, the model stands beyond the interval of its decisions {counts} of {len(of)} set-ups"
+
+
+def _place_text(places: pd.DataFrame) -> str:
+    said = []
+    for paradigm, own in places.groupby("paradigm"):
+        plain, told = own[own.kind == "none"].iloc[0], own[own.kind != "none"]
+        moved = np.hypot(told.x - plain.x, told.y - plain.y).mean()
+        said.append(f"{paradigm} x {plain.x:+.2f}, y {plain.y:+.2f} (a persona moves it by {moved:.2f} on average)")
+    x, y = culture_map.no_preference()
+    return f"Without a persona, in map units: {'; '.join(said)}; a model without preferences x {x:+.2f}, y {y:+.2f}."
+
+
+def _refusal_title(answers: pd.DataFrame) -> str:
+    if not answers.refused.any():
+        return "Asked outright, the model refuses none of the ten questions under any persona"
+    return f"Asked outright, the model refuses part of the ten questions: {_listed(answers, 'refused')}"
+
+
+def _listed(answers: pd.DataFrame, share: str) -> str:
+    means = answers.groupby("kind", sort=False)[share].mean().dropna()
+    return ", ".join(f"{mean:.0%} ({kind})" for kind, mean in means.items()) or "undefined"
+
+
+ANALYSIS = Analysis("paradigms", "Does the model answer differently when asked than when deciding?", measure, sections)
+
+if __name__ == "__main__":
+    run_alone(ANALYSIS)

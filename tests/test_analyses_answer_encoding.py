@@ -1,0 +1,115 @@
+"""Value and letter told apart: readings from reads of one order, hand-made shifts, the words of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import error_without_type_checks
+
+from analyses.answer_encoding import ANALYSIS, VARIANTS
+from interp_culture import study as study_module
+from interp_culture.analysis import Tables
+from interp_culture.config import StudyConfig
+from interp_culture.encodings import random_reach, reading_effects, reading_shifts, readings
+from interp_culture.model import LanguageModel
+from interp_culture.prompts import LETTER_TEMPLATE, LETTER_TEMPLATES, letter_prompts
+from interp_culture.readout import read_runs
+from interp_culture.scenarios import ScenarioSet
+from interp_culture.study import Study
+
+
+@pytest.fixture(scope="module")
+def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+        reduced = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "some_per_cell": 1}
+        out = str(tmp_path_factory.mktemp("encoding"))
+        yield Study(StudyConfig(model="tiny", out=out, alphas=[2.0], sweep_alphas=[2.0], **reduced))
+
+
+@pytest.fixture(scope="module")
+def tables(study: Study) -> Tables:
+    return study.measure(ANALYSIS)
+
+
+def test_every_template_holds_the_options_where_it_says(few: ScenarioSet) -> None:
+    scenario = few.scenarios[0]
+    for name, words in LETTER_TEMPLATES.items():
+        first, second = (p.prompt for p in letter_prompts(scenario, template=name))
+        assert [first.user[a:b] for a, b in first.options] == [scenario.positive, scenario.negative]
+        assert [second.user[a:b] for a, b in second.options] == [scenario.negative, scenario.positive]
+        assert words.count("{situation}") == words.count("{first}") == words.count("{second}") == 1
+    assert LETTER_TEMPLATES["paper"] == LETTER_TEMPLATE
+    assert letter_prompts(scenario)[0] == letter_prompts(scenario, template="paper")[0]
+    call = "from interp_culture.forms import Form; Form('letters', template='long')"
+    assert "unknown template 'long'; known: paper, question, bare" in error_without_type_checks(call)
+
+
+@pytest.mark.parametrize("template", ["paper", "bare"])
+def test_a_reading_of_one_order_is_what_that_order_alone_gives(
+    tiny: LanguageModel, few: ScenarioSet, template: str
+) -> None:
+    form = {"readout": "letters", "template": template}
+    both = readings(read_runs(tiny, few, {"": ()}, **form).assign(variant="A/B"))
+    single = read_runs(tiny, few, {"": ()}, order="random", seed=1, **form).set_index("id").logit_diff
+    places = {s.id: letter_prompts(s, "random", 1)[0].positive for s in few}
+    assert set(places.values()) == {0, 1}
+    for name, place in (("positive first", 0), ("positive second", 1)):
+        found = both[both.reading == name].set_index("id").logit_diff
+        ids = [i for i, p in places.items() if p == place]
+        np.testing.assert_allclose(found[ids], single[ids], atol=1e-4)
+
+
+def by_hand(value: float, letter: float, noise: float) -> pd.DataFrame:
+    """Both signs of alpha 2: the value goes with alpha, the letter by as much whatever its sign."""
+    rows = []
+    runs = [("", "plain", -1, 0.0), ("X", "v", -1, 2.0), ("X", "v", -1, -2.0)]
+    for steered, method, draw, alpha in [*runs, *[("X", "random", d, 2.0) for d in range(5)]]:
+        size = {"plain": 0.0, "v": alpha, "random": noise * (-1) ** draw}[method]
+        for n in range(12):
+            choice = {"logit_diff": n / 10 + value * size, "position_bias": 3 + letter * abs(size)}
+            where = {"id": f"s{n}", "axis": "X", "item": f"i{n % 3}", "domain": "d", "consistent": False}
+            run = {"variant": "A/B", "steered": steered, "method": method, "draw": draw, "alpha": alpha}
+            rows.append({**run, **where, **choice, "p_positive": 0.5})
+    return pd.DataFrame(rows)
+
+
+def test_value_and_letter_by_hand() -> None:
+    table = by_hand(value=0.3, letter=0.8, noise=0.1)
+    slopes, changes = (f(table).set_index("reading") for f in (reading_effects, reading_shifts))
+    assert slopes.effect["value"] == pytest.approx(0.3)
+    assert slopes.effect["letter"] == pytest.approx(0)
+    assert slopes.sure[["value", "letter", "positive first"]].tolist() == [True, False, True]
+    assert changes.loc["letter"].effect.tolist() == pytest.approx([1.6, 1.6])
+    assert changes.loc["letter"].before.tolist() == [3, 3]
+    assert changes.loc["value"].effect.tolist() == pytest.approx([-0.6, 0.6])
+    assert random_reach(table).set_index("reading").null_high["value"] == pytest.approx(2.5706 * 0.03, rel=1e-3)
+    assert not reading_effects(by_hand(value=0.3, letter=0.8, noise=3)).set_index("reading").sure["value"]
+
+
+def test_tables(study: Study, tables: Tables) -> None:
+    assert list(tables["readouts"].variant.unique()) == list(VARIANTS)
+    assert set(tables["effects"].query("variant == 'continuation'").reading) == {"value", "P+"}
+    assert len(tables["agreement"]) == 2 * 15
+    assert set(tables["validity"].labels) == {"A/B", "1/2", "X/Y"}
+    plain = tables["readouts"].query("method == 'plain'").set_index("variant").logit_diff
+    assert not np.allclose(plain["A/B"], plain["A/B bare"])
+    assert not np.allclose(plain["A/B"], plain["X/Y"])
+    assert (tables["readouts"].query("method == 'random'").draw.max()) == 4
+
+
+def test_the_words_follow_the_numbers(study: Study, tables: Tables) -> None:
+    moved = tables["effects"].assign(
+        sure=(tables["effects"].axis == "X") & (tables["effects"].variant == "1/2"), effect=1
+    )
+    value, letter = ANALYSIS.sections({**tables, "effects": moved}, study.about)
+    assert value.title.endswith("beyond random vectors: X under 1/2, Y under none")
+    assert "fail" in value.text[0] or "none" in value.text[0]
+    assert all(section.figure.to_json() for section in (value, letter))
+    still = tables["letter"].assign(effect=0.0, sure=False)
+    title = ANALYSIS.sections({**tables, "letter": still}, study.about)[1].title
+    assert title.startswith("The letter moves more than the value in 0 of 20 cases")
+    assert title.endswith("beyond random in 0")

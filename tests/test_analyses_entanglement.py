@@ -1,0 +1,88 @@
+"""Entanglement: a planted coupling in every group, the null by hand, and titles that follow the numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import COUPLING, planted_model, planted_scenarios
+
+import interp_culture as ic
+from analyses.entanglement import measure, sections
+from interp_culture import study as study_module
+from interp_culture.coupling import random_effects
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
+        patch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
+        out = str(tmp_path_factory.mktemp("study"))
+        study = ic.Study(ic.StudyConfig(out=out, alphas=[0.05, 0.1], sweep_alphas=[0.1], top_k=2, some_per_cell=3))
+        measure(study)
+    return study
+
+
+@pytest.fixture(scope="module")
+def tables(study: ic.Study) -> dict[str, pd.DataFrame]:
+    return dict(measure(study))
+
+
+def test_the_planted_coupling_is_found_in_every_group(tables: dict[str, pd.DataFrame]) -> None:
+    assert set(tables) == {"matrix", "null"}
+    matrix = tables["matrix"].set_index(["kind", "group", "steered", "axis"]).sort_index()
+    assert set(tables["matrix"].kind) == {"overall", "domain", "persona", "method"}
+    for group in (
+        ("overall", "all held-out scenarios"),
+        ("domain", "only"),
+        ("persona", "none"),
+        ("method", "mean_diff"),
+    ):
+        assert matrix.ratio[(*group, "X", "Y")] == pytest.approx(COUPLING, rel=0.2)
+        assert matrix.ratio[(*group, "Y", "X")] < 0.05
+        assert matrix.defined[(*group, "X", "Y")]
+
+
+def test_same_vectors_on_the_same_scenarios_have_the_same_matrix(tables: dict[str, pd.DataFrame]) -> None:
+    matrix = tables["matrix"].set_index(["steered", "axis"])
+    alone = matrix[(matrix.kind == "persona") & (matrix.group == "none")]
+    extracted = matrix[(matrix.kind == "method") & (matrix.group == "mean_diff")]
+    domain, whole = matrix[matrix.kind == "domain"], matrix[matrix.kind == "overall"]
+    for one, other in ((alone, extracted), (domain, whole)):
+        np.testing.assert_allclose(one.D, other.D[one.index], atol=1e-6)
+    assert not np.allclose(alone.D, whole.D[alone.index], atol=1e-6)
+
+
+def test_the_null_is_that_of_the_scenarios_read(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
+    steered = study.steered(study.lead)
+    few = steered[steered.id.isin({s.id for s in study.some})]
+    null = tables["null"].set_index(["null", "steered", "axis"])
+    for name, part in (("all", steered), ("some", few)):
+        draws = random_effects(part).query("steered == 'X' and axis == 'Y'")
+        row = null.loc[(name, "X", "Y")]
+        assert row.draws == len(draws) == 20
+        assert row.null_ratio_median == pytest.approx(draws.ratio.median())
+        assert [row.null_low, row.null_high] == pytest.approx(list(np.percentile(draws.effect, [2.5, 97.5])))
+
+
+def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
+    ratio, drag = sections(tables, study.about)
+    assert ratio.figure.to_json()
+    assert drag.figure.to_json()
+    matrix, null = tables["matrix"].query("kind == 'overall'"), tables["null"]
+    wide = null.assign(null_low=-9.0, null_high=9.0, null_ratio_low=0.0, null_ratio_high=1.0)
+    flat = matrix.assign(D=0.0, low=-0.1, high=0.1)
+    ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
+    assert ratio.title == (
+        "The other axis moves beyond its interval in none of 2 cases; none of 2 defined ratios lie outside the random "
+        "vectors' range"
+    )
+    assert drag.title.startswith("None of 2 responses")
+    assert "In 2 of 2 cases random vectors reach the ratio's cap" in ratio.text[-1]
+    narrow = wide.assign(null_low=-1e-9, null_high=1e-9, null_ratio_low=0.1, null_ratio_high=0.2)
+    ratio, drag = sections({"matrix": matrix.assign(D=0.2, low=0.1, high=0.3, ratio=0.5), "null": narrow}, study.about)
+    assert "in 2 of 2 cases; 2 of 2 defined ratios" in ratio.title
+    assert drag.title.startswith("2 of 2 responses of the other axis exclude 0")
+    undefined = {"matrix": matrix.assign(defined=False), "null": narrow}
+    assert "none of 0 defined ratios" in sections(undefined, study.about)[0].title
