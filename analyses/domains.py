@@ -1,6 +1,6 @@
-"""Do vectors carry a value or a setting? Domain-specific vectors, their transfer, and what each moves (paper, figure 5).
+"""Do vectors carry a value or a setting? Domain-specific vectors and what they move elsewhere (paper, figure 5).
 
-    python -m analyses.domains --preset quick
+python -m analyses.domains --preset quick
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ def measure(study: ic.Study) -> Tables:
     vectors = domain_vectors(study)
     alpha = max(study.config.alphas)
     runs: dict[tuple, list[ic.Edit]] = {("", "", "plain", 0.0): []}
-    for (source, axis), v in vectors.items():
-        for signed in (alpha, -alpha):
-            runs[source, axis, v.method, signed] = ic.steer(v, study.layers[axis], signed)
+    for ((source, axis), v), signed in product(vectors.items(), (alpha, -alpha)):
+        runs[source, axis, v.method, signed] = ic.steer(v, study.layers[axis], signed)
     names = ["source", "steered", "method", "alpha"]
     readouts = study.once("domains.readouts", lambda: study.read(runs, names, study.test))
     slopes = ic.slopes(readouts, ["source", "steered"])
-    return {"transfer": ic.effects(slopes, ["source", "steered", "domain"], "slope"), "cosines": cosines(study, vectors)}
+    return {
+        "transfer": ic.effects(slopes, ["source", "steered", "domain"], "slope"),
+        "cosines": cosines(study, vectors),
+    }
 
 
 def domain_vectors(study: ic.Study) -> dict[tuple[str, str], ic.SteeringVectors]:
-    """By (training domain or "all", axis). The differences of few texts are long by noise alone: the norm at each
-    layer is set to that of the vector of all domains, so that alpha is the same step for all."""
+    """By (training domain or "all", axis), all with the norm of the vector of all domains: alpha is the same step."""
     whole = study.vectors()
     found = {("all", axis): v for axis, v in whole.items()}
     for domain, axis in product(study.train.domains, whole):
@@ -61,10 +62,11 @@ def sections(tables: Tables, about: About) -> list[Section]:
     cross = transfer[(transfer.source == "all") & (transfer.steered != transfer.axis)]
     alpha, method = max(about["config"]["alphas"]), about["config"]["method"]
     how = (
-        f"Slope of mean P+ from alpha {-alpha:g} and {alpha:g} at the intervention's layers, on {about['n_test']} held-out "
-        f"scenarios; {method} vectors of one domain have the norm of the vector of all. Bars: 95% bootstrap by item."
+        f"Slope of mean P+ from alpha {-alpha:g} and {alpha:g} at the intervention's layers, on {about['n_test']} "
+        f"held-out scenarios; {method} vectors of one domain have the norm of that of all. Bars: 95% bootstrap by item."
     )
-    names = {"effect": "change of mean P+ per unit alpha", "domain": "read in", "source": "vectors from", "axis": "read"}
+    slope = "change of mean P+ per unit alpha"
+    names = {"effect": slope, "domain": "read in", "source": "vectors from", "axis": "read"}
     return [
         Section(
             _transfer_title(own),

@@ -51,8 +51,7 @@ def item_vectors(study: ic.Study) -> dict[str, ic.SteeringVectors]:
 def _null(readouts: pd.DataFrame, item: str, alpha: float) -> pd.DataFrame:
     """95% of norm-matched random vectors at the same layers, on all items but this one, per unit of their alpha."""
     found = ic.random_range(readouts[readouts["item"] != item]).set_index(["steered", "axis"])
-    bounds = found[["effect_low", "effect_high"]] / alpha
-    return bounds.set_axis(["null_low", "null_high"], axis=1).assign(source=item).reset_index()
+    return (found[["null_low", "null_high"]] / alpha).assign(source=item).reset_index()
 
 
 def sections(tables: Tables, about: About) -> list[Section]:

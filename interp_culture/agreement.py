@@ -128,5 +128,6 @@ def cluster_order(similarity: pd.DataFrame) -> list[str]:
     if len(similarity) < 3:
         return list(similarity.index)
     values = similarity.loc[:, similarity.index].to_numpy()
-    tree = linkage(squareform(1 - (values + values.T) / 2, checks=False), "average", optimal_ordering=True)
+    distances = np.clip(1 - (values + values.T) / 2, 0, None)  # a cosine of 1 may round above it
+    tree = linkage(squareform(distances, checks=False), "average", optimal_ordering=True)
     return [str(name) for name in similarity.index[leaves_list(tree)]]

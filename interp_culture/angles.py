@@ -15,7 +15,8 @@ from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import bootstrap_weights
 from interp_culture.vectors import SteeringVectors
 
-_Rows = Float[np.ndarray, "scenario d_model"]
+_Rows = Float[np.ndarray, "row d_model"]
+_Draws = Float[np.ndarray, "draw row"]
 
 
 def axis_cosines(activations: Activations, scenarios: ScenarioSet, draws: int = 200, seed: int = 42) -> pd.DataFrame:
@@ -29,19 +30,20 @@ def axis_cosines(activations: Activations, scenarios: ScenarioSet, draws: int = 
         layer, a, b (axes), kind, cosine, low, high, null_low, null_high. kind: "raw", or "whitened",
         a' S⁻¹ b / sqrt(a' S⁻¹ a b' S⁻¹ b), S as in `whitening`. low, high: 95%, basic bootstrap clustered by item
         (the means of resampled texts are noisier than the mean itself, so that percentiles lie too near to 0).
-        null_low, null_high: middle 95% where each scenario's poles are swapped with probability 1/2.
+        null_low, null_high: middle 95% where the poles of each scenario are swapped with probability 1/2, after the
+        mean difference is taken away (swapped as it is, it would still be what the swapped means point along).
     """
     frame = scenarios.frame()
     own = activations.select(list(frame.id))
     axes, items = frame.axis.to_numpy(str), frame["item"].to_numpy(str)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(axes)))
-    lots = np.vstack([np.ones(len(axes)), bootstrap_weights(axes, items, draws, seed), signs])
+    samples = np.vstack([np.ones(len(axes)), bootstrap_weights(axes, items, draws, seed)])
     rows = []
     for layer in range(own.positive.shape[1]):
         positive, negative = (pole[:, layer].double().numpy() for pole in (own.positive, own.negative))
         difference = positive - negative
         for kind, seen in (("raw", difference), ("whitened", difference @ whitening(positive, negative, axes))):
-            means = {a: _unit(lots[:, axes == a] @ seen[axes == a]) for a in scenarios.axes}
+            means = {a: _means(seen[axes == a], samples[:, axes == a], signs[:, axes == a]) for a in scenarios.axes}
             for a, b in combinations(means, 2):
                 rows.append((layer, a, b, kind, *_summary((means[a] * means[b]).sum(1), draws)))
     return pd.DataFrame(rows, columns=["layer", "a", "b", "kind", "cosine", "low", "high", "null_low", "null_high"])
@@ -125,11 +127,13 @@ def prediction(responses: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "steered", "axis", "n", "spearman", "p", "pearson"])
 
 
-def _unit(rows: _Rows) -> _Rows:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def _means(rows: _Rows, samples: _Draws, signs: _Draws) -> _Rows:
+    """Of unit length: the mean of every sample, then the mean of every swap without what all rows share."""
+    sums = np.concatenate([samples @ rows, signs @ (rows - rows.mean(0))])
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
-def _summary(cosines: Float[np.ndarray, " draw"], draws: int) -> tuple[float, ...]:
+def _summary(cosines: Float[np.ndarray, " row"], draws: int) -> tuple[float, ...]:
     """Value, interval and null of the observed cosine, the bootstrap's and those of swapped poles."""
     value, bootstrap, swapped = cosines[0], cosines[1 : 1 + draws], cosines[1 + draws :]
     high, low = np.clip(2 * value - np.percentile(bootstrap, [2.5, 97.5]), -1, 1)

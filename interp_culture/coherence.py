@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import inf, log, sqrt
+from functools import cache
+from math import exp, log
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from interp_culture.token_tree import TokenSequence
 from interp_culture.vectors import SteeringVectors, steer
 
 LOGITS_AT_ONCE = 2**25  # 128 MB in float32; there are a few such tensors at a time
-TOLERANCE, MOST_STEPS = 0.02, 40  # of a calibrated KL; of the search for it
+TOLERANCE = 0.02  # of a calibrated KL; a tenth of it in log alpha
+LEAST_KL, BRACKET = 1e-9, 0.2  # rounding may give 0 or less; least step of log alpha
 
 
 def kl_on_neutral(
@@ -35,7 +37,7 @@ def kl_on_neutral(
     `sum_v p(v) (log p(v) - log q(v))`, p plain and q steered; 0 where steering changes nothing.
 
     Args:
-        runs: edits by name. The texts are read as prompts: edits of the "answer" touch nothing.
+        runs: edits by name. The texts are prompts without options: edits of "answer" or "options" touch nothing.
         texts: plain texts, read without a chat template; the shipped neutral ones by default.
 
     Returns:
@@ -104,10 +106,13 @@ def calibrate(
     if sign not in (1, -1):
         raise InputError(f"sign is {sign}: give 1, toward the positive pole, or -1")
 
-    def cost(alpha: float) -> float:
-        return float(kl_on_neutral(model, {alpha: steer(vectors, layers, sign * alpha)}, texts)["kl"].mean())
+    @cache
+    def excess(log_alpha: float) -> float:
+        edits = steer(vectors, layers, sign * exp(log_alpha))
+        found = float(kl_on_neutral(model, {"": edits}, texts)["kl"].mean())
+        return log(max(found, LEAST_KL) / budget)
 
-    return _solve(cost, budget, high)
+    return exp(_solve(excess, budget, log(high)))
 
 
 def _divergence(
@@ -141,30 +146,19 @@ def _answered(model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[s
     return model.tokenise_all([replace(prompt, answer=text.removeprefix(space)) for prompt, text in pairs])
 
 
-def _solve(cost: Callable[[float], float], budget: float, high: float) -> float:
-    """The alpha whose cost is the budget: from 1 up or down to a bracket, then secants of log cost in log alpha."""
-    below, above = (0.0, 0.0), (inf, inf)  # alpha, cost
-    alpha = min(1.0, high)
-    for _ in range(MOST_STEPS):
-        found = cost(alpha)
-        if abs(found - budget) <= TOLERANCE * budget:
-            return alpha
-        below, above = ((alpha, found), above) if found < budget else (below, (alpha, found))
-        if below[0] >= high:
-            break
-        alpha = min(high, _between(below, above, budget))
-    raise InputError(
-        f"no strength up to {high:g} gives the budget, a KL of {budget:g} nats per token: {below[0]:g} gives "
-        f"{below[1]:.3g}; choose another budget, other layers or a larger `high`"
-    )
+def _solve(excess: Callable[[float], float], budget: float, top: float) -> float:
+    """The log of alpha at which the log of cost over budget is 0: from alpha 1 to a bracket, then Brent's method."""
+    from scipy.optimize import brentq
 
-
-def _between(below: tuple[float, float], above: tuple[float, float], budget: float) -> float:
-    """The next alpha to try; without a bracket by the law of small strengths, cost ~ alpha^2, and not too far."""
-    lowest = max(below[1], 1e-3 * budget)  # rounding may give 0 or less
-    if above[0] == inf:
-        return below[0] * min(max(sqrt(budget / lowest), 1.5), 4.0)
-    if below[0] == 0:
-        return above[0] * min(max(sqrt(budget / above[1]), 0.125), 0.67)
-    share = log(budget / lowest) / log(above[1] / lowest)
-    return below[0] * (above[0] / below[0]) ** min(max(share, 0.1), 0.9)
+    low = high = min(0.0, top)
+    step = max(abs(excess(low)) / 2, BRACKET)  # for small strengths KL ~ alpha^2
+    while excess(high) < 0:
+        if high >= top:
+            raise InputError(
+                f"no strength up to {exp(top):g} gives the budget, a KL of {budget:g} nats per token: "
+                f"{exp(top):g} gives {budget * exp(excess(top)):.3g}; choose another budget, other layers or a larger `high`"
+            )
+        low, high, step = high, min(top, high + step), 2 * step
+    while excess(low) > 0:
+        low, high, step = low - step, low, 2 * step
+    return brentq(excess, low, high, xtol=TOLERANCE / 10) if low < high else low

@@ -24,7 +24,8 @@ class StudyConfig(BaseModel):
     device: str | None = None
     dtype: str | None = None
     order: Order = "both"
-    method: Literal["mean_diff", "pca", "pca_centred", "lda", "logistic", "random"] = Field(
+    # Not "random": in a study's tables that names the null.
+    method: Literal["mean_diff", "pca", "pca_centred", "lda", "logistic"] = Field(
         "mean_diff", description="how a direction is made of activations"
     )
     seed: int = 42

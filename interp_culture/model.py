@@ -10,7 +10,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -244,11 +243,11 @@ def _options(prompt: Prompt, text: str, encoding: Any) -> tuple[tuple[int, int],
     if encoding is None or user < 0:
         return None
     user -= len(prompt.user) - len(prompt.user.lstrip())
-    offsets = encoding.offsets
+    tokens, chars = range(len(encoding)), encoding.token_to_chars  # the offsets of all would be a list of tuples
     return tuple(
         (
-            bisect_right(offsets, user + start, key=itemgetter(1)),
-            bisect_left(offsets, user + stop, key=itemgetter(0)),
+            bisect_right(tokens, user + start, key=lambda token: chars(token)[1]),
+            bisect_left(tokens, user + stop, key=lambda token: chars(token)[0]),
         )
         for start, stop in prompt.options
     )

@@ -160,7 +160,7 @@ class Study:
             sweep = self.sweep()
             return {axis: top_layers(sweep, axis, self.config.top_k) for axis in axes}
         if set(fixed) != set(axes):
-            raise InputError(f"field layers: it names the axes {', '.join(fixed)}; the scenarios have {', '.join(axes)}")
+            raise InputError(f"field layers: it names axes {', '.join(fixed)}; the scenarios have {', '.join(axes)}")
         return {axis: fixed[axis] for axis in axes}
 
     @property
@@ -185,7 +185,11 @@ class Study:
         return table_once(self.folder, name, self.manifest, compute)
 
     def read(
-        self, runs: Mapping[Any, Sequence[Edit]], names: Sequence[str], scenarios: ScenarioSet | None = None, **form: Any
+        self,
+        runs: Mapping[Any, Sequence[Edit]],
+        names: Sequence[str],
+        scenarios: ScenarioSet | None = None,
+        **form: Any,
     ) -> pd.DataFrame:
         """`read_runs` with the leading readout, runs keyed by tuples that become the columns `names`.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,24 +12,17 @@ from planted import COUPLING, planted_model, planted_scenarios
 
 import interp_culture as ic
 from analyses.axis_cosine import ANALYSIS, sections
-from interp_culture import study as study_module
 from interp_culture.activations import Activations
 from interp_culture.analysis import Tables
-from interp_culture.angles import axis_cosines, prediction, whitening
-from interp_culture.config import StudyConfig
+from interp_culture.angles import axis_cosines, cross_responses, prediction, whitening
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
-    out: Path = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
-        patch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
-        found = ic.Study(StudyConfig(model="planted", out=str(out), alphas=[0.1], sweep_alphas=[0.1], top_k=2))
-        assert found.model.name == "planted"
-        assert len(found.scenarios)
-    found.lead = "continuation"  # spares the check of the letters
-    return found
+    folder = str(tmp_path_factory.mktemp("study"))
+    made = ic.Study(ic.StudyConfig(model="planted", out=folder, alphas=[0.1], sweep_alphas=[0.1], top_k=2))
+    made.model, made.scenarios, made.lead = planted_model(), planted_scenarios(), "continuation"
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +41,7 @@ def noise(step: float = 0.0, seed: int = 0) -> Activations:
 
 
 def test_the_planted_coupling_is_found_at_every_layer(study: ic.Study, tables: Tables) -> None:
-    coupling = tables["coupling"].set_index(["steered", "axis", "layer"])
+    coupling = tables["coupling"].set_index(["steered", "axis", "layer"]).sort_index()
     own, cross = (coupling.effect[pair].to_numpy() for pair in (("Y", "Y"), ("X", "Y")))
     assert len(own) == study.model.n_layers
     assert (own > 0).all()
@@ -104,8 +96,6 @@ def hand_made(slope: float) -> Tables:
 
 
 def test_titles_say_whether_the_angle_foresees_the_coupling(tables: Tables) -> None:
-    from interp_culture.angles import cross_responses
-
     about = {"config": {"alphas": [2.0]}, "n_train": 12}
     for slope, words in ((0.05, "raw X → Y, Spearman +1.00"), (0.0, "is not shown")):
         made = hand_made(slope)

@@ -10,9 +10,11 @@ import torch
 from planted import COUPLING, ITEMS, planted_model, planted_scenarios
 
 from analyses.items import ANALYSIS, item_vectors
+from interp_culture import readout as readout_module
 from interp_culture import study as study_module
 from interp_culture.analysis import Tables
 from interp_culture.config import StudyConfig
+from interp_culture.scenario_files import load_controls
 from interp_culture.study import Study
 
 
@@ -21,8 +23,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(8))
+        patch.setattr(readout_module, "load_controls", lambda: load_controls().sample(1, by="item"))
+        reduced = {"sweep_per_item": 1, "test_per_cell": 3, "some_per_cell": 3, "null_per_cell": 1, "top_k": 2}
         out = str(tmp_path_factory.mktemp("items"))
-        yield Study(StudyConfig(model="planted", out=out, alphas=[0.1], sweep_alphas=[0.1], top_k=2, some_per_cell=3))
+        yield Study(StudyConfig(model="planted", out=out, alphas=[0.1], sweep_alphas=[0.1], **reduced))
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,11 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from planted import planted_scenarios
 
 import interp_culture as ic
 from analyses.layer_sweep import ANALYSIS, RUN, sections
-from interp_culture import study as study_module
 from interp_culture.analysis import Tables
-from interp_culture.config import StudyConfig
 from interp_culture.model import LanguageModel
 from interp_culture.sweep import choice_overlap, choice_stability, sweep_null, top_layers
 
@@ -21,19 +20,10 @@ ABOUT = {"config": {"n_random": 20}, "items": {i: f"label of {i}" for i in ("X1"
 
 @pytest.fixture(scope="module")
 def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-        sizes = {
-            "train_per_cell": 1,
-            "test_per_cell": 1,
-            "sweep_per_item": 2,
-            "sweep_alphas": [0.01, -0.01],
-            "top_k": 2,
-        }
-        found = ic.Study(StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **sizes))
-        assert found.model is tiny
-    found.lead = "continuation"  # spares the check of the letters
-    return found
+    folder = str(tmp_path_factory.mktemp("study"))
+    made = ic.Study(ic.StudyConfig(model="tiny", out=folder, sweep_alphas=[0.01, -0.01], top_k=2))
+    made.model, made.scenarios, made.lead = tiny, planted_scenarios(), "continuation"
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +48,7 @@ def test_differentials_are_those_of_the_sweep_with_the_choice_of_the_study(study
     assert np.allclose(rows.effect, means.differential.reindex(rows.index))
     assert np.allclose(rows["shift"], means["shift"].reindex(rows.index))
     assert ((rows.low <= rows.effect) & (rows.effect <= rows.high) & (rows.null_low <= rows.null_high)).all()
-    assert len(tables["by_item"]) == 10 * study.model.n_layers
+    assert len(tables["by_item"]) == 6 * study.model.n_layers
     for axis, own in tables["stability"].groupby("steered"):
         assert list(own.layer[own.chosen]) == study.layers[axis]
         assert own.share.sum() == pytest.approx(study.config.top_k)
@@ -72,7 +62,7 @@ def test_the_prediction_is_exact_for_small_steps(tables: Tables) -> None:
 
 
 def test_random_vectors_scale_with_the_vector(study: ic.Study) -> None:
-    few = study.sweep_scenarios.sample(1, by="item").filter(axis="X")
+    few = study.sweep_scenarios.filter(item="X1")
     run = {"n": 3, "readout": study.lead}
     vectors = {"X": study.vectors()["X"]}
     one, ten = (sweep_null(study.model, few, vectors, alpha=a, **run) for a in (0.001, 0.01))

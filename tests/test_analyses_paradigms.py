@@ -1,7 +1,8 @@
-"""Nine personas in two paradigms: against independent readings, resumed, and put into words."""
+"""Personas in two paradigms: against independent readings, resumed, and put into words."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,21 @@ from analyses import paradigms
 from interp_culture import culture_map
 from interp_culture import study as study_module
 from interp_culture.replies import changed_answers
-from interp_culture.survey import TARGETS
 
-QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
-ABOUT = {"n_test": 30, "lead": "continuation"}
+ABOUT = {"n_test": 10, "lead": "continuation"}
+TWO = {"IND": "India", "DNK": "Denmark"}
 
 
 @pytest.fixture(scope="module")
 def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two countries, a scenario an item, answers of two tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-        yield ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **QUICK))
+        patch.setattr(paradigms, "TARGETS", TWO)
+        patch.setattr(ic, "ask_personas", partial(ic.ask_personas, max_new_tokens=2))
+        study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study"))))
+        study.test, study.lead = study.test.sample(1, by="item"), "continuation"  # type: ignore[misc]
+        yield study
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,6 @@ def tables(study: ic.Study) -> dict[str, pd.DataFrame]:
 
 
 def test_each_persona_is_what_the_model_was_told(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
-    assert tables["readouts"].groupby("persona").id.nunique().eq(30).all()
     assert list(tables["answers"].persona) == list(paradigms.personas())
     for name, system in (("none", None), ("basic:India", "You are a person living in India.")):
         own = tables["readouts"][tables["readouts"].persona == name]
@@ -43,19 +47,18 @@ def test_each_persona_is_what_the_model_was_told(study: ic.Study, tables: dict[s
         assert placed.x["scenarios"] == pytest.approx(culture_map.place(again)["x"], abs=1e-4)
         assert placed.y["direct"] == pytest.approx(ic.ask_directly(study.model, system).y, abs=1e-4)
         assert placed.x_low.notna().to_dict() == {"direct": False, "scenarios": True}
-    means = tables["readouts"].groupby("persona").p_positive.mean()
-    assert means.nunique() == 9
+    assert tables["readouts"].groupby("persona").p_positive.mean().nunique() == 5
 
 
 def test_a_run_that_was_cut_off_reads_only_what_is_missing(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
-    for lost in ("paradigms.readouts", "paradigms.readouts.advanced-Mexico"):
+    for lost in ("paradigms.readouts", "paradigms.readouts.advanced-Denmark"):
         (study.folder / f"{lost}.json").unlink()
-    told = []
-    other = ic.Study(study.config, told.append)
+    other = ic.Study(study.config)
+    other.test, other.lead = study.test, study.lead  # type: ignore[misc]
     read, asked = other.read, []
     other.read = lambda runs, *a, **k: (asked.extend(runs), read(runs, *a, **k))[1]  # type: ignore[method-assign]
     again = paradigms.readouts(other)
-    assert asked == [("advanced:Mexico", "advanced", "MEX")]
+    assert asked == [("advanced:Denmark", "advanced", "DNK")]
     pd.testing.assert_frame_equal(again, tables["readouts"], check_exact=False)
 
 
@@ -66,7 +69,7 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
         tables["answers"].assign(refused=0.3),
     )
     found = paradigms.sections({**tables, "places": away, "answers": refused}, ABOUT)
-    assert "on x in 9 and" in found[0].title
+    assert "on x in 5 and" in found[0].title
     assert found[1].title.endswith("30% (none), 30% (basic), 30% (advanced)")
     same = places.groupby("persona")[["x", "y", "x_low", "x_high", "y_low", "y_high"]].transform("max")
     alike = places.assign(**same).assign(x_low=-9.0, x_high=9.0, y_low=-9.0, y_high=9.0)
@@ -90,8 +93,3 @@ def test_scenarios_that_the_map_does_not_cover(study: ic.Study, monkeypatch: pyt
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
     with pytest.raises(ic.InputError, match="needs the ten survey items; here are X1, X2"):
         paradigms.ANALYSIS.measure(ic.Study(study.config))
-
-
-def test_four_countries_speak_twice() -> None:
-    named = [p.iso3 for p in paradigms.personas().values() if p]
-    assert named == [*TARGETS, *TARGETS]

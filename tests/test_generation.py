@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Pair
+from conftest import CHAT, Pair, make_pair
 
 from interp_culture.errors import InputError
 from interp_culture.generation import generate
@@ -53,8 +53,12 @@ def test_options_are_touched_in_the_prompt_and_not_in_what_is_written(tiny: Lang
         start = tiny.render(prompt).index(words)  # a token a character
         edit = Edit(1, vector, 9.0, positions=(start, start + len(words)))
         expected += [written_anew(tiny, prompt, [edit], 12)]
-    assert generate(tiny, prompts, 12, [Edit(1, vector, 9.0, positions="options")]) == expected
+    edits = [Edit(1, vector, 9.0, positions="options")]
+    assert generate(tiny, prompts, 12, edits) == expected
     assert expected != generate(tiny, prompts, 12)
+    loud = make_pair("llama", CHAT.replace("m.content", "m.content | upper")).model
+    with pytest.raises(InputError, match="the options' words cannot be found"):
+        generate(loud, prompts, 1, edits)
 
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (3, 30)])

@@ -114,6 +114,7 @@ def test_options_are_the_tokens_of_their_words(
     start = len(tiny.tokenise(continuations[0]).prompt)
     assert options_of(tiny, *continuations) == [[start, start + 1], [start, start + 1, start + 2, start + 3]]
     assert options_of(tiny, Prompt("Tea?")) == [[]]
+    assert options_of(tiny, Prompt("Tea?", system="Tea?", options=((0, 3),))) == [[23, 24, 25]]
 
 
 def with_tokenizer(tiny: LanguageModel, tokenizer: Any) -> LanguageModel:

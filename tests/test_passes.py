@@ -116,7 +116,7 @@ def test_every_operation_equals_hand_written_hooks(pair: Pair, strength: float) 
 
 def test_strength_zero_is_the_plain_pass(tiny: LanguageModel) -> None:
     (batch,) = batches_of(tiny, groups_of(tiny), share=True)
-    plain = trace(tiny, batch, layers=[0])
+    plain = trace(tiny, batch, layers=[1])
     for final in resume(tiny, plain, [[edit(tiny, 0, strength=0.0, operation=o)] for o in OPERATIONS]):
         torch.testing.assert_close(final, plain.final, atol=1e-5, rtol=1e-5)
 
