@@ -5,6 +5,7 @@ The half of `coefficients` that is not about values.
 
 from __future__ import annotations
 
+from functools import partial
 from textwrap import shorten
 from typing import Any
 
@@ -28,7 +29,7 @@ def measure(study: ic.Study, runs: Runs) -> Tables:
     parts = []
     for strength in sorted({abs(alpha) for *_, alpha in runs}):
         some = {key: edits for key, edits in runs.items() if abs(key[-1]) == strength}
-        parts.append(study.once(f"coefficients.texts_{strength:g}", lambda some=some: written(study, some)))
+        parts.append(study.once(f"coefficients.texts_{strength:g}", partial(written, study, some)))
     texts = pd.concat(parts, ignore_index=True)
     cost = pd.concat([averages(found, "kl", "text"), perplexities(texts)], axis=1).reset_index()
     shares = {axis: v.direction.norm(dim=-1) / v.resid_norm for axis, v in study.vectors().items()}

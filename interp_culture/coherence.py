@@ -156,7 +156,8 @@ def _solve(excess: Callable[[float], float], budget: float, top: float) -> float
         if high >= top:
             raise InputError(
                 f"no strength up to {exp(top):g} gives the budget, a KL of {budget:g} nats per token: "
-                f"{exp(top):g} gives {budget * exp(excess(top)):.3g}; choose another budget, other layers or a larger `high`"
+                f"{exp(top):g} gives {budget * exp(excess(top)):.3g}; choose another budget, other layers or a larger "
+                "`high`"
             )
         low, high, step = high, min(top, high + step), 2 * step
     while excess(low) > 0:

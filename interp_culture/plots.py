@@ -24,51 +24,6 @@ def axis_colours(axes: list[str]) -> dict[str, str]:
     return {axis: CYCLE[i % len(CYCLE)] for i, axis in enumerate(sorted(axes))}
 
 
-def map_figure(countries: pd.DataFrame, places: pd.DataFrame, targets: list[str]) -> go.Figure:
-    """The cultural map: countries, the plain model with its interval, and a path for each steered axis.
-
-    Args:
-        countries: iso3 (index), country, x, y.
-        places: label, steered, alpha, x, y, x_low, x_high, y_low, y_high; the plain model has alpha 0, and the row
-            whose steered is "neutral" is a model that prefers nothing.
-        targets: iso3 of the countries that are labelled.
-    """
-    figure = go.Figure()
-    others = countries[~countries.index.isin(targets)]
-    named = countries[countries.index.isin(targets)]
-    figure.add_scatter(
-        x=others.x, y=others.y, text=others.country, mode="markers", name="countries (2023 map)",
-        marker={"color": "#d0d4d9", "size": 6}, hovertemplate="%{text}: %{x:.2f}, %{y:.2f}<extra></extra>",
-    )  # fmt: skip
-    figure.add_scatter(
-        x=named.x, y=named.y, text=named.country, mode="markers+text", name="target countries",
-        textposition="top center", marker={"color": INK, "size": 8, "symbol": "diamond"},
-        hovertemplate="%{text}: %{x:.2f}, %{y:.2f}<extra></extra>",
-    )  # fmt: skip
-    neutral = places[places.steered == "neutral"]
-    figure.add_scatter(
-        x=neutral.x, y=neutral.y, mode="markers", name="no preference (all scores 0.5)",
-        marker={"color": ORANGE, "size": 11, "symbol": "x"},
-        hovertemplate="no preference: %{x:.2f}, %{y:.2f}<extra></extra>",
-    )  # fmt: skip
-    plain = places[(places.alpha == 0) & (places.steered == "")]
-    steered = places[(places.alpha != 0)]
-    for axis, colour in axis_colours(list(steered.steered.unique())).items():
-        path = pd.concat([steered[steered.steered == axis], plain]).sort_values("alpha")
-        figure.add_scatter(
-            x=path.x, y=path.y, mode="lines+markers", name=f"model, {axis} steered", line={"color": colour, "width": 2},
-            marker={"size": 9, "symbol": "arrow", "angleref": "previous", "color": colour},
-            customdata=path.alpha, hovertemplate="alpha %{customdata:+g}: %{x:.2f}, %{y:.2f}<extra></extra>",
-        )  # fmt: skip
-    figure.add_scatter(
-        x=plain.x, y=plain.y, mode="markers", name="model, plain", marker={"color": INK, "size": 12, "symbol": "star"},
-        error_x=_bars(plain, "x"), error_y=_bars(plain, "y"), hovertemplate="plain: %{x:.2f}, %{y:.2f}<extra></extra>",
-    )  # fmt: skip
-    figure.update_xaxes(title="survival → self-expression (map units)")
-    figure.update_yaxes(title="traditional → secular-rational (map units)")
-    return _finish(figure, 560)
-
-
 def layer_figure(sweep: pd.DataFrame, chosen: dict[str, list[int]], labels: dict[str, str]) -> go.Figure:
     """The steering differential by layer and item, a panel for each axis; chosen layers are framed.
 
@@ -95,7 +50,7 @@ def layer_figure(sweep: pd.DataFrame, chosen: dict[str, list[int]], labels: dict
             )  # fmt: skip
         figure.update_yaxes(title=f"item, {axis} steered", autorange="reversed", row=row, col=1)
     figure.update_xaxes(title="steered layer (blocks.l.hook_resid_post)", row=len(axes), col=1)
-    return _finish(figure, 220 * len(axes) + 140)
+    return finish(figure, 220 * len(axes) + 140)
 
 
 def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
@@ -113,86 +68,13 @@ def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
     for sign, symbol, colour in ((1, "triangle-up", BLUE), (-1, "triangle-down", VERMILION)):
         rows = response[np.sign(response.alpha) == sign]
         figure.add_scatter(
-            x=_pairs(rows), y=rows.effect, error_y=_bars(rows, "effect", "low", "high"), mode="markers",
+            x=_pairs(rows), y=rows.effect, error_y=bars(rows, "effect", "low", "high"), mode="markers",
             name=f"alpha {rows.alpha.iloc[0]:+g}", marker={"size": 12, "symbol": symbol, "color": colour},
             hovertemplate="%{x}: %{y:+.4f}<extra></extra>",
         )  # fmt: skip
     figure.add_hline(y=0, line={"color": INK, "width": 1})
     figure.update_yaxes(title="change of mean P+ (0 to 1)")
-    return _finish(figure, 440)
-
-
-def ratio_figure(matrix: pd.DataFrame, null: pd.DataFrame, human: dict[str, float]) -> go.Figure:
-    """The entanglement ratio of each steered axis with its interval, beside random vectors and human societies.
-
-    Args:
-        matrix: steered, axis, ratio, ratio_low, ratio_high (off-diagonal rows).
-        null: steered, axis, ratio: one row a random vector.
-        human: steered axis -> ratio over countries; empty where the axes are not the cultural ones.
-    """
-    figure = go.Figure()
-    name = [f"{s} → {a}" for s, a in zip(matrix.steered, matrix.axis, strict=True)]
-    figure.add_box(
-        x=[f"{s} → {a}" for s, a in zip(null.steered, null.axis, strict=True)], y=null.ratio, name="random vectors",
-        boxpoints="all", pointpos=0, jitter=0.4, line={"color": GREY}, fillcolor="rgba(154,160,166,0.15)",
-        marker={"color": GREY, "size": 4},
-    )  # fmt: skip
-    figure.add_scatter(
-        x=name, y=matrix.ratio, mode="markers", name="model", marker={"color": BLUE, "size": 13},
-        error_y=_bars(matrix, "ratio"),
-        hovertemplate="%{x}: %{y:.2f}<extra></extra>",
-    )  # fmt: skip
-    if human:
-        figure.add_scatter(
-            x=name, y=[human.get(s) for s in matrix.steered], mode="markers", name="115 countries",
-            marker={"color": ORANGE, "size": 13, "symbol": "diamond"},
-            hovertemplate="countries: %{y:.2f}<extra></extra>",
-        )  # fmt: skip
-    figure.update_yaxes(title="entanglement ratio (0 to 1)", range=[-0.03, 1.06])
-    figure.update_xaxes(title="steered axis → axis that moves along")
-    return _finish(figure, 420)
-
-
-def domain_figure(domains: pd.DataFrame) -> go.Figure:
-    """The shift of every axis by domain, a panel for each steered axis.
-
-    Args:
-        domains: steered, domain, axis, effect, low, high (positive alpha).
-    """
-    steered = sorted(domains.steered.unique())
-    figure = make_subplots(
-        rows=1, cols=len(steered), shared_yaxes=True, subplot_titles=[f"{s} steered" for s in steered]
-    )
-    for axis, colour in axis_colours(list(domains.axis.unique())).items():
-        for col, s in enumerate(steered, start=1):
-            rows = domains[(domains.axis == axis) & (domains.steered == s)]
-            figure.add_bar(
-                x=rows.domain, y=rows.effect, name=f"{axis} read", marker={"color": colour}, legendgroup=axis,
-                showlegend=col == 1, row=1, col=col,
-                error_y=_bars(rows, "effect", "low", "high"),
-                hovertemplate="%{x}: %{y:+.4f}<extra></extra>",
-            )  # fmt: skip
-    figure.update_yaxes(title="change of mean P+", col=1)
-    return _finish(figure, 400)
-
-
-def validity_figure(validity: pd.DataFrame) -> go.Figure:
-    """Accuracy of each readout on the control items, with its interval and chance.
-
-    Args:
-        validity: readout, accuracy, accuracy_low, accuracy_high, ok.
-    """
-    figure = go.Figure()
-    colours = [GREEN if ok else VERMILION for ok in validity.ok]
-    figure.add_scatter(
-        x=validity.accuracy, y=validity.readout, mode="markers", marker={"size": 13, "color": colours},
-        error_x=_bars(validity, "accuracy"),
-        hovertemplate="%{y}: %{x:.2f}<extra></extra>", showlegend=False,
-    )  # fmt: skip
-    figure.add_vline(x=0.5, line={"color": INK, "dash": "dot"}, annotation_text="chance")
-    figure.update_xaxes(title="share of control items answered rightly", range=[0, 1])
-    figure.update_yaxes(title="readout", range=[-0.6, len(validity) - 0.4])
-    return _finish(figure, 240)
+    return finish(figure, 440)
 
 
 def interval_figure(
@@ -226,7 +108,7 @@ def interval_figure(
         figure.update_layout(scattermode="group")
     if "y" not in log:
         figure.add_hline(y=0, line={"color": INK, "width": 1})
-    return _finish(figure, 440)
+    return finish(figure, 440)
 
 
 def grid_figure(table: pd.DataFrame, rows: str, columns: str, value: str, *, names: dict[str, str]) -> go.Figure:
@@ -244,7 +126,7 @@ def grid_figure(table: pd.DataFrame, rows: str, columns: str, value: str, *, nam
         labels={"x": names[columns], "y": names[rows], "color": names[value]},
     )  # fmt: skip
     figure.update_xaxes(side="bottom", tickmode="array", tickvals=list(grid.columns))
-    return _finish(figure, 120 + 34 * max(8, len(grid)))
+    return finish(figure, 120 + 34 * max(8, len(grid)))
 
 
 def points_figure(
@@ -279,13 +161,13 @@ def points_figure(
         figure.add_scatter(
             x=rows.x, y=rows.y, name=str(label), mode="lines+markers" if path else "markers",
             marker=marker | ({"symbol": "arrow", "angleref": "previous", "size": 11} if path else {}),
-            line={"color": colour, "width": 2}, error_x=None if path else _bars(rows, "x"),
-            error_y=None if path else _bars(rows, "y"), customdata=rows[path] if path else None,
+            line={"color": colour, "width": 2}, error_x=None if path else bars(rows, "x"),
+            error_y=None if path else bars(rows, "y"), customdata=rows[path] if path else None,
             hovertemplate="%{x:.2f}, %{y:.2f}" + (f" ({path} %{{customdata}})" if path else "") + "<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="survival → self-expression (map units)")
     figure.update_yaxes(title="traditional → secular-rational (map units)")
-    return _finish(figure, 600)
+    return finish(figure, 600)
 
 
 def forest_figure(
@@ -312,7 +194,7 @@ def forest_figure(
             figure.add_scatter(
                 x=own.effect, y=own.label, mode="markers", name=kind, legendgroup=kind, showlegend=col == 1,
                 marker={"size": 9, "color": CYCLE[number % len(CYCLE)], "symbol": symbols},
-                error_x=_bars(own, "effect", "low", "high"), hovertemplate="%{y}: %{x:+.4f}<extra></extra>", **here,
+                error_x=bars(own, "effect", "low", "high"), hovertemplate="%{y}: %{x:+.4f}<extra></extra>", **here,
             )  # fmt: skip
         figure.add_vline(x=0, line={"color": INK, "width": 1}, **here)
         if marks and panel in marks:
@@ -320,7 +202,7 @@ def forest_figure(
             figure.add_vline(x=marks[panel], line=line, name=mark, showlegend=first, **here)
     figure.update_xaxes(title=value)
     figure.update_yaxes(autorange="reversed")
-    return _finish(figure, 170 + 24 * n).update_layout(legend_y=-2.5 / n)
+    return finish(figure, 170 + 24 * n).update_layout(legend_y=-2.5 / n)
 
 
 def profile_figure(
@@ -358,7 +240,8 @@ def _pairs(rows: pd.DataFrame) -> list[str]:
     return [f"{s} steered,<br>{a} read" for s, a in zip(rows.steered, rows.axis, strict=True)]
 
 
-def _bars(rows: pd.DataFrame, name: str, low: str = "", high: str = "") -> dict[str, object]:
+def bars(rows: pd.DataFrame, name: str, low: str = "", high: str = "") -> dict[str, object]:
+    """Error bars from the columns `name`, and `name_low`, `name_high` or the ones given."""
     return {
         "type": "data",
         "symmetric": False,
@@ -369,7 +252,8 @@ def _bars(rows: pd.DataFrame, name: str, low: str = "", high: str = "") -> dict[
     }
 
 
-def _finish(figure: go.Figure, height: int) -> go.Figure:
+def finish(figure: go.Figure, height: int) -> go.Figure:
+    """The look that all figures share."""
     return figure.update_layout(
         template="plotly_white",
         height=height,

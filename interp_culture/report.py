@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from interp_culture import plots
+from interp_culture import plots, report_plots
 from interp_culture.analysis import About, Analysis, Section, Tables, installed
 from interp_culture.errors import InputError
 from interp_culture.store import replacing
@@ -102,7 +102,7 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
             Section(
                 "Where the model stands on the cultural map",
                 [_neutral_text(summary)],
-                plots.map_figure(countries(), tables["places"], list(TARGETS)),
+                report_plots.map_figure(countries(), tables["places"], list(TARGETS)),
                 "Item scores of the held-out scenarios, rescaled to each question's range and projected with the "
                 "weights of the integrated surveys. Bars: 95% bootstrap over scenarios. Arrows run from the most "
                 "negative to the most positive alpha.",
@@ -127,20 +127,20 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
         Section(
             "How far the one axis drags the other",
             [_ratio_finding(summary, row) for row in _ratios(summary)],
-            plots.ratio_figure(matrix, null[null.axis != null.steered], human),
+            report_plots.ratio_figure(matrix, null[null.axis != null.steered], human),
             "Entanglement ratio min(1, |Δ other| / |Δ steered|) from the response per unit alpha; bars: 95% bootstrap. "
             "Grey: the same ratio for random vectors. Orange: slope of one axis on the other over 115 countries.",
         ),
         Section(
             "The shifts by domain",
             [_domain_text(tables["domains"])],
-            plots.domain_figure(tables["domains"]),
+            report_plots.domain_figure(tables["domains"]),
             f"Change of the mean P+ at alpha {top:g} by domain; bars: 95% bootstrap clustered by item.",
         ),
         Section(
             "Can the readouts be believed?",
             [_validity_text(v) for v in summary["validity"].values()],
-            plots.validity_figure(tables["validity"]),
+            report_plots.validity_figure(tables["validity"]),
             "Control items have an answer that is right by plain fact or common sense. Bars: 95% Wilson interval.",
         ),
     ]
