@@ -73,7 +73,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
             *_angles(cosines),
             plots.profile_figure(drawn, "layer", colour="pair", facet="kind", names=of_cosines),
             f"Mean differences of {about['n_train']} training scenarios; whitened by covariance within poles. "
-            "Bars: 95% basic bootstrap by item. Grey: middle 95% where poles are swapped at random.",
+            "Bars: 95% basic bootstrap by item. Grey: middle 95% of noise (means taken away, poles swapped at random).",
         ),
         Section(
             *_coupling(cross),

@@ -79,6 +79,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     away, gained = tables["distances"], tables["gains"]
     names = {"effect": "distance (map units)", "kind": "persona", "against": "nearer than"}
     how = f"{about['n_test']} held-out scenarios. Bars: 95% bootstrap within items; direct answers have none."
+    nearer = names | {"effect": "nearer by (map units)"}
     both = gained.assign(kind=gained.paradigm + ", " + gained.kind)
     direct = gained[(gained.paradigm == "direct") & (gained.against == PLAIN)].effect
     outright = f"Asked outright, without intervals, {(direct > 0).sum()} of {len(direct)} are nearer than {PLAIN}."
@@ -92,7 +93,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
         Section(
             _count_text(gained, OTHERS),
             ["What any persona does is no knowledge of a country: hence the personas of the other countries."],
-            plots.interval_figure(both, "country", colour="kind", facet="against", names=names),
+            plots.interval_figure(both, "country", colour="kind", facet="against", names=nearer),
             f"Distance of what a panel names, minus that of the persona: above 0 the persona is nearer. {how}",
         ),
     ]
@@ -109,8 +110,8 @@ def _count_text(gained: pd.DataFrame, against: str) -> str:
 def _distance_text(away: pd.DataFrame) -> str:
     told = away[away.kind.isin(["basic", "advanced"])]
     means = [f"{' '.join(k)} {part.effect.mean():.2f}" for k, part in away.groupby(["paradigm", "kind"], sort=False)]
-    ranks = f"the country is the {told['rank'].min()}. to {told['rank'].max()}. nearest of {len(countries())}"
-    return f"Mean distance: {', '.join(means)} map units; {ranks} to the model told to speak for it."
+    ranks = f"{told['rank'].min()} to {told['rank'].max()} among {len(countries())} countries by nearness"
+    return f"Mean distance in map units: {', '.join(means)}. With a persona its country ranks {ranks}."
 
 
 ANALYSIS = Analysis("distances", "How far is the model from the country it is told to speak for?", measure, sections)

@@ -70,7 +70,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
         Section(
             _place_title(places),
             [_place_text(places), f"The scenario readout, {about['lead']}, {passed} (control items, no persona)."],
-            plots.points_figure(countries(), points, list(TARGETS)),
+            plots.points_figure(countries(), points, list(TARGETS), words="iso3"),
             f"Scenarios: {about['n_test']} held out; bars: 95% bootstrap over the scenarios of each item. Direct: the "
             "ten questions, by the probabilities of the allowed answers; nothing is drawn, so there is no interval.",
         ),

@@ -257,6 +257,29 @@ def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | {"draws": groups.size()}).reset_index()
 
 
+def random_reach(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift") -> pd.DataFrame:
+    """Within what 95% of random vectors move the mean of `value` in every group of `by`: *by, null_low, null_high.
+
+    The root mean square of their effects times Student's t for as many degrees of freedom as there are vectors, so that
+    few will do: a random direction is as likely as its opposite, which puts the centre at 0.
+
+    Args:
+        shifted: what `shifts` returned, random vectors among its rows.
+    """
+    from scipy.stats import t
+
+    random = shifted[shifted.method == "random"]
+    squares = random.groupby([*by, "draw"])[value].mean().pow(2).groupby(list(by))
+    reach = t.ppf(0.975, squares.size()) * np.sqrt(squares.mean())
+    return pd.DataFrame({"null_low": -reach, "null_high": reach}).reset_index()
+
+
+def beside_random(found: pd.DataFrame, reach: pd.DataFrame) -> pd.DataFrame:
+    """`effects` with what `random_reach` gives, and sure: the interval leaves out 0 and random vectors do not reach."""
+    table = found.merge(reach)
+    return table.assign(sure=(table.low * table.high > 0) & (table.effect.abs() > table.null_high))
+
+
 def effects(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed: int = 42) -> pd.DataFrame:
     """The mean of `value` in every group of `by` and axis read: effect, low, high (95%, bootstrap by item) and n."""
     rows = []

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
-from interp_culture.coupling import effects, shifts, slopes
+from interp_culture.coupling import beside_random, effects, random_reach, shifts, slopes
 
 RUN, KEYS = ["variant", "reading", "steered"], ["variant", "reading", "steered", "axis"]
-RANDOM = ["null_low", "null_high"]
 
 
 def readings(readouts: pd.DataFrame) -> pd.DataFrame:
@@ -36,39 +34,26 @@ def reading_slopes(readouts: pd.DataFrame) -> pd.DataFrame:
 def reading_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     """Change of each reading's mean per unit of the largest alpha, from both its signs.
 
-    Returns: variant, reading, steered, axis (read), effect, low, high (95%, bootstrap by item), n, null_low, null_high
-    (as `random_reach`) and sure: the interval leaves out 0, and the effect lies beyond random vectors.
+    Returns: variant, reading, steered, axis (read), effect, low, high (95%, bootstrap by item), n, and null_low,
+    null_high, sure of `beside_random`.
     """
-    reach, top = random_reach(readouts), readouts.alpha.abs().max()
-    return _sure(effects(reading_slopes(readouts), RUN, "slope").merge(reach.assign(**(reach[RANDOM] / top))))
+    shifted = _shifted(readouts)
+    reach = random_reach(shifted.assign(slope=shifted.logit_shift / shifted.alpha), KEYS, "slope")
+    return beside_random(effects(reading_slopes(readouts), RUN, "slope"), reach)
 
 
 def reading_shifts(readouts: pd.DataFrame) -> pd.DataFrame:
     """Change of each reading's mean at every alpha: as `reading_effects`, with alpha and before (the plain mean)."""
-    parts = _parts(readouts)
-    plain = pd.concat(parts).query("method == 'plain'").groupby(["variant", "reading", "axis"]).logit_diff.mean()
-    shifted = pd.concat([shifts(part) for part in parts]).query("method != 'random'")
-    found = effects(shifted, [*RUN, "alpha"], "logit_shift").merge(random_reach(readouts))
-    return _sure(found.merge(plain.rename("before").reset_index()))
+    plain = pd.concat(_parts(readouts)).query("method == 'plain'")
+    before = plain.groupby(["variant", "reading", "axis"]).logit_diff.mean().rename("before").reset_index()
+    shifted = _shifted(readouts)
+    found = effects(shifted[shifted.method != "random"], [*RUN, "alpha"], "logit_shift")
+    return beside_random(found, random_reach(shifted, KEYS, "logit_shift")).merge(before)
 
 
-def random_reach(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Within what 95% of random vectors move each reading's mean: variant, reading, steered, axis, null_low, null_high.
-
-    Their root mean square times Student's t for as many degrees of freedom as there are vectors, so that few will do:
-    a random direction is as likely as its opposite, so that 0 is known to be the centre.
-    """
-    from scipy.stats import t
-
-    shifted = pd.concat([shifts(part) for part in _parts(readouts)]).query("method == 'random'")
-    of = shifted.groupby([*KEYS, "draw"]).logit_shift.mean().pow(2).groupby(KEYS)
-    reach = t.ppf(0.975, of.size()) * np.sqrt(of.mean())
-    return pd.DataFrame({"null_low": -reach, "null_high": reach}).reset_index()
+def _shifted(readouts: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([shifts(part) for part in _parts(readouts)], ignore_index=True)
 
 
 def _parts(readouts: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for _, part in readings(readouts).groupby(["variant", "reading"])]
-
-
-def _sure(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(sure=(table.low * table.high > 0) & (table.effect.abs() > table.null_high))

@@ -13,9 +13,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, INK = "#9aa0a6", "#202124"
-CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE]
+CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
 SYMBOLS = ["circle", "square", "triangle-up", "x"]
 
 
@@ -108,6 +108,7 @@ def interval_figure(
         figure.update_layout(scattermode="group")
     if "y" not in log:
         figure.add_hline(y=0, line={"color": INK, "width": 1})
+    figure.for_each_annotation(lambda title: title.update(text=title.text.replace("=", ": ", 1)))
     return finish(figure, 440)
 
 
@@ -130,7 +131,13 @@ def grid_figure(table: pd.DataFrame, rows: str, columns: str, value: str, *, nam
 
 
 def points_figure(
-    countries: pd.DataFrame, points: pd.DataFrame, targets: list[str], *, path: str | None = None, apart: str = ""
+    countries: pd.DataFrame,
+    points: pd.DataFrame,
+    targets: list[str],
+    *,
+    path: str | None = None,
+    apart: str = "",
+    words: str = "",
 ) -> go.Figure:
     """Points of a model on the cultural map with their intervals, by label, where wanted joined along a path.
 
@@ -140,6 +147,7 @@ def points_figure(
         targets: iso3 of the countries that are labelled.
         path: a column along which the points of one label are joined, with arrows.
         apart: a column whose values have a path each.
+        words: a column that is written beside the points.
     """
     figure = go.Figure()
     others, named = countries[~countries.index.isin(targets)], countries[countries.index.isin(targets)]
@@ -151,6 +159,7 @@ def points_figure(
             x=rows.x, y=rows.y, text=rows.country, mode=mode, marker=marker, textposition="top center",
             showlegend=False, hovertemplate="%{text}: %{x:.2f}, %{y:.2f}<extra></extra>",
         )  # fmt: skip
+    mode = "+".join(["lines"] * bool(path) + ["markers"] + ["text"] * bool(words))
     for number, (label, own) in enumerate(points.groupby("label", sort=False)):
         colour, symbol = CYCLE[number % len(CYCLE)], SYMBOLS[number // len(CYCLE) % len(SYMBOLS)]
         rows = own.sort_values([apart, path] if apart else path) if path else own
@@ -159,7 +168,8 @@ def points_figure(
             rows = pd.concat([rows, ends]).sort_values(apart, kind="stable")
         marker = {"size": 9, "color": colour, "symbol": symbol}
         figure.add_scatter(
-            x=rows.x, y=rows.y, name=str(label), mode="lines+markers" if path else "markers",
+            x=rows.x, y=rows.y, name=str(label), mode=mode,
+            text=rows[words] if words else None, textposition="bottom right", textfont={"size": 9, "color": colour},
             marker=marker | ({"symbol": "arrow", "angleref": "previous", "size": 11} if path else {}),
             line={"color": colour, "width": 2}, error_x=None if path else bars(rows, "x"),
             error_y=None if path else bars(rows, "y"), customdata=rows[path] if path else None,
@@ -232,7 +242,7 @@ def profile_figure(
         for place in marked.get(str(panel), []):
             edges = {"x0": place - 0.5, "x1": place + 0.5, "line_width": 0}
             figure.add_vrect(**edges, fillcolor=ORANGE, opacity=0.25, layer="below", row=1, col=col)
-    figure.for_each_annotation(lambda title: title.update(text=title.text.split("=")[-1]))
+    figure.for_each_annotation(lambda title: title.update(text=title.text.split(": ", 1)[-1]))
     return figure
 
 

@@ -72,7 +72,7 @@ def test_the_calibrated_strength_costs_the_budget(study: ic.Study, tables: Any) 
 
 
 def test_the_planted_coupling_is_found(tables: Any) -> None:
-    shift = ic.shifts(tables["readouts"]).groupby(["steered", "alpha", "axis"]).shift.mean()
+    shift = ic.shifts(tables["readouts"]).groupby(["steered", "alpha", "axis"])["shift"].mean()
     ratios = tables["ratios"].set_index(["steered", "alpha", "axis"])
     x = ratios.loc[("X", TOP, "Y")]
     assert x.ratio == pytest.approx(abs(shift["X", TOP, "Y"] / shift["X", TOP, "X"]))
@@ -88,10 +88,11 @@ def test_sections_follow_the_numbers(tables: Any) -> None:
         columns=["steered", "alpha", "axis", "effect", "low", "high", "n"],
     )
     null = effects[effects.alpha == 2].assign(outside_null=True)
-    title = coefficients.sections({**tables, "effects": effects, "null": null}, ABOUT)[0].title
+    about = {**ABOUT, "config": {"alphas": [2.0], "method": "mean_diff"}}
+    title = coefficients.sections({**tables, "effects": effects, "null": null}, about)[0].title
     assert title == "X follows both signs first at |alpha| 2; +0.200 [+0.150, +0.250] at 2, beyond random vectors"
     flat = effects.assign(low=-1.0, high=1.0)
-    title = coefficients.sections({**tables, "effects": flat, "null": null.assign(outside_null=False)}, ABOUT)[0].title
+    title = coefficients.sections({**tables, "effects": flat, "null": null.assign(outside_null=False)}, about)[0].title
     assert "at no strength" in title
     assert "within random vectors" in title
     dear = tables["cost"].assign(rise_low=1.0, kl_low=0.0, kl_high=9.0)

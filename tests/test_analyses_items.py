@@ -14,6 +14,7 @@ from interp_culture import readout as readout_module
 from interp_culture import study as study_module
 from interp_culture.analysis import Tables
 from interp_culture.config import StudyConfig
+from interp_culture.coupling import beside_random
 from interp_culture.scenario_files import load_controls
 from interp_culture.study import Study
 
@@ -67,7 +68,15 @@ def test_random_vectors_are_read_on_the_same_items(study: Study, tables: Tables)
     random = study.steered(study.lead).query("method == 'random' and steered == 'X' and item in ['X2', 'X3']")
     plain = study.steered(study.lead).query("method == 'plain'").set_index("id").p_positive
     draws = (random.p_positive - random.id.map(plain)).groupby(random.draw).mean() / 0.1
-    assert tables["by_axis"].set_index(["source", "axis"]).null_low["X1", "X"] == pytest.approx(draws.quantile(0.025))
+    expected = 2.086 * (draws**2).mean() ** 0.5  # Student's t for 20 vectors
+    assert tables["by_axis"].set_index(["source", "axis"]).null_high["X1", "X"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_sure_takes_an_interval_without_0_beyond_random_vectors() -> None:
+    found = pd.DataFrame({"item": list("abcd"), "effect": [0.5, 0.5, -0.5, -0.5]})
+    found = found.assign(low=[0.4, -0.1, -0.6, -0.6], high=[0.6, 1, -0.4, -0.4])
+    reach = pd.DataFrame({"item": list("abcd"), "null_low": -0.3, "null_high": [0.3, 0.3, 0.3, 0.7]})
+    assert beside_random(found, reach).sure.tolist() == [True, False, True, False]
 
 
 def test_the_title_names_the_items(study: Study, tables: Tables) -> None:
@@ -78,12 +87,11 @@ def test_the_title_names_the_items(study: Study, tables: Tables) -> None:
 
 
 def test_titles_say_when_nothing_moves_or_moves_the_wrong_way(study: Study, tables: Tables) -> None:
-    null = tables["by_axis"].assign(effect=0.0, low=-1.0, high=1.0)
-    wrong = null.assign(effect=-0.5, low=-0.6, high=-0.4, null_low=-0.1, null_high=0.1)
+    null = tables["by_axis"].assign(effect=0.0, low=-1.0, high=1.0, sure=False)
+    wrong = null.assign(effect=-0.5, low=-0.6, high=-0.4, sure=True)
     wrong = pd.concat([wrong[(wrong.source == "Y1") & (wrong.axis == "Y")], null[null.source != "Y1"]])
-    inside = tables["by_axis"].assign(effect=0.5, low=0.4, high=0.6, null_low=-1.0, null_high=1.0)
-    titles = [ANALYSIS.sections({**tables, "by_axis": t}, study.about)[0].title for t in (null, wrong, inside)]
+    titles = [ANALYSIS.sections({**tables, "by_axis": t}, study.about)[0].title for t in (null, wrong)]
     nothing = "Items whose vector moves the rest of their axis: none; the wrong way: none; another axis: none"
-    assert titles == [nothing, nothing.replace("way: none", "way: Y1"), nothing]
+    assert titles == [nothing, nothing.replace("way: none", "way: Y1")]
     flat = tables["cosines"].assign(cosine=0.1)
     assert "are not shown to be closer" in ANALYSIS.sections({**tables, "cosines": flat}, study.about)[1].title

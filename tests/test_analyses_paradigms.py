@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> A
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
         patch.setattr(paradigms, "TARGETS", TWO)
+        patch.setattr(ic, "advanced_persona", lambda c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}."))
         patch.setattr(ic, "ask_personas", partial(ic.ask_personas, max_new_tokens=2))
         study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study"))))
         study.test, study.lead = study.test.sample(1, by="item"), "continuation"  # type: ignore[misc]
