@@ -44,10 +44,9 @@ def groups(study: ic.Study, steered: pd.DataFrame) -> Iterator[tuple[str, str, s
         yield "domain", domain, domain, part
     for persona, part in trajectories.readouts(study).groupby("persona", sort=False):
         yield "persona", persona, "some", part
-    methods = pca_vs_mean_diff.readouts(study)
-    plain = methods[methods.method == "plain"]
-    for method, part in methods[methods.method != "plain"].groupby("method", sort=False):
-        yield "method", method, "some", pd.concat([plain, part])
+    methods = dict(list(pca_vs_mean_diff.readouts(study).groupby("method", sort=False)))
+    for method in [m for m in methods if m not in ("plain", pca_vs_mean_diff.METHODS["random"])]:
+        yield "method", method, "some", pd.concat([methods["plain"], methods[method]])
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
@@ -79,7 +78,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
 def _ratio_title(ratios: pd.DataFrame, drags: pd.DataFrame) -> str:
     defined = ratios[ratios.sure]
     return (
-        f"The other axis moves beyond its interval in {drags.sure.sum() or 'none'} of {len(drags)} cases; "
+        f"The other axis moves, by an interval that excludes 0, in {drags.sure.sum() or 'none'} of {len(drags)} cases; "
         f"{defined.outside.sum() or 'none'} of {len(defined)} defined ratios lie outside the random vectors' range"
     )
 
@@ -104,8 +103,9 @@ def _map_text(ratios: pd.DataFrame) -> str:
 def _drag_words(drags: pd.DataFrame) -> tuple[str, list[str]]:
     both = drags[drags.sure & drags.outside]
     title = f"{len(both) or 'None'} of {len(drags)} responses of the other axis exclude 0 and lie beyond random vectors"
-    cases = [f"{r.panel}, {r.label}: {interval_text(r)} per unit alpha." for r in both.itertuples()]
-    return title, [*cases, "Of intervals at 95%, one in twenty excludes 0 by chance."]
+    cases = "; ".join(f"{r.panel}, {r.label} {interval_text(r)}" for r in both.itertuples())
+    limits = "One in twenty intervals excludes 0 by chance, and the groups share scenarios and vectors."
+    return title, [*([f"Per unit alpha: {cases}."] if cases else []), limits]
 
 
 ANALYSIS = Analysis("entanglement", "How far does one axis drag the other, against random vectors?", measure, sections)

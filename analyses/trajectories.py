@@ -91,16 +91,16 @@ def _paths(places: pd.DataFrame) -> pd.DataFrame:
     """Every steered axis' path through the plain model of the persona."""
     plain = places[places.steered == ""]
     paths = pd.concat([pd.concat([own, plain.assign(steered=s)]) for s, own in places.groupby("steered") if s])
+    paths = paths.sort_values("persona", key=lambda name: name != "none", kind="stable")
     return paths.assign(label=paths.steered + np.where(paths.persona == "none", " steered", " steered under a persona"))
 
 
 def _map_words(angles: pd.DataFrame) -> tuple[str, list[str]]:
     on = (angles.low > -45) & (angles.high < 45)
     off = ((angles.low > 45) & (angles.high < 315)) | ((angles.high < -45) & (angles.low > -315))
-    title = f"{on.sum()} of {len(angles)} paths on the map keep within 45° of the steered axis, {off.sum()} leave it"
-    parts = [f"{r.steered} {r.alpha:+g} {interval_text(r, 'angle', 0)}" for r in angles.itertuples()]
-    coupled = {axis: np.degrees(np.arctan(ratio)) for axis, ratio in culture_map.projection_coupling().items()}
-    own = ", ".join(f"{angle:.0f}° under {axis}" for axis, angle in coupled.items())
+    title = f"{on.sum()} of {len(angles)} paths on the map keep within 45° of the steered axis, {off.sum()} do not"
+    parts = [f"{r.steered} at {r.alpha:+g}: {interval_text(r, 'angle', 0)}" for r in angles.itertuples()]
+    own = ", ".join(f"{np.degrees(np.arctan(r)):.0f}° under {a}" for a, r in culture_map.projection_coupling().items())
     return title, [f"Degrees: {'; '.join(parts)}. Moving all items of one axis alike makes {own} by arithmetic alone."]
 
 
@@ -109,8 +109,9 @@ def _moves_words(own: pd.DataFrame, hybrid: pd.DataFrame) -> tuple[str, list[str
     counts = [f"{part.sum() or 'none'} of {len(part)} runs {where}" for where, part in groups]
     title = f"Steering moves its own axis as intended, beyond random vectors, in {' and '.join(counts)}"
     same = hybrid[hybrid.axis == hybrid.steered]
-    clear = [f"{r.steered}, {r.persona}: {interval_text(r)}." for r in same[same.low * same.high > 0].itertuples()]
-    return title, [f"The effect per unit alpha differs from that alone in {len(clear)} of {len(same)} cases.", *clear]
+    clear = [f"{r.steered} {r.persona} {interval_text(r)}" for r in same[same.low * same.high > 0].itertuples()]
+    text = f"A persona changes the effect per unit alpha, beyond the interval, in {len(clear)} of {len(same)} cases"
+    return title, [f"{text}: {'; '.join(clear)}." if clear else f"{text}."]
 
 
 ANALYSIS = Analysis("trajectories", "Where does steering move the model, alone and under a persona?", measure, sections)

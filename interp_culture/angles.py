@@ -16,7 +16,6 @@ from interp_culture.stats import bootstrap_weights
 from interp_culture.vectors import SteeringVectors
 
 _Rows = Float[np.ndarray, "row d_model"]
-_Draws = Float[np.ndarray, "draw row"]
 
 
 def axis_cosines(activations: Activations, scenarios: ScenarioSet, draws: int = 200, seed: int = 42) -> pd.DataFrame:
@@ -127,13 +126,15 @@ def prediction(responses: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "steered", "axis", "n", "spearman", "p", "pearson"])
 
 
-def _means(rows: _Rows, samples: _Draws, signs: _Draws) -> _Rows:
+def _means(
+    rows: _Rows, samples: Float[np.ndarray, "sample row"], signs: Float[np.ndarray, "swap row"]
+) -> Float[np.ndarray, "draw d_model"]:
     """Of unit length: the mean of every sample, then the mean of every swap without what all rows share."""
     sums = np.concatenate([samples @ rows, signs @ (rows - rows.mean(0))])
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
-def _summary(cosines: Float[np.ndarray, " row"], draws: int) -> tuple[float, ...]:
+def _summary(cosines: Float[np.ndarray, " draw"], draws: int) -> tuple[float, ...]:
     """Value, interval and null of the observed cosine, the bootstrap's and those of swapped poles."""
     value, bootstrap, swapped = cosines[0], cosines[1 : 1 + draws], cosines[1 + draws :]
     high, low = np.clip(2 * value - np.percentile(bootstrap, [2.5, 97.5]), -1, 1)

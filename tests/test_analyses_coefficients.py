@@ -10,7 +10,7 @@ import pytest
 from planted import COUPLING, planted_model, planted_scenarios
 
 import interp_culture as ic
-from analyses import coefficients, cost
+from analyses import answers, coefficients, cost
 
 TOP = 0.1
 ABOUT: dict[str, Any] = {"config": {"alphas": [TOP], "method": "mean_diff"}, "n_some": 6}
@@ -31,6 +31,8 @@ def tables(study: ic.Study) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coefficients, "STEPS", (0.0, 2.0))
         patch.setattr(cost, "NEUTRAL_CHARACTERS", 80)
+        patch.setattr(answers, "N_PROMPTS", 3)
+        patch.setattr(answers, "N_TOKENS_SMALL", 4)
         return study.measure(coefficients.ANALYSIS)
 
 
@@ -57,7 +59,7 @@ def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
     steps = [TOP * float(v.direction[layer].norm() / v.resid_norm[layer]) for layer in layers]
     assert row.step_share == pytest.approx(np.mean(steps), rel=1e-5)
     own = tables["texts"].query("steered == 'Y' and method == 'mean_diff' and alpha == -@TOP")
-    assert len(own) == 6
+    assert len(own) == 3
     found = ic.perplexity(study.model, [ic.Prompt(p) for p in own.prompt], list(own.text), {"": ()})
     assert row.perplexity_plain == pytest.approx(np.exp(found.cross_entropy.mean()), rel=1e-4)
 

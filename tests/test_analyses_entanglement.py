@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import planted
@@ -16,15 +18,19 @@ from interp_culture.survey import survey_items
 MAP_ITEMS = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
 
 
+SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_cell": 1, "null_per_cell": 1}
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[str, pd.DataFrame]]:
-    config = ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), alphas=[0.05, 0.1], sweep_alphas=[0.1], top_k=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("planted.ITEMS", MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
+        patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None))
         patch.setattr("analyses.trajectories.personas", lambda: {"none": None})
-        study = ic.Study(config.model_copy(update={"some_per_cell": 1}))
+        study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
+        study.__dict__["lead"] = "continuation"
         return study, dict(measure(study))
 
 
@@ -84,8 +90,8 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     flat = matrix.assign(D=0.0, low=-0.1, high=0.1)
     ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
     assert ratio.title == (
-        "The other axis moves beyond its interval in none of 2 cases; none of 2 defined ratios lie outside the random "
-        "vectors' range"
+        "The other axis moves, by an interval that excludes 0, in none of 2 cases; none of 2 defined ratios lie "
+        "outside the random vectors' range"
     )
     assert drag.title.startswith("None of 2 responses")
     assert any("In 2 of 2 cases random vectors reach the ratio's cap" in text for text in ratio.text)

@@ -11,7 +11,7 @@ import torch
 from planted import planted_scenarios
 
 import interp_culture as ic
-from analyses import extraction, pca_vs_mean_diff
+from analyses import answers, extraction, pca_vs_mean_diff
 from interp_culture.model import LanguageModel
 
 LABELS = set(extraction.METHODS.values())
@@ -31,6 +31,8 @@ def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.S
 def tables(study: ic.Study) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extraction, "HALVINGS", 3)
+        patch.setattr(answers, "N_PROMPTS", 2)
+        patch.setattr(answers, "N_TOKENS", 3)
         return study.measure(pca_vs_mean_diff.ANALYSIS)
 
 

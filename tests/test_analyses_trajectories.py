@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import planted
 import pytest
 
 import interp_culture as ic
-from analyses.trajectories import STEPS, hybrid, measure, sections
+from analyses.trajectories import STEPS, hybrid, measure, readouts, sections
 from interp_culture import study as study_module
 from interp_culture.survey import survey_items
 
-PERSONAS = {"none": None, "basic:India": ic.basic_persona("India")}
 MAP_ITEMS = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
+SIZES = {"alphas": [0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_cell": 1, "null_per_cell": 1}
 Measured = tuple[ic.Study, dict[str, pd.DataFrame]]
-
-
-def small(items: dict[str, tuple[str, ...]], out: str) -> Measured:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("planted.ITEMS", items)
-        patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
-        patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
-        patch.setattr("analyses.trajectories.personas", lambda: PERSONAS)
-        study = ic.Study(ic.StudyConfig(out=out, alphas=[0.1], sweep_alphas=[0.1], top_k=1, some_per_cell=1))
-        return study, dict(measure(study))
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    return small(MAP_ITEMS, str(tmp_path_factory.mktemp("study")))
+    personas = {"none": None, "basic:India": ic.basic_persona("India")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("planted.ITEMS", MAP_ITEMS)
+        patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
+        patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
+        patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None))
+        patch.setattr("analyses.trajectories.personas", lambda: personas)
+        study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
+        study.__dict__["lead"] = "continuation"
+        return study, dict(measure(study))
 
 
 def test_alone_at_the_largest_alpha_it_is_the_study_itself(measured: Measured) -> None:
@@ -79,16 +80,28 @@ def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
     path = pd.DataFrame([{"persona": "none", "steered": "X", "alpha": 0.1, "angle": 5.0, "low": -20.0, "high": 30.0}])
     for low, high, words in ((-20, 30, "1 of 1"), (60, 330, "0 of 1"), (-20, 50, "0 of 1")):
         found = sections(tables | {"angles": path.assign(low=low, high=high)}, study.about)[0]
-        assert found.title == f"{words} paths on the map keep within 45° of the steered axis, 0 leave it"
-    assert sections(tables | {"angles": path.assign(low=60, high=300)}, study.about)[0].title.endswith(" 1 leave it")
+        assert found.title == f"{words} paths on the map keep within 45° of the steered axis, 0 do not"
+    assert sections(tables | {"angles": path.assign(low=60, high=300)}, study.about)[0].title.endswith(" 1 do not")
     for effect, words in ((0.3, "2 of 4 runs alone and 2 of 4"), (0.01, "none of 4 runs alone and none of 4")):
         sure = {"effect": effect, "low": effect - 0.001, "high": effect + 0.001, "null_low": -0.02, "null_high": 0.02}
         assert words in sections(tables | {"moves": tables["moves"].assign(**sure)}, study.about)[1].title
 
 
-def test_other_axes_have_no_personas_and_no_map(tmp_path_factory: pytest.TempPathFactory) -> None:
-    study, tables = small({"X": ("A1", "A2"), "Y": ("B1",)}, str(tmp_path_factory.mktemp("other")))
+def test_other_axes_have_no_map(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = measured[0]
+    alone = study.once("trajectories.readouts.none", pd.DataFrame)
+    monkeypatch.setattr("analyses.trajectories.readouts", lambda study: alone.assign(item="q" + alone["item"]))
+    tables = measure(study)
     assert set(tables) == {"moves", "hybrid"}
     assert tables["hybrid"].empty
     (section,) = sections(tables, study.about)
     assert section.title.endswith("in 4 of 4 runs alone")
+
+
+@pytest.mark.parametrize(("items", "n"), [(["A1"], 1), (list(survey_items().index), 9)])
+def test_countries_are_told_where_the_items_are_the_surveys(items: list[str], n: int) -> None:
+    stub = SimpleNamespace(
+        some=SimpleNamespace(items=items), config=SimpleNamespace(alphas=[1.0]), vectors=dict,
+        once=lambda name, compute: pd.DataFrame({"name": [name]}),
+    )  # fmt: skip
+    assert readouts(stub)["name"].nunique() == n
