@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 import interp_culture as ic
-from analyses import pca_vs_mean_diff, trajectories
+from analyses import extraction, pca_vs_mean_diff, trajectories
 from interp_culture import culture_map, plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
@@ -45,7 +45,7 @@ def groups(study: ic.Study, steered: pd.DataFrame) -> Iterator[tuple[str, str, s
     for persona, part in trajectories.readouts(study).groupby("persona", sort=False):
         yield "persona", persona, "some", part
     methods = dict(list(pca_vs_mean_diff.readouts(study).groupby("method", sort=False)))
-    for method in [m for m in methods if m not in ("plain", pca_vs_mean_diff.METHODS["random"])]:
+    for method in [m for m in methods if m not in ("plain", extraction.METHODS["random"])]:
         yield "method", method, "some", pd.concat([methods["plain"], methods[method]])
 
 
