@@ -81,7 +81,7 @@ def test_sure_takes_an_interval_without_0_beyond_random_vectors() -> None:
 
 def test_the_title_names_the_items(study: Study, tables: Tables) -> None:
     sections = ANALYSIS.sections(tables, study.about)
-    assert "move the rest of their axis: X1, X2, X3, Y1, Y2, Y3; the wrong way: none" in sections[0].title
+    assert "moves the rest of their axis: X1, X2, X3, Y1, Y2, Y3; the wrong way: none" in sections[0].title
     assert "another axis: X1, X2, X3" in sections[0].title
     assert all(section.figure.to_json() for section in sections)
 
