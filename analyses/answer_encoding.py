@@ -43,11 +43,16 @@ def measure(study: ic.Study) -> Tables:
 
 
 def _read(study: ic.Study, variant: str, form: dict[str, Any]) -> pd.DataFrame:
+    """Every axis' own scenarios under its own vectors; the random ones on at most three an item."""
     alpha, seed = max(study.config.alphas), study.config.seed
-    options = {"n_random": N_RANDOM, "null_scenarios": study.some.sample(1, seed), "seed": seed, **form}
-    given = study.model, study.some, study.vectors(), study.layers
+
+    def read(v: ic.SteeringVectors) -> pd.DataFrame:
+        own = study.some.filter(axis=v.axis)
+        options = {"n_random": N_RANDOM, "null_scenarios": own.sample(3, seed, by="item"), "seed": seed, **form}
+        return ic.steered_readouts(study.model, own, {v.axis: v}, study.layers, alphas=[alpha, -alpha], **options)
+
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
-    table = study.once(name, lambda: ic.steered_readouts(*given, alphas=[alpha, -alpha], **options))
+    table = study.once(name, lambda: pd.concat([read(v) for v in study.vectors().values()]))
     return table.assign(variant=variant, **form)
 
 

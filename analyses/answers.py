@@ -10,20 +10,22 @@ import pandas as pd
 import interp_culture as ic
 
 TEMPERATURE, N_PROMPTS = 0.7, 8
-N_TOKENS, N_TOKENS_SMALL = 128, 32  # the paper's; in a study of one scenario a cell
 NAMES = ["steered", "method", "alpha"]
 Runs = dict[tuple[str, str, float], list[ic.Edit]]
 PLAIN: Runs = {("", "plain", 0.0): []}
 
 
-def written(study: ic.Study, runs: Runs) -> pd.DataFrame:
-    """What each run writes in answer to situations, at the paper's temperature and length.
+def written(study: ic.Study, runs: Runs, n_tokens: int) -> pd.DataFrame:
+    """What each run writes in answer to situations, at the paper's temperature.
+
+    Args:
+        n_tokens: at most; a study with one scenario an item takes a quarter.
 
     Returns:
         steered, method, alpha, prompt, text, entropy_plain and entropy_steered (cross-entropy of the text for the
         plain model and for the one that wrote it, nats per token; NaN where nothing was written).
     """
-    n_tokens = N_TOKENS if study.config.some_per_cell > 1 else N_TOKENS_SMALL
+    n_tokens = n_tokens if study.config.some_per_item > 1 else n_tokens // 4
     some = list(study.some)[:: max(1, len(study.some) // N_PROMPTS)][:N_PROMPTS]
     prompts = [ic.Prompt(f"{s.situation} What would you do?") for s in some]
     parts = []

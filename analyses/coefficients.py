@@ -28,18 +28,22 @@ def measure(study: ic.Study) -> Tables:
     high, defined (Eq. 5). null: `ic.response` of the study's own runs, which has 20 or more random vectors. calibrated:
     steered, alpha > 0 at which the KL is `budget` (nats per token), axis, effect, low, high, n. texts, cost: `cost`.
     """
-    runs = steered_runs(study)
-    own = {key: edits for key, edits in runs.items() if key[1] != "random"}
-    readouts = study.once("coefficients.readouts", lambda: study.read(own, NAMES))
+    table = readouts(study)
     at_budget = study.once("coefficients.calibrated_readouts", lambda: _at_budget(study))
     return {
-        "readouts": readouts,
-        "effects": ic.effects(ic.shifts(readouts), ["steered", "alpha"]),
-        "ratios": _ratios(readouts),
+        "readouts": table,
+        "effects": ic.effects(ic.shifts(table), ["steered", "alpha"]),
+        "ratios": _ratios(table),
         "null": ic.response(study.steered(study.lead)),
         "calibrated": ic.effects(ic.shifts(at_budget), ["steered", "alpha"]).assign(budget=BUDGET),
-        **cost.measure(study, runs),
+        **cost.measure(study, steered_runs(study)),
     }
+
+
+def readouts(study: ic.Study) -> pd.DataFrame:
+    """`study.some` plain and under each axis' vectors at every strength: steered, method, alpha, columns of `probe`."""
+    own = {key: edits for key, edits in steered_runs(study).items() if key[1] != "random"}
+    return study.once("coefficients.readouts", lambda: study.read(own, NAMES))
 
 
 def steered_runs(study: ic.Study) -> Runs:

@@ -18,18 +18,19 @@ from analyses.answers import N_PROMPTS, NAMES, TEMPERATURE, Runs, averages, perp
 from interp_culture import plots
 from interp_culture.analysis import About, Section, Tables
 
-NEUTRAL_CHARACTERS = 600
+NEUTRAL_CHARACTERS, N_TOKENS = 600, 128
 
 
 def measure(study: ic.Study, runs: Runs) -> Tables:
-    """texts: see `written`. cost: steered, method, alpha, kl (plain || steered, nats per token on neutral text, with
-    its interval over texts), the columns of `perplexities`, step_share (|alpha v| / |h|, mean of the steered layers).
+    """texts: see `written`; toward the positive pole alone. cost: steered, method, alpha, kl (plain || steered, nats
+    per token on neutral text, with its interval over texts), the columns of `perplexities` where there are texts,
+    step_share (|alpha v| / |h|, mean of the steered layers).
     """
     found = study.once("coefficients.divergence", lambda: _divergence(study, runs))
     parts = []
-    for strength in sorted({abs(alpha) for *_, alpha in runs}):
-        some = {key: edits for key, edits in runs.items() if abs(key[-1]) == strength}
-        parts.append(study.once(f"coefficients.texts_{strength:g}", partial(written, study, some)))
+    for strength in sorted({alpha for *_, alpha in runs if alpha >= 0}):
+        some = {key: edits for key, edits in runs.items() if key[-1] == strength}
+        parts.append(study.once(f"coefficients.texts_{strength:g}", partial(written, study, some, N_TOKENS)))
     texts = pd.concat(parts, ignore_index=True)
     cost = pd.concat([averages(found, "kl", "text"), perplexities(texts)], axis=1).reset_index()
     shares = {axis: v.direction.norm(dim=-1) / v.resid_norm for axis, v in study.vectors().items()}
@@ -70,7 +71,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 def _figure(cost: pd.DataFrame, value: str, words: str) -> go.Figure:
     """By strength, on logarithmic axes; dotted the plain model's."""
-    steered = cost[cost.method != "plain"]
+    steered = cost[cost.method != "plain"].dropna(subset=[value]).sort_values("alpha", ascending=False)
     toward = np.where(steered.alpha > 0, "toward the positive pole", "toward the negative pole")
     vectors = np.where(steered.method == "random", "random, same norm", toward)
     drawn = steered[[value, f"{value}_low", f"{value}_high"]].set_axis(["effect", "low", "high"], axis=1)

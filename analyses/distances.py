@@ -30,23 +30,20 @@ def measure(study: ic.Study) -> Tables:
     """From the tables of the analysis `paradigms` alone: no model is run anew.
 
     Both tables: paradigm (direct, scenarios), kind (none, basic, advanced; no preference: all scores 0.5), iso3 and
-    country (the target: the persona's own, all four without one), effect, low, high (95%, bootstrap over the scenarios
-    of each item; NaN of direct). distances: effect (Euclidean, map units; no sign, so that noise alone makes its draws
-    larger), rank (of the target among all countries, 1 = nearest). gains: against, effect (distance of `against` minus
-    the persona's, map units: positive = the persona is nearer to its country; paired: both of the same draws).
+    country (the persona's own, all four without one), effect, low, high (95%, bootstrap within items; NaN of direct).
+    distances: effect (Euclidean, map units; noise lifts its draws), rank (of the country by nearness, 1 = nearest).
+    gains: against, effect (distance of `against` minus the persona's, of the same draws: positive = persona nearer).
     """
-    told = study.measure(PARADIGMS)
-    found = clouds(told["places"], told["readouts"])
+    found = clouds(study.measure(PARADIGMS))
     return {"distances": distances(found), "gains": gains(found)}
 
 
-def clouds(places: pd.DataFrame, readouts: pd.DataFrame) -> Clouds:
-    found = {(p.paradigm, p.kind, p.iso3): np.array([[p.x, p.y]]) for p in places.itertuples()}
-    found |= {(paradigm, NEUTRAL, ""): np.array([culture_map.no_preference()]) for paradigm in set(places.paradigm)}
-    for (kind, iso3), part in readouts.groupby(["kind", "iso3"]):
+def clouds(told: Tables) -> Clouds:
+    found = {(p.paradigm, p.kind, p.iso3): np.array([[p.x, p.y]]) for p in told["places"].itertuples()}
+    for (kind, iso3), part in told["readouts"].groupby(["kind", "iso3"]):
         key = "scenarios", kind, iso3
         found[key] = np.concatenate([found[key], culture_map.place_draws(part)])
-    return found
+    return found | {(paradigm, NEUTRAL, ""): np.array([culture_map.no_preference()]) for paradigm, *_ in found}
 
 
 def distances(found: Clouds) -> pd.DataFrame:
@@ -81,18 +78,16 @@ def sections(tables: Tables, about: About) -> list[Section]:
     how = f"{about['n_test']} held-out scenarios. Bars: 95% bootstrap within items; direct answers have none."
     nearer = names | {"effect": "nearer by (map units)"}
     both = gained.assign(kind=gained.paradigm + ", " + gained.kind)
-    direct = gained[(gained.paradigm == "direct") & (gained.against == PLAIN)].effect
-    outright = f"Asked outright, without intervals, {(direct > 0).sum()} of {len(direct)} are nearer than {PLAIN}."
     return [
         Section(
             _count_text(gained, PLAIN),
-            [_distance_text(away), outright, f"{_count_text(gained, NEUTRAL)}."],
+            [_distance_text(away), _gain_text(gained, PLAIN), f"{_count_text(gained, NEUTRAL)}."],
             plots.interval_figure(away, "country", colour="kind", facet="paradigm", names=names),
             f"Euclidean distance to the published coordinates of the country. {how}",
         ),
         Section(
             _count_text(gained, OTHERS),
-            ["What any persona does is no knowledge of a country: hence the personas of the other countries."],
+            ["A gain that any persona brings shows no knowledge of the country.", _gain_text(gained, OTHERS)],
             plots.interval_figure(both, "country", colour="kind", facet="against", names=nearer),
             f"Distance of what a panel names, minus that of the persona: above 0 the persona is nearer. {how}",
         ),
@@ -102,9 +97,14 @@ def sections(tables: Tables, about: About) -> list[Section]:
 def _count_text(gained: pd.DataFrame, against: str) -> str:
     own = gained[(gained.against == against) & (gained.paradigm == "scenarios")]
     nearer, farther = (own.low > 0).sum(), (own.high < 0).sum()
-    if not nearer + farther:
-        return f"No persona is shown to bring decisions nearer to its country, or farther, than {against}"
-    return f"{nearer} of {len(own)} personas bring decisions nearer to their country than {against}, {farther} farther"
+    counted = f"{nearer} of {len(own)} personas bring" if nearer else "No persona is shown to bring"
+    return f"{counted} decisions nearer to {'their' if nearer else 'its'} country than {against} ({farther} farther)"
+
+
+def _gain_text(gained: pd.DataFrame, against: str) -> str:
+    effects = gained[gained.against == against].groupby("paradigm").effect
+    told = [f"{paradigm} {own.mean():+.2f} ({(own > 0).sum()} of {len(own)} above 0)" for paradigm, own in effects]
+    return f"Mean gain on {against}, in map units: {', '.join(told)}."
 
 
 def _distance_text(away: pd.DataFrame) -> str:

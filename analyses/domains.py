@@ -18,17 +18,14 @@ from interp_culture.cli.analysis import run_alone
 def measure(study: ic.Study) -> Tables:
     """The shifts of every axis in every domain, under the vectors of every domain and of all.
 
-    transfer: source (the training domain, or all), steered, domain (of the held-out scenarios), axis, effect (change
-    of mean P+ per unit of alpha, from both signs), low, high, n. cosines: axis, layer, a, b (domains), cosine.
+    transfer: source (the training domain, or all: the study's own runs), steered, domain (held out), axis (of one
+    domain's vectors their own alone), effect (change of mean P+ per unit of alpha, from both signs), low, high, n.
+    cosines: axis, layer, a, b (domains), cosine.
     """
     vectors = domain_vectors(study)
-    alpha = max(study.config.alphas)
-    runs: dict[tuple, list[ic.Edit]] = {("", "", "plain", 0.0): []}
-    for ((source, axis), v), signed in product(vectors.items(), (alpha, -alpha)):
-        runs[source, axis, v.method, signed] = ic.steer(v, study.layers[axis], signed)
-    names = ["source", "steered", "method", "alpha"]
-    readouts = study.once("domains.readouts", lambda: study.read(runs, names, study.test))
-    slopes = ic.slopes(readouts, ["source", "steered"])
+    readouts = study.once("domains.readouts", lambda: pd.concat([_read(study, vectors, a) for a in study.layers]))
+    of_all = study.steered(study.lead).assign(source="all")
+    slopes = pd.concat([ic.slopes(table, ["source", "steered"]) for table in (readouts, of_all)])
     return {
         "transfer": ic.effects(slopes, ["source", "steered", "domain"], "slope"),
         "cosines": cosines(study, vectors),
@@ -46,6 +43,15 @@ def domain_vectors(study: ic.Study) -> dict[tuple[str, str], ic.SteeringVectors]
     return found
 
 
+def _read(study: ic.Study, vectors: dict[tuple[str, str], ic.SteeringVectors], axis: str) -> pd.DataFrame:
+    """The held-out scenarios of an axis under its vectors of every domain."""
+    alpha = max(study.config.alphas)
+    runs: dict[tuple, list[ic.Edit]] = {("", "", "plain", 0.0): []}
+    for domain, signed in product(study.train.domains, (alpha, -alpha)):
+        runs[domain, axis, "steered", signed] = ic.steer(vectors[domain, axis], study.layers[axis], signed)
+    return study.read(runs, ["source", "steered", "method", "alpha"], study.test.filter(axis=axis))
+
+
 def cosines(study: ic.Study, vectors: dict[tuple[str, str], ic.SteeringVectors]) -> pd.DataFrame:
     """Cosine between the vectors of two domains, at the layers of the intervention."""
     rows = []
@@ -59,7 +65,7 @@ def cosines(study: ic.Study, vectors: dict[tuple[str, str], ic.SteeringVectors])
 def sections(tables: Tables, about: About) -> list[Section]:
     transfer = tables["transfer"]
     own = transfer[transfer.steered == transfer.axis]
-    cross = transfer[(transfer.source == "all") & (transfer.steered != transfer.axis)]
+    of_all = transfer[transfer.source == "all"]
     alpha, method = max(about["config"]["alphas"]), about["config"]["method"]
     how = (
         f"Slope of mean P+ from alpha {-alpha:g} and {alpha:g} at the intervention's layers, on {about['n_test']} "
@@ -75,10 +81,10 @@ def sections(tables: Tables, about: About) -> list[Section]:
             f"Effect on the steered axis itself. {how}",
         ),
         Section(
-            _cross_title(cross),
+            _cross_title(of_all[of_all.steered != of_all.axis]),
             ["A domain whose cross-effect differs from the others' says that the coupling is of texts, not of values."],
-            plots.interval_figure(cross, "domain", colour="axis", facet="steered", names=names),
-            f"Effect on the other axis, vectors of all domains. {how}",
+            plots.interval_figure(of_all, "domain", colour="axis", facet="steered", names=names),
+            f"Effect on either axis, vectors of all domains. {how}",
         ),
     ]
 

@@ -63,7 +63,8 @@ def _read(study: ic.Study, name: str, persona: ic.Persona | None) -> pd.DataFram
 def sections(tables: Tables, about: About) -> list[Section]:
     places, answers, validity = tables["places"], tables["answers"], tables["validity"].iloc[0]
     points = places.assign(label=places.paradigm + ", " + places.kind.replace("none", "no") + " persona")
-    shares = answers.melt("persona", SHARES, "share", "effect").assign(low=lambda t: t.effect, high=lambda t: t.effect)
+    named = answers.assign(persona=answers.persona.str.replace(":", "<br>"), low=np.nan, high=np.nan)
+    shares = named.melt(["persona", "low", "high"], SHARES, "share", "effect")
     said = [f"{share.replace('_', ' ')} {_listed(answers, share)}" for share in SHARES]
     passed = "passes its check" if validity.ok else f"fails its check: {validity.failures}"
     return [
@@ -78,8 +79,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
             _refusal_title(answers),
             [f"By kind of persona: {'; '.join(said)}."],
             plots.interval_figure(shares, "persona", colour="share", names={"effect": "share (0 to 1)"}),
-            "Greedy answers, read by rule: no interval. off_answers: probability on no allowed answer. "
-            "changed: other than without a persona. An advanced persona is told its country's answers to them.",
+            "Greedy answers, read by rule: no interval. off_answers: probability on no allowed answer. changed: unlike "
+            "without persona, where both answer. Advanced personas are told their country's answers, where known.",
         ),
     ]
 
@@ -104,9 +105,8 @@ def _place_text(places: pd.DataFrame) -> str:
 
 
 def _refusal_title(answers: pd.DataFrame) -> str:
-    if not answers.refused.any():
-        return "Asked outright, the model refuses none of the ten questions under any persona"
-    return f"Asked outright, the model refuses part of the ten questions: {_listed(answers, 'refused')}"
+    refused = _listed(answers, "refused") if answers.refused.any() else "none"
+    return f"Asked outright, it refuses {refused} of the ten questions; unanswered stay {_listed(answers, 'no_answer')}"
 
 
 def _listed(answers: pd.DataFrame, share: str) -> str:

@@ -14,7 +14,7 @@ from interp_culture import plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
 
-OWN = "mean_diff"
+OWN, N_TOKENS = "mean_diff", 64
 
 
 def measure(study: ic.Study) -> Tables:
@@ -23,12 +23,12 @@ def measure(study: ic.Study) -> Tables:
     effects: method, steered, axis, effect (change of mean P+ per unit alpha, from both signs), low, high, n. against:
     the same less mean_diff's, scenario by scenario. null: steered, axis, low, high (95% of random vectors' effects
     per unit alpha). ratios: method, steered, axis, ratio (Eq. 5), low, high, defined. cosines, stability: see
-    `extraction`. fluency: method, steered, perplexity (for the plain model, of texts written at both signs), low,
+    `extraction`. fluency: method, steered, perplexity (for the plain model, of texts written at alpha above 0), low,
     high.
     """
     table = readouts(study)
     slopes = ic.slopes(table, ["method", "steered"])
-    texts = study.once("pca_vs_mean_diff.texts", lambda: written(study, extraction.steered_runs(study)))
+    texts = study.once("pca_vs_mean_diff.texts", lambda: _texts(study))
     fluency = perplexities(texts, ["method", "steered"]).filter(like="perplexity_plain")
     return {
         "readouts": table,
@@ -45,6 +45,11 @@ def measure(study: ic.Study) -> Tables:
 def readouts(study: ic.Study) -> pd.DataFrame:
     """steered, method, alpha (0, and both signs of the largest), then the columns of `ic.read_runs`."""
     return study.once("pca_vs_mean_diff.readouts", lambda: study.read(extraction.steered_runs(study), NAMES))
+
+
+def _texts(study: ic.Study) -> pd.DataFrame:
+    runs = {key: edits for key, edits in extraction.steered_runs(study).items() if key[-1] >= 0}
+    return written(study, runs, N_TOKENS)
 
 
 def _against(slopes: pd.DataFrame) -> pd.DataFrame:

@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 
 import interp_culture as ic
+from analyses import coefficients
 from analyses.paradigms import personas
 from interp_culture import culture_map, plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
 from interp_culture.survey import TARGETS, countries
 
-STEPS = (0.25, 0.5, 1.0, 2.0)  # the path's strengths, in units of the largest configured alpha
+FARTHEST = 2  # end of a path, in units of the largest configured alpha
 
 
 def measure(study: ic.Study) -> Tables:
-    """Every axis steered along STEPS without a persona, and by the largest configured alpha under every persona.
+    """Every axis steered at rising strengths without a persona, by the largest configured alpha under each persona.
 
     moves: persona, steered, alpha, axis, effect (change of mean P+ against the persona's plain readout), low, high, n;
     null_low, null_high (random vectors, same scenarios, no persona; at the largest configured alpha). hybrid: persona,
@@ -44,18 +45,21 @@ def measure(study: ic.Study) -> Tables:
 
 def readouts(study: ic.Study) -> pd.DataFrame:
     """`study.some` under each persona: persona, kind, iso3 ("" alone), steered, method, alpha, columns of `probe`."""
-    told = personas() if culture_map.covers(set(study.some.items)) else {"none": None}
-    return pd.concat([_read(study, *named) for named in told.items()], ignore_index=True)
+    path = coefficients.readouts(study)
+    parts = [path[path.alpha.abs() <= FARTHEST * max(study.config.alphas)].assign(persona="none", kind="none", iso3="")]
+    if culture_map.covers(set(study.some.items)):
+        parts += [_read(study, name, persona) for name, persona in personas().items() if persona]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _read(study: ic.Study, name: str, persona: ic.Persona | None) -> pd.DataFrame:
-    kind, iso3, system = (persona.kind, persona.iso3, persona.text) if persona else (name, "", None)
-    alphas = [s * step * max(study.config.alphas) for step in ([1.0] if persona else STEPS) for s in (1, -1)]
-    runs: dict[tuple, list[ic.Edit]] = {(name, kind, iso3, "", "plain", 0.0): []}
-    for (axis, v), alpha in product(study.vectors().items(), alphas):
-        runs[name, kind, iso3, axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
+def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
+    top, about = max(study.config.alphas), (name, persona.kind, persona.iso3)
+    runs: dict[tuple, list[ic.Edit]] = {(*about, "", "plain", 0.0): []}
+    for (axis, v), alpha in product(study.vectors().items(), (top, -top)):
+        runs[*about, axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
     names = ["persona", "kind", "iso3", "steered", "method", "alpha"]
-    return study.once(f"trajectories.readouts.{name.replace(':', '-')}", lambda: study.read(runs, names, system=system))
+    stored, text = f"trajectories.readouts.{name.replace(':', '-')}", persona.text
+    return study.once(stored, lambda: study.read(runs, names, system=text))
 
 
 def hybrid(readouts: pd.DataFrame) -> pd.DataFrame:
@@ -82,7 +86,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
     if "places" not in tables:
         return [found]
     map_ = plots.points_figure(countries(), _paths(tables["places"]), list(TARGETS), path="alpha", apart="persona")
-    caption = f"Arrows to +alpha; alone ± {', '.join(f'{s * top:g}' for s in STEPS)}, personas ± {top:g}; {where}."
+    steps = ", ".join(f"{alpha:g}" for alpha in sorted({a for a in tables["places"].alpha if a > 0}))
+    caption = f"Arrows to +alpha; alone ± {steps}, personas ± {top:g}; {where}."
     alone = tables["angles"].query("persona == 'none' and abs(alpha) == @top")
     return [Section(*_map_words(alone), map_, caption), found]
 

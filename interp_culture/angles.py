@@ -129,9 +129,10 @@ def prediction(responses: pd.DataFrame) -> pd.DataFrame:
 def _means(
     rows: _Rows, samples: Float[np.ndarray, "sample row"], signs: Float[np.ndarray, "swap row"]
 ) -> Float[np.ndarray, "draw d_model"]:
-    """Of unit length: the mean of every sample, then the mean of every swap without what all rows share."""
+    """Of unit length (NaN where 0): the mean of every sample, then that of every swap without what all rows share."""
     sums = np.concatenate([samples @ rows, signs @ (rows - rows.mean(0))])
-    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)
+    return sums / np.where(norms > 0, norms, np.nan)
 
 
 def _summary(cosines: Float[np.ndarray, " draw"], draws: int) -> tuple[float, ...]:

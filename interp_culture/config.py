@@ -35,8 +35,8 @@ class StudyConfig(BaseModel):
         None, description="layers of the intervention by axis, in place of the top_k of the sweep"
     )
     n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
-    null_per_cell: int | None = Field(
-        None, ge=1, description="held-out scenarios per item x domain under the random vectors; all by default"
+    null_per_item: int | None = Field(
+        None, ge=1, description="held-out scenarios per item under the random vectors; all by default"
     )
     train_per_cell: int | None = Field(None, ge=1, description="training scenarios per item x domain; all by default")
     test_per_cell: int | None = Field(None, ge=1, description="held-out scenarios per item x domain; all by default")
@@ -48,9 +48,7 @@ class StudyConfig(BaseModel):
     )
     sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
     analyses: list[str] = Field([], description="analyses to run after the study, by name; [all] for every one")
-    some_per_cell: int = Field(
-        3, ge=1, description="held-out scenarios per item x domain in analyses that steer in many ways"
-    )
+    some_per_item: int = Field(9, ge=1, description="held-out scenarios per item in analyses that steer in many ways")
 
     def key(self) -> dict[str, Any]:
         return self.model_dump(exclude={"out", "device", "analyses"})
@@ -65,14 +63,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "train_per_cell": 4,
         "test_per_cell": 1,
         "sweep_per_item": 2,
-        "some_per_cell": 1,
+        "null_per_item": 1,
+        "some_per_item": 1,
         "out": "results/quick",
     },
     "paper": {
-        "alphas": [1.0, 2.0],
-        "sweep_alphas": [2.0, -2.0],
-        "sweep_per_item": 6,
-        "null_per_cell": 3,
+        "alphas": [2.0],
+        "sweep_per_item": 5,
+        "null_per_item": 6,
+        "some_per_item": 6,
         "analyses": ["all"],
         "out": "results/paper",
     },

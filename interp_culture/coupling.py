@@ -107,6 +107,7 @@ def steered_readouts(
     The `n_random` random vectors of an axis have the norm of its vectors at every layer and act at the same
     layers, with the largest alpha. They are most of the work: `null_scenarios`, some of `scenarios`, may be all that
     they are read on. The null is then wider than on all, so that it errs on the side of no effect.
+    Raises InputError for vectors whose method is "random", which names the null.
 
     Returns:
         The rows of `probe` with steered ("" for the plain model), method (plain, the vectors' own, or random), draw
@@ -116,6 +117,8 @@ def steered_readouts(
     null: dict[_Run, Sequence[Edit]] = {}
     top = max(abs(a) for a in alphas)
     for axis, v in vectors.items():
+        if v.method == "random":
+            raise InputError(f"vectors of {axis}: random ones are their own null; give them another method's name")
         for alpha in alphas:
             own[axis, v.method, -1, alpha] = steer(v, layers[axis], alpha)
         for draw, noise in enumerate(random_like(v, n_random, seed)):
@@ -281,13 +284,15 @@ def beside_random(found: pd.DataFrame, reach: pd.DataFrame) -> pd.DataFrame:
 
 
 def effects(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed: int = 42) -> pd.DataFrame:
-    """The mean of `value` in every group of `by` and axis read: effect, low, high (95%, bootstrap by item) and n."""
+    """The mean of `value` in every group of `by` and axis read: effect, low, high (95%, bootstrap by item; NaN
+    for one scenario) and n."""
     rows = []
     for keys, part in shifted.groupby(list(by), sort=True):
         found = _means(part[value].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed)
         for axis, means in found.items():
-            e = Estimate.of(means[0], means[1:])
-            rows.append((*keys, axis, e.value, e.low, e.high, int((part.axis == axis).sum())))
+            n = int((part.axis == axis).sum())
+            e = Estimate.of(means[0], means[1:] if n > 1 else means[:0])
+            rows.append((*keys, axis, e.value, e.low, e.high, n))
     return pd.DataFrame(rows, columns=[*by, "axis", "effect", "low", "high", "n"])
 
 

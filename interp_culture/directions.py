@@ -9,7 +9,7 @@ no line (a layer at which the texts do not differ) the direction is zero.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -126,9 +126,13 @@ def random(activations: Activations, seed: int = 42) -> Float[Tensor, "layer d_m
     Drawn from `seed` and the scenarios' ids, so that two axes, or two halves of one, do not share a draw.
     """
     mean = mean_diff([activations])
-    digest = hashlib.sha256("\n".join([str(seed), *sorted(activations.ids)]).encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-    return _with_norm(torch.randn(mean.shape, generator=generator), mean)
+    return with_norm(drawn(mean.shape, seed, *sorted(activations.ids)), mean)
+
+
+def drawn(shape: Sequence[int], seed: int, *names: str) -> Tensor:
+    """Standard normal numbers, float32, that `seed` and `names` decide."""
+    digest = hashlib.sha256("\n".join([str(seed), *names]).encode()).digest()
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
 
 
 _LINES = {"pca": pca, "pca_centred": pca_centred, "lda": lda, "logistic": logistic}
@@ -139,6 +143,14 @@ def check_method(method: str) -> None:
     """Raises InputError for an unknown method."""
     if method not in METHODS:
         raise InputError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+
+
+def with_norm(
+    directions: Float[Tensor, "layer d_model"], like: Float[Tensor, "layer d_model"]
+) -> Float[Tensor, "layer d_model"]:
+    """`directions` with the norms of `like` at every layer, float32; what is zero stays zero."""
+    unit = torch.nn.functional.normalize(directions.double(), dim=-1, eps=torch.finfo(torch.float64).tiny)
+    return (unit * like.double().norm(dim=-1, keepdim=True)).float()
 
 
 def _collect(stream: Iterable[Activations]) -> Activations:
@@ -163,15 +175,7 @@ def _by_layer(activations: Activations, line: Callable[[_Rows, _Rows], _Line]) -
     layers = range(len(mean))
     lines = torch.from_numpy(np.stack([line(*(pole[:, layer].double().numpy() for pole in poles)) for layer in layers]))
     against = (lines * mean).sum(-1, keepdim=True) < 0
-    return _with_norm(torch.where(against, -lines, lines), mean)
-
-
-def _with_norm(
-    directions: Float[Tensor, "layer d_model"], like: Float[Tensor, "layer d_model"]
-) -> Float[Tensor, "layer d_model"]:
-    """`directions` with the norms of `like`; what is zero stays zero."""
-    unit = torch.nn.functional.normalize(directions.double(), dim=-1, eps=torch.finfo(torch.float64).tiny)
-    return (unit * like.double().norm(dim=-1, keepdim=True)).float()
+    return with_norm(torch.where(against, -lines, lines), mean)
 
 
 def _first_component(rows: _Rows, above: float = 0.0) -> _Line:

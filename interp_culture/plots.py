@@ -17,6 +17,8 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "
 GREY, INK = "#9aa0a6", "#202124"
 CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
 SYMBOLS = ["circle", "square", "triangle-up", "x"]
+# Where words stand, so that those of points close to each other do not cover one another.
+CORNERS = ["top left", "top right", "bottom left", "bottom right"]
 
 
 def axis_colours(axes: list[str]) -> dict[str, str]:
@@ -169,7 +171,8 @@ def points_figure(
         marker = {"size": 9, "color": colour, "symbol": symbol}
         figure.add_scatter(
             x=rows.x, y=rows.y, name=str(label), mode=mode,
-            text=rows[words] if words else None, textposition="bottom right", textfont={"size": 9, "color": colour},
+            text=rows[words] if words else None, textfont={"size": 9, "color": colour},
+            textposition=[CORNERS[i % 4] for i in range(len(rows))],
             marker=marker | ({"symbol": "arrow", "angleref": "previous", "size": 11} if path else {}),
             line={"color": colour, "width": 2}, error_x=None if path else bars(rows, "x"),
             error_y=None if path else bars(rows, "y"), customdata=rows[path] if path else None,

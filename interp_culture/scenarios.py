@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,18 +141,28 @@ class ScenarioSet:
         return self._pick(train), self._pick(test)
 
     def sample(self, n: int, seed: int = 42, by: Literal["cell", "item"] = "cell") -> ScenarioSet:
-        """At most `n` scenarios of every item x domain (or of every item), drawn with a seed."""
+        """At most `n` scenarios of every item x domain, or of every item, its domains in turn; drawn with a seed."""
         if n < 1:
             raise InputError(f"cannot sample {n} scenarios of each {by}: it takes 1 or more")
         strata: dict[str, list[int]] = defaultdict(list)
         for index, scenario in enumerate(self.scenarios):
             strata[getattr(scenario, by)].append(index)
         rng = random.Random(seed)
-        return self._pick(i for members in strata.values() for i in rng.sample(members, min(n, len(members))))
+        return self._pick(i for members in strata.values() for i in self._in_turn(rng, members)[:n])
 
     def frame(self) -> pd.DataFrame:
         """One row a scenario: id, axis, item, domain."""
         return pd.DataFrame([s.model_dump(include={"id", "axis", "item", "domain"}) for s in self])
+
+    def _in_turn(self, rng: random.Random, members: list[int]) -> list[int]:
+        """Shuffled, so that no domain has two before each has one."""
+        seen: Counter[str] = Counter()
+        turns = {}
+        for index in rng.sample(members, len(members)):
+            domain = self.scenarios[index].domain
+            turns[index] = seen[domain]
+            seen[domain] += 1
+        return sorted(turns, key=turns.__getitem__)
 
     def _pick(self, indices: Any) -> ScenarioSet:
         return self._with(self.scenarios[i] for i in sorted(indices))

@@ -108,8 +108,8 @@ class Study:
     @cached_property
     def null(self) -> ScenarioSet | None:
         """The held-out scenarios under random vectors; None where it is all of them."""
-        per_cell = self.config.null_per_cell
-        return self.test.sample(per_cell, self.config.seed) if per_cell else None
+        per_item = self.config.null_per_item
+        return self.test.sample(per_item, self.config.seed, by="item") if per_item else None
 
     def _reduced(self, half: ScenarioSet, per_cell: int | None) -> ScenarioSet:
         return half.sample(per_cell, self.config.seed) if per_cell else half
@@ -139,7 +139,7 @@ class Study:
     @cached_property
     def some(self) -> ScenarioSet:
         """A stratified sample of the held-out scenarios, for analyses that steer in many ways."""
-        return self.test.sample(self.config.some_per_cell, self.config.seed)
+        return self.test.sample(self.config.some_per_item, self.config.seed, by="item")
 
     @cached_property
     def sweep_scenarios(self) -> ScenarioSet:

@@ -9,14 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from interp_culture.activations import Activations, contrastive_activations
-from interp_culture.directions import check_method, direction
+from interp_culture.directions import check_method, direction, drawn, with_norm
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit, Operation, Positions
 from interp_culture.model import LanguageModel
@@ -99,18 +98,20 @@ def norm_matched(
     vectors: SteeringVectors, direction: Float[Tensor, "layer d_model"], method: str | None = None
 ) -> SteeringVectors:
     """`vectors` with another direction, as long as theirs at every layer, so that alpha is the same step."""
-    norms = vectors.direction.norm(dim=-1, keepdim=True)
-    unit = torch.nn.functional.normalize(direction.float(), dim=-1)
+    matched = with_norm(direction, vectors.direction)
     provenance = {**vectors.provenance, "norms_of": vectors.method}
-    return replace(vectors, method=method or vectors.method, direction=unit * norms, provenance=provenance)
+    return replace(vectors, method=method or vectors.method, direction=matched, provenance=provenance)
 
 
 def random_like(vectors: SteeringVectors, n: int, seed: int = 42) -> list[SteeringVectors]:
-    """`n` isotropic random directions with the norm of `vectors` at every layer: the null of a steering effect."""
-    generator = torch.Generator().manual_seed(seed)
+    """`n` isotropic random directions with the norm of `vectors` at every layer: the null of a steering effect.
+
+    Drawn from `seed` and the axis' name, so that the nulls of two axes are independent of each other.
+    """
+    draws = drawn((n, *vectors.direction.shape), seed, vectors.axis)
     out = []
-    for index in range(n):
-        found = norm_matched(vectors, torch.randn(vectors.direction.shape, generator=generator), "random")
+    for index, draw in enumerate(draws):
+        found = norm_matched(vectors, draw, "random")
         out.append(replace(found, provenance={**found.provenance, "seed": seed, "index": index}))
     return out
 

@@ -20,7 +20,7 @@ ABOUT: dict[str, Any] = {"config": {"alphas": [TOP], "method": "mean_diff"}, "n_
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder, alphas = str(tmp_path_factory.mktemp("study")), [TOP]
     made = ic.Study(
-        ic.StudyConfig(model="planted", out=folder, alphas=alphas, sweep_alphas=alphas, top_k=2, some_per_cell=1)
+        ic.StudyConfig(model="planted", out=folder, alphas=alphas, sweep_alphas=alphas, top_k=2, some_per_item=1)
     )
     made.model, made.scenarios = planted_model(), planted_scenarios()
     return made
@@ -32,7 +32,7 @@ def tables(study: ic.Study) -> Any:
         patch.setattr(coefficients, "STEPS", (0.0, 2.0))
         patch.setattr(cost, "NEUTRAL_CHARACTERS", 80)
         patch.setattr(answers, "N_PROMPTS", 3)
-        patch.setattr(answers, "N_TOKENS_SMALL", 4)
+        patch.setattr(cost, "N_TOKENS", 16)
         return study.measure(coefficients.ANALYSIS)
 
 
@@ -52,14 +52,14 @@ def test_strength_zero_changes_nothing(tables: Any) -> None:
 
 def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
     v, layers = study.vectors()["Y"], study.layers["Y"]
-    row = tables["cost"].query("steered == 'Y' and method == 'mean_diff' and alpha == -@TOP").iloc[0]
+    row = tables["cost"].query("steered == 'Y' and method == 'mean_diff' and alpha == @TOP").iloc[0]
     texts = [text[:80].rsplit(maxsplit=1)[0] for text in ic.load_neutral().values()]
-    kl = ic.kl_on_neutral(study.model, {"": ic.steer(v, layers, -TOP)}, texts).kl
+    kl = ic.kl_on_neutral(study.model, {"": ic.steer(v, layers, TOP)}, texts).kl
     assert row.kl == pytest.approx(kl.mean(), rel=1e-4)
     assert row.kl_low < row.kl < row.kl_high
     steps = [TOP * float(v.direction[layer].norm() / v.resid_norm[layer]) for layer in layers]
     assert row.step_share == pytest.approx(np.mean(steps), rel=1e-5)
-    own = tables["texts"].query("steered == 'Y' and method == 'mean_diff' and alpha == -@TOP")
+    own = tables["texts"].query("steered == 'Y' and method == 'mean_diff' and alpha == @TOP")
     assert len(own) == 3
     found = ic.perplexity(study.model, [ic.Prompt(p) for p in own.prompt], list(own.text), {"": ()})
     assert row.perplexity_plain == pytest.approx(np.exp(found.cross_entropy.mean()), rel=1e-4)

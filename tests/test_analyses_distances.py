@@ -35,7 +35,7 @@ def planted(moved: dict[str, float]) -> dict[str, pd.DataFrame]:
 
 
 def derived(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    found = distances.clouds(tables["places"], tables["readouts"])
+    found = distances.clouds(tables)
     return {"distances": distances.distances(found), "gains": distances.gains(found)}
 
 

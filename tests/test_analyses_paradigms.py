@@ -72,7 +72,7 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     )
     found = paradigms.sections({**tables, "places": away, "answers": refused}, ABOUT)
     assert "on x in 5 and" in found[0].title
-    assert found[1].title.endswith("30% (none), 30% (basic), 30% (advanced)")
+    assert "refuses 30% (none), 30% (basic), 30% (advanced) of" in found[1].title
     same = places.groupby("persona")[["x", "y", "x_low", "x_high", "y_low", "y_high"]].transform("max")
     alike = places.assign(**same).assign(x_low=-9.0, x_high=9.0, y_low=-9.0, y_high=9.0)
     null = paradigms.sections({**tables, "places": alike, "answers": tables["answers"].assign(refused=0.0)}, ABOUT)

@@ -21,7 +21,7 @@ LABELS = set(extraction.METHODS.values())
 def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder = str(tmp_path_factory.mktemp("study"))
     made = ic.Study(
-        ic.StudyConfig(model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, some_per_cell=2)
+        ic.StudyConfig(model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, some_per_item=6)
     )
     made.model, made.scenarios = tiny, planted_scenarios()
     return made
@@ -32,7 +32,7 @@ def tables(study: ic.Study) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extraction, "HALVINGS", 3)
         patch.setattr(answers, "N_PROMPTS", 2)
-        patch.setattr(answers, "N_TOKENS", 3)
+        patch.setattr(pca_vs_mean_diff, "N_TOKENS", 3)
         return study.measure(pca_vs_mean_diff.ANALYSIS)
 
 

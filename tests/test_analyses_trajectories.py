@@ -10,12 +10,13 @@ import planted
 import pytest
 
 import interp_culture as ic
-from analyses.trajectories import STEPS, hybrid, measure, readouts, sections
+from analyses import coefficients
+from analyses.trajectories import FARTHEST, hybrid, measure, readouts, sections
 from interp_culture import study as study_module
 from interp_culture.survey import survey_items
 
 MAP_ITEMS = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
-SIZES = {"alphas": [0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_cell": 1, "null_per_cell": 1}
+SIZES = {"alphas": [0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 3, "null_per_item": 3}
 Measured = tuple[ic.Study, dict[str, pd.DataFrame]]
 
 
@@ -35,8 +36,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
 
 def test_alone_at_the_largest_alpha_it_is_the_study_itself(measured: Measured) -> None:
     study, tables = measured
-    alone = study.once("trajectories.readouts.none", pd.DataFrame)
-    assert sorted(alone.alpha.unique()) == pytest.approx(sorted([0, *(0.1 * s * x for x in STEPS for s in (1, -1))]))
+    alone = readouts(study).query("persona == 'none'")
+    strengths = [0.05 * step for step in coefficients.STEPS if step <= 2 * FARTHEST]
+    assert sorted(alone.alpha.unique()) == pytest.approx(sorted([0, *strengths, *(-s for s in strengths)]))
     own = study.steered(study.lead).query("method != 'random'")
     both = alone.merge(own, on=["steered", "alpha", "id"], suffixes=("", "_study"))
     assert len(both) == 5 * len(study.some)
@@ -65,7 +67,7 @@ def test_what_a_persona_adds_is_paired_by_scenario() -> None:
 def test_angles_and_ratios_are_those_of_the_places(measured: Measured) -> None:
     tables = measured[1]
     places = tables["places"].set_index(["persona", "steered", "alpha"])[["x", "y"]]
-    assert len(tables["angles"]) == 2 * 2 * len(STEPS) + 2 * 2
+    assert len(tables["angles"]) == 2 * 2 * (len(coefficients.STEPS) - 1) + 2 * 2
     for row in tables["angles"].itertuples():
         moved = places.loc[(row.persona, row.steered, row.alpha)] - places.loc[(row.persona, "", 0.0)]
         along, across = np.sign(row.alpha) * (moved if row.steered == "X" else moved[::-1])
