@@ -18,7 +18,7 @@ from interp_culture.survey import survey_items
 MAP_ITEMS = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
 
 
-SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 2, "null_per_item": 2}
+SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 1, "null_per_item": 1}
 
 
 @pytest.fixture(scope="module")

@@ -91,7 +91,7 @@ def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
 
 def test_other_axes_have_no_map(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
     study = measured[0]
-    alone = study.once("trajectories.readouts.none", pd.DataFrame)
+    alone = readouts(study).query("persona == 'none'")
     monkeypatch.setattr("analyses.trajectories.readouts", lambda study: alone.assign(item="q" + alone["item"]))
     tables = measure(study)
     assert set(tables) == {"moves", "hybrid"}
@@ -101,7 +101,11 @@ def test_other_axes_have_no_map(measured: Measured, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("items", "n"), [(["A1"], 1), (list(survey_items().index), 9)])
-def test_countries_are_told_where_the_items_are_the_surveys(items: list[str], n: int) -> None:
+def test_countries_are_told_where_the_items_are_the_surveys(
+    items: list[str], n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = pd.DataFrame({"name": ["alone"], "alpha": [0.0]})
+    monkeypatch.setattr("analyses.coefficients.readouts", lambda study: alone)
     stub = SimpleNamespace(
         some=SimpleNamespace(items=items), config=SimpleNamespace(alphas=[1.0]), vectors=dict,
         once=lambda name, compute: pd.DataFrame({"name": [name]}),
