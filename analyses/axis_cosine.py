@@ -20,13 +20,13 @@ RUN, PAIR = ["layer", "steered", "draw", "method", "alpha"], ["layer", "steered"
 def measure(study: ic.Study) -> Tables:
     """The angles at every layer, and the response to steering single layers, about ten of them.
 
-    cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of `study.some` (change of mean
-    P+ per unit alpha), with null_low, null_high (middle 95% of norm-matched random vectors, to first order).
+    cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of at most three an item (change
+    of mean P+ per unit alpha), with null_low, null_high (middle 95% of norm-matched random vectors, to first order).
     prediction: `prediction`, over the layers that were steered.
     """
-    vectors = study.vectors()
-    readouts = study.once("axis_cosine.readouts", lambda: study.read(runs(study, [*vectors.values()]), RUN))
-    null = study.once("axis_cosine.null", lambda: random_effects(study))
+    few, vectors = study.some.sample(3, study.config.seed, by="item"), study.vectors()
+    readouts = study.once("axis_cosine.readouts", lambda: study.read(runs(study, [*vectors.values()]), RUN, few))
+    null = study.once("axis_cosine.null", lambda: random_effects(study, few))
     cosines = study.once("axis_cosine.cosines", lambda: axis_cosines(study.activations, study.train))
     coupling = layer_coupling(readouts, vectors).merge(null, on=PAIR)
     return {"cosines": cosines, "coupling": coupling, "prediction": prediction(cross_responses(cosines, coupling))}
@@ -42,11 +42,11 @@ def runs(study: ic.Study, directions: list[ic.SteeringVectors]) -> dict[tuple, l
     return found
 
 
-def random_effects(study: ic.Study) -> pd.DataFrame:
+def random_effects(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     """What random vectors would do, to first order: layer, steered, axis, null_low, null_high."""
     n, seed, order = study.config.n_random, study.config.seed, study.config.order
     steps = runs(study, [random for v in study.vectors().values() for random in ic.random_like(v, n, seed)])
-    table = ic.predicted_runs(study.model, study.some, steps, readout=study.lead, order=order)
+    table = ic.predicted_runs(study.model, scenarios, steps, readout=study.lead, order=order)
     slopes = ic.slopes(ic.with_keys(table, RUN), RUN[:3])
     draws = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
     return pd.DataFrame({"null_low": draws.quantile(0.025), "null_high": draws.quantile(0.975)}).reset_index()

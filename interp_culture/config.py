@@ -69,8 +69,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {
         "alphas": [2.0],
-        "sweep_per_item": 5,
-        "null_per_item": 6,
+        "sweep_per_item": 3,
+        "null_per_item": 3,
         "some_per_item": 6,
         "analyses": ["all"],
         "out": "results/paper",

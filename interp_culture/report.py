@@ -36,7 +36,7 @@ def write_report(folder: str | Path) -> Path:
         summary=summary,
         manifest=manifest,
         findings=findings(summary),
-        sections=_drawn(all_sections(summary, tables)),
+        sections=_drawn(sections(summary, tables) + _analyses(folder, manifest["key"], summary, tables)),
         distances=_distance_rows(summary),
         n_countries=len(countries()),
         matrix=[row for row in summary["matrix"] if row["readout"] == summary["lead"] and row["value"] == "shift"],
@@ -65,13 +65,15 @@ def _drawn(sections: list[Section]) -> list[tuple[Section, str]]:
     return [(section, _html(section.figure)) for section in sections]
 
 
-def all_sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[Section]:
-    """The study's own sections, then those of every installed analysis that has been run in the folder."""
-    out = sections(summary, tables)
+def _analyses(folder: Path, key: str, summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[Section]:
+    """Sections of every installed analysis that was finished in the folder, for the study that lies there."""
+    out = []
     for analysis in installed().values():
-        mark = f"{analysis.name}."
-        own = {name.removeprefix(mark): table for name, table in tables.items() if name.startswith(mark)}
-        out += analysis.sections(own, summary) if own else []
+        path = folder / f"{analysis.name}.json"
+        finished = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"key": None}
+        if finished["key"] == key:
+            own = {name: tables[f"{analysis.name}.{name}"] for name in finished["tables"]}
+            out += analysis.sections(own, summary)
     return out
 
 

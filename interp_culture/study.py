@@ -75,10 +75,11 @@ class Study:
         return summary
 
     def measure(self, analysis: Analysis) -> Tables:
-        """The tables of an analysis, each stored as `analysis.table` in the study's folder."""
+        """The tables of an analysis, each stored as `NAME.table` in the study's folder; `NAME.json` lists them."""
         tables = analysis.measure(self)
         for name, table in tables.items():
             write_table(self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), self.manifest)
+        write_json(self.folder / f"{analysis.name}.json", {"tables": list(tables), "key": self.manifest["key"]})
         return tables
 
     @cached_property

@@ -1,0 +1,51 @@
+"""One seed, one set of tables: the study and all of its analyses, run twice, give the same numbers."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import interp_culture as ic
+from analyses import answers, cost, extraction, paradigms, pca_vs_mean_diff
+from interp_culture import study as study_module
+from interp_culture.analysis import installed
+from interp_culture.survey import TARGETS
+
+SMALL = {
+    "alphas": [2.0], "sweep_alphas": [2.0], "sweep_method": "refined", "train_per_cell": 2, "test_per_cell": 1,
+    "sweep_per_item": 1, "null_per_item": 1, "some_per_item": 1, "top_k": 1, "analyses": ["all"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.LanguageModel:
+    """One country, answers of few tokens, short texts."""
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+    monkeypatch.setattr(paradigms, "TARGETS", {"IND": TARGETS["IND"]})
+    monkeypatch.setattr(ic, "ask_personas", partial(ic.ask_personas, max_new_tokens=2))
+    monkeypatch.setattr(answers, "N_PROMPTS", 2)
+    monkeypatch.setattr(cost, "N_TOKENS", 12)
+    monkeypatch.setattr(pca_vs_mean_diff, "N_TOKENS", 12)
+    monkeypatch.setattr(cost, "NEUTRAL_CHARACTERS", 60)
+    monkeypatch.setattr(extraction, "HALVINGS", 2)
+    return tiny
+
+
+def run(model: ic.LanguageModel, folder: Path, seed: int) -> dict[str, pd.DataFrame]:
+    model.memo.clear()
+    ic.run_study(ic.StudyConfig(model="tiny", out=str(folder), seed=seed, **SMALL))
+    return {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
+
+
+def test_the_same_seed_gives_the_same_tables(small: ic.LanguageModel, tmp_path: Path) -> None:
+    first, again = (run(small, tmp_path / name, 42) for name in ("first", "again"))
+    assert {name.split(".")[0] for name in first} >= set(installed())
+    assert set(first) == set(again)
+    for name, table in first.items():
+        pd.testing.assert_frame_equal(table, again[name], check_exact=True, obj=name)
+    ic.write_report(tmp_path / "first")
+    page = (tmp_path / "first" / "report.html").read_text(encoding="utf-8")
+    assert all(analysis.question in page for analysis in installed().values())
