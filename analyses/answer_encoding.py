@@ -52,8 +52,7 @@ def _read(study: ic.Study, variant: str, form: dict[str, Any]) -> pd.DataFrame:
         return ic.steered_readouts(study.model, own, {v.axis: v}, study.layers, alphas=[alpha, -alpha], **options)
 
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
-    table = study.once(name, lambda: pd.concat([read(v) for v in study.vectors().values()]))
-    return table.assign(variant=variant, **form)
+    return study.once(name, lambda: pd.concat(map(read, study.vectors().values()))).assign(variant=variant, **form)
 
 
 def _validity(model: ic.LanguageModel) -> pd.DataFrame:

@@ -58,8 +58,7 @@ def steered_runs(study: ic.Study) -> Runs:
 
 
 def _at_budget(study: ic.Study) -> pd.DataFrame:
-    """Readouts at the strength of the budget; an axis that reaches it at no strength is left out."""
-    runs = dict(PLAIN)
+    runs = dict(PLAIN)  # and an axis at the strength of the budget, where it reaches that
     for axis, v in study.vectors().items():
         with suppress(ic.InputError):
             alpha = ic.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts())
@@ -93,8 +92,7 @@ def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
         own = effects[(effects.steered == r.steered) & (effects.axis == r.axis)]
         moved = set(own[np.where(own.alpha > 0, own.low > 0, own.high < 0)].alpha)
         both = [f"first at |alpha| {alpha:g}" for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
-        beside = "beyond" if r.outside_null else "within"
-        first = both[0] if both else "at no strength"
+        first, beside = (both or ["at no strength"])[0], "beyond" if r.outside_null else "within"
         told.append(f"{r.axis} follows both signs {first}; {interval_text(r)} at {top:g}, {beside} random vectors")
     return ". ".join(told)
 
@@ -104,7 +102,7 @@ def _ratio_text(ratios: pd.DataFrame) -> str:
     for (steered, axis), own in ratios[ratios.alpha > 0].groupby(["steered", "axis"]):
         values = [interval_text(r, "ratio", 2) if r.defined else "undefined" for r in own.itertuples()]
         told.append(f"{axis} when {steered} is steered, {', '.join(values)}")
-    strengths = ", ".join(f"{alpha:g}" for alpha in sorted(set(ratios.alpha[ratios.alpha > 0])))
+    strengths = ", ".join(map("{:g}".format, sorted(set(ratios.alpha[ratios.alpha > 0]))))
     return f"Entanglement ratio (Eq. 5) at alpha {strengths}: {'; '.join(told)}."
 
 

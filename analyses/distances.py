@@ -114,7 +114,7 @@ def _distance_text(away: pd.DataFrame) -> str:
     return f"Mean distance in map units: {', '.join(means)}. With a persona its country ranks {ranks}."
 
 
-ANALYSIS = Analysis("distances", "How far is the model from the country it is told to speak for?", measure, sections)
+ANALYSIS = Analysis("distances", "How far is it from the country that it speaks for?", measure, sections, on_map=True)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

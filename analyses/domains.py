@@ -10,9 +10,12 @@ from itertools import product
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture import plots
+from interp_culture import agreement, plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
+from interp_culture.coupling import random_reach
+
+Vectors = dict[tuple[str, str], ic.SteeringVectors]
 
 
 def measure(study: ic.Study) -> Tables:
@@ -20,19 +23,22 @@ def measure(study: ic.Study) -> Tables:
 
     transfer: source (the training domain, or all: the study's own runs), steered, domain (held out), axis (of one
     domain's vectors their own alone), effect (change of mean P+ per unit of alpha, from both signs), low, high, n.
-    cosines: axis, layer, a, b (domains), cosine.
+    null: steered, domain, axis, null_low, null_high (95% of random vectors, per unit of alpha). cosines: axis, a, b
+    (domains), cosine.
     """
     vectors = domain_vectors(study)
     readouts = study.once("domains.readouts", lambda: pd.concat([_read(study, vectors, a) for a in study.layers]))
     of_all = study.steered(study.lead).assign(source="all")
     slopes = pd.concat([ic.slopes(table, ["source", "steered"]) for table in (readouts, of_all)])
+    random = ic.shifts(study.steered(study.lead)).assign(slope=lambda shifted: shifted["shift"] / shifted.alpha)
     return {
         "transfer": ic.effects(slopes, ["source", "steered", "domain"], "slope"),
+        "null": random_reach(random, ["steered", "domain", "axis"], "slope"),
         "cosines": cosines(study, vectors),
     }
 
 
-def domain_vectors(study: ic.Study) -> dict[tuple[str, str], ic.SteeringVectors]:
+def domain_vectors(study: ic.Study) -> Vectors:
     """By (training domain or "all", axis), all with the norm of the vector of all domains: alpha is the same step."""
     whole = study.vectors()
     found = {("all", axis): v for axis, v in whole.items()}
@@ -43,7 +49,7 @@ def domain_vectors(study: ic.Study) -> dict[tuple[str, str], ic.SteeringVectors]
     return found
 
 
-def _read(study: ic.Study, vectors: dict[tuple[str, str], ic.SteeringVectors], axis: str) -> pd.DataFrame:
+def _read(study: ic.Study, vectors: Vectors, axis: str) -> pd.DataFrame:
     """The held-out scenarios of an axis under its vectors of every domain."""
     alpha = max(study.config.alphas)
     runs: dict[tuple, list[ic.Edit]] = {("", "", "plain", 0.0): []}
@@ -52,14 +58,10 @@ def _read(study: ic.Study, vectors: dict[tuple[str, str], ic.SteeringVectors], a
     return study.read(runs, ["source", "steered", "method", "alpha"], study.test.filter(axis=axis))
 
 
-def cosines(study: ic.Study, vectors: dict[tuple[str, str], ic.SteeringVectors]) -> pd.DataFrame:
-    """Cosine between the vectors of two domains, at the layers of the intervention."""
-    rows = []
-    for axis, (a, b) in product(study.layers, product(study.train.domains, repeat=2)):
-        for layer in study.layers[axis]:
-            one, other = (vectors[d, axis].direction[layer] for d in (a, b))
-            rows.append((axis, layer, a, b, float(one @ other / (one.norm() * other.norm()))))
-    return pd.DataFrame(rows, columns=["axis", "layer", "a", "b", "cosine"])
+def cosines(study: ic.Study, vectors: Vectors) -> pd.DataFrame:
+    """Of the vectors of two domains, mean over the intervention's layers."""
+    own = {axis: {domain: vectors[domain, axis] for domain in study.train.domains} for axis in study.layers}
+    return pd.concat([agreement.item_cosines(v, study.layers).assign(axis=axis) for axis, v in own.items()])
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
@@ -71,12 +73,11 @@ def sections(tables: Tables, about: About) -> list[Section]:
         f"Slope of mean P+ from alpha {-alpha:g} and {alpha:g} at the intervention's layers, on {about['n_test']} "
         f"held-out scenarios; {method} vectors of one domain have the norm of that of all. Bars: 95% bootstrap by item."
     )
-    slope = "change of mean P+ per unit alpha"
-    names = {"effect": slope, "domain": "read in", "source": "vectors from", "axis": "read"}
+    names = {"domain": "read in", "source": "vectors from", "axis": "read", "effect": "mean P+ per unit alpha"}
     return [
         Section(
             _transfer_title(own),
-            [_cosine_text(tables["cosines"]), _spread_text(own)],
+            [_null_text(tables["null"], about["n_null"]), _cosine_text(tables["cosines"]), _spread_text(own)],
             plots.interval_figure(own, "domain", colour="source", facet="steered", names=names),
             f"Effect on the steered axis itself. {how}",
         ),
@@ -96,13 +97,15 @@ def _transfer_title(own: pd.DataFrame) -> str:
     return f"{len(moved)} of {n} domain-to-domain effects are above 0, {len(within)} of them within the training domain"
 
 
+def _null_text(null: pd.DataFrame, n: int) -> str:
+    reach = null[null.steered == null.axis].null_high
+    return f"Of random vectors 95% stay within ±{reach.min():.4f} to ±{reach.max():.4f} in a domain (on {n} scenarios)."
+
+
 def _spread_text(own: pd.DataFrame) -> str:
-    single = own[own.source != "all"]
-    within, across = single[single.source == single.domain], single[single.source != single.domain]
-    return (
-        f"Mean effect within the training domain {within.effect.mean():+.4f} per unit alpha, in other domains "
-        f"{across.effect.mean():+.4f}, of vectors from all domains {own[own.source == 'all'].effect.mean():+.4f}."
-    )
+    same, whole = own.source == own.domain, own.source == "all"
+    within, across, of_all = (f"{own.effect[mask].mean():+.4f}" for mask in (same, ~(same | whole), whole))
+    return f"Mean per unit alpha: {within} within the training domain, {across} in others, {of_all} of all vectors."
 
 
 def _cosine_text(cosines: pd.DataFrame) -> str:

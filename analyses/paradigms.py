@@ -114,7 +114,7 @@ def _listed(answers: pd.DataFrame, share: str) -> str:
     return ", ".join(f"{mean:.0%} ({kind})" for kind, mean in means.items()) or "undefined"
 
 
-ANALYSIS = Analysis("paradigms", "Does the model answer differently when asked than when deciding?", measure, sections)
+ANALYSIS = Analysis("paradigms", "Does the model say what it would decide?", measure, sections, on_map=True)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

@@ -57,9 +57,8 @@ def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
     runs: dict[tuple, list[ic.Edit]] = {(*about, "", "plain", 0.0): []}
     for (axis, v), alpha in product(study.vectors().items(), (top, -top)):
         runs[*about, axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
-    names = ["persona", "kind", "iso3", "steered", "method", "alpha"]
-    stored, text = f"trajectories.readouts.{name.replace(':', '-')}", persona.text
-    return study.once(stored, lambda: study.read(runs, names, system=text))
+    names, text = ["persona", "kind", "iso3", "steered", "method", "alpha"], persona.text
+    return study.once(f"trajectories.readouts.{name.replace(':', '-')}", lambda: study.read(runs, names, system=text))
 
 
 def hybrid(readouts: pd.DataFrame) -> pd.DataFrame:
@@ -77,19 +76,18 @@ def sections(tables: Tables, about: About) -> list[Section]:
     own = own.assign(label=own.persona, panel=own.steered + " steered", kind=own.alpha.map("alpha {:+g}".format))
     own["sure"] = beyond & (own.effect * own.alpha > 0)
     where = f"{about['n_some']} held-out scenarios, {about['lead']} readout, vectors at the intervention's layers"
-    caption = (
-        f"Against the plain readout under the same persona; {where}; bars: 95% bootstrap by item. Hollow: not shown to "
-        "move as intended. Random vectors: of the same norm, without a persona."
-    )
+    caption = f"Against the plain readout under the same persona; {where}; bars: 95% bootstrap by item. "
+    caption += "Hollow: not shown to move as intended. Random vectors: of the same norm, without a persona."
     bars = plots.forest_figure(own, "change of mean P+ of the steered axis (0 to 1)")
     found = Section(*_moves_words(own, tables["hybrid"]), bars, caption)
     if "places" not in tables:
         return [found]
     map_ = plots.points_figure(countries(), _paths(tables["places"]), list(TARGETS), path="alpha", apart="persona")
-    steps = ", ".join(f"{alpha:g}" for alpha in sorted({a for a in tables["places"].alpha if a > 0}))
-    caption = f"Arrows to +alpha; alone ± {steps}, personas ± {top:g}; {where}."
-    alone = tables["angles"].query("persona == 'none' and abs(alpha) == @top")
-    return [Section(*_map_words(alone), map_, caption), found]
+    caption = f"Arrows to +alpha, alone from {-FARTHEST * top:g}, under personas from {-top:g}; {where}."
+    return [
+        Section(*_map_words(tables["angles"].query("persona == 'none' and abs(alpha) == @top")), map_, caption),
+        found,
+    ]
 
 
 def _paths(places: pd.DataFrame) -> pd.DataFrame:

@@ -49,12 +49,14 @@ class Analysis:
         question: in one sentence.
         measure: `Study` -> tidy tables by name. What takes long goes through `study.once`, so that it is resumable.
         sections: those tables and `study.about` -> what the report shows. Nothing is computed from a model here.
+        on_map: it asks about the cultural map; `all` leaves it out where the items are not the map's.
     """
 
     name: str
     question: str
     measure: Callable[[Any], Tables]
     sections: Callable[[Tables, About], list[Section]]
+    on_map: bool = False
 
 
 def interval_text(row: Any, value: str = "effect", digits: int = 3) -> str:

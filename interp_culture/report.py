@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def write_report(folder: str | Path) -> Path:
         summary=summary,
         manifest=manifest,
         findings=findings(summary),
-        sections=_drawn(sections(summary, tables) + _analyses(folder, manifest["key"], summary, tables)),
+        sections=_drawn(sections(summary, tables)),
+        analyses=[(a, _drawn(a.sections(own, summary))) for a, own in _finished(folder, manifest["key"], tables)],
         distances=_distance_rows(summary),
         n_countries=len(countries()),
         matrix=[row for row in summary["matrix"] if row["readout"] == summary["lead"] and row["value"] == "shift"],
@@ -65,16 +67,13 @@ def _drawn(sections: list[Section]) -> list[tuple[Section, str]]:
     return [(section, _html(section.figure)) for section in sections]
 
 
-def _analyses(folder: Path, key: str, summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[Section]:
-    """Sections of every installed analysis that was finished in the folder, for the study that lies there."""
-    out = []
+def _finished(folder: Path, key: str, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[Analysis, Tables]]:
+    """Every installed analysis that was finished in the folder, for the study that lies there, with its tables."""
     for analysis in installed().values():
         path = folder / f"{analysis.name}.json"
-        finished = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"key": None}
-        if finished["key"] == key:
-            own = {name: tables[f"{analysis.name}.{name}"] for name in finished["tables"]}
-            out += analysis.sections(own, summary)
-    return out
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"key": None}
+        if found["key"] == key:
+            yield analysis, {name: tables[f"{analysis.name}.{name}"] for name in found["tables"]}
 
 
 def findings(summary: dict[str, Any]) -> list[str]:

@@ -69,10 +69,16 @@ class Study:
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
         write_json(folder / "manifest.json", self.manifest)
-        for analysis in chosen(self.config.analyses):
+        for analysis in self._analyses():
             self.on_step(f"analysis {analysis.name}: {analysis.question}")
             self.measure(analysis)
         return summary
+
+    def _analyses(self) -> list[Analysis]:
+        """Those that are asked for; of `all` those whose items are here."""
+        on_map = culture_map.covers(set(self.scenarios.items))
+        names = self.config.analyses
+        return [a for a in chosen(names) if on_map or not a.on_map or a.name in names]
 
     def measure(self, analysis: Analysis) -> Tables:
         """The tables of an analysis, each stored as `NAME.table` in the study's folder; `NAME.json` lists them."""

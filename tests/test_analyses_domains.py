@@ -61,11 +61,14 @@ def table_of(low: float, high: float) -> Tables:
         for axis in "XY"
     ]
     columns = ["source", "steered", "domain", "axis", "effect", "low", "high", "n"]
-    cosines = pd.DataFrame([("X", 1, "home", "work", 0.5)], columns=["axis", "layer", "a", "b", "cosine"])
-    return {"transfer": pd.DataFrame(rows, columns=columns), "cosines": cosines}
+    cosines = pd.DataFrame([("X", "home", "work", 0.5)], columns=["axis", "a", "b", "cosine"])
+    null = pd.DataFrame(
+        [("X", "home", "X", -0.01, 0.01)], columns=["steered", "domain", "axis", "null_low", "null_high"]
+    )
+    return {"transfer": pd.DataFrame(rows, columns=columns), "null": null, "cosines": cosines}
 
 
-ABOUT: About = {"config": {"alphas": [2.0], "method": "mean_diff"}, "n_test": 20}
+ABOUT: About = {"config": {"alphas": [2.0], "method": "mean_diff"}, "n_test": 20, "n_null": 10}
 
 
 def test_titles_follow_the_numbers() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from planted import planted_scenarios
 
 import interp_culture as ic
 from analyses import answers, cost, extraction, paradigms, pca_vs_mean_diff
 from interp_culture import study as study_module
 from interp_culture.analysis import installed
+from interp_culture.report import write_report
 from interp_culture.survey import TARGETS
 
 SMALL = {
@@ -46,6 +48,33 @@ def test_the_same_seed_gives_the_same_tables(small: ic.LanguageModel, tmp_path: 
     assert set(first) == set(again)
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, again[name], check_exact=True, obj=name)
-    ic.write_report(tmp_path / "first")
-    page = (tmp_path / "first" / "report.html").read_text(encoding="utf-8")
-    assert all(analysis.question in page for analysis in installed().values())
+    page = write_report(tmp_path / "first").read_text(encoding="utf-8")
+    assert all(f'<h2 id="{name}">' in page for name in installed())
+
+
+def test_axes_without_a_map_have_all_other_analyses(
+    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
+    run(small, tmp_path, 42)
+    finished = {name for name in installed() if (tmp_path / f"{name}.json").exists()}
+    assert finished == set(installed()) - {"paradigms", "distances"}
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert 'id="items"' in page
+    assert 'id="paradigms"' not in page
+
+
+def test_the_report_leaves_out_what_is_not_finished_or_of_another_study(
+    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
+    config = ic.StudyConfig(model="tiny", out=str(tmp_path), **SMALL | {"analyses": ["entanglement", "domains"]})
+    ic.run_study(config)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert 'id="entanglement"' in page
+    assert list(tmp_path.glob("pca_vs_mean_diff.*.parquet"))  # which entanglement reads from
+    assert 'id="pca_vs_mean_diff"' not in page
+    ic.run_study(config.model_copy(update={"seed": 7, "analyses": ["domains"]}))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert 'id="domains"' in page
+    assert 'id="entanglement"' not in page
