@@ -75,7 +75,7 @@ def _interval(values: Float[np.ndarray, " place"]) -> tuple[float, float, float]
 def sections(tables: Tables, about: About) -> list[Section]:
     away, gained = tables["distances"], tables["gains"]
     names = {"effect": "distance (map units)", "kind": "persona", "against": "nearer than"}
-    how = f"{about['n_test']} held-out scenarios. Bars: 95% bootstrap within items; direct answers have none."
+    how = f"{about['n_told']} held-out scenarios. Bars: 95% bootstrap within items; direct answers have none."
     nearer = names | {"effect": "nearer by (map units)"}
     both = gained.assign(kind=gained.paradigm + ", " + gained.kind)
     return [

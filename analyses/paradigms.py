@@ -48,8 +48,8 @@ def personas() -> dict[str, ic.Persona | None]:
 
 def readouts(study: ic.Study) -> pd.DataFrame:
     """The held-out scenarios under every persona, each stored as soon as it is read."""
-    if not culture_map.covers(set(study.test.items)):
-        raise ic.InputError(f"the cultural map needs the ten survey items; here are {', '.join(study.test.items)}")
+    if not culture_map.covers(set(study.told.items)):
+        raise ic.InputError(f"the cultural map needs the ten survey items; here are {', '.join(study.told.items)}")
     return study.once("paradigms.readouts", lambda: pd.concat([_read(study, *named) for named in personas().items()]))
 
 
@@ -57,7 +57,7 @@ def _read(study: ic.Study, name: str, persona: ic.Persona | None) -> pd.DataFram
     kind, iso3, system = (persona.kind, persona.iso3, persona.text) if persona else ("none", "", None)
     study.on_step(f"{name}: deciding")
     stored = f"paradigms.readouts.{name.replace(':', '-')}"
-    return study.once(stored, lambda: study.read({(name, kind, iso3): []}, KEYS, study.test, system=system))
+    return study.once(stored, lambda: study.read({(name, kind, iso3): []}, KEYS, study.told, system=system))
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
@@ -72,7 +72,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
             _place_title(places),
             [_place_text(places), f"The scenario readout, {about['lead']}, {passed} (control items, no persona)."],
             plots.points_figure(countries(), points, list(TARGETS), words="iso3"),
-            f"Scenarios: {about['n_test']} held out; bars: 95% bootstrap over the scenarios of each item. Direct: the "
+            f"Scenarios: {about['n_told']} held out; bars: 95% bootstrap over the scenarios of each item. Direct: the "
             "ten questions, by the probabilities of the allowed answers; nothing is drawn, so there is no interval.",
         ),
         Section(

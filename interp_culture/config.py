@@ -48,6 +48,9 @@ class StudyConfig(BaseModel):
     )
     sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
     analyses: list[str] = Field([], description="analyses to run after the study, by name; [all] for every one")
+    persona_per_item: int | None = Field(
+        None, ge=1, description="held-out scenarios per item that are read under every persona; all by default"
+    )
     some_per_item: int = Field(9, ge=1, description="held-out scenarios per item in analyses that steer in many ways")
 
     def key(self) -> dict[str, Any]:
@@ -71,7 +74,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "alphas": [2.0],
         "sweep_per_item": 3,
         "null_per_item": 3,
-        "some_per_item": 6,
+        "some_per_item": 3,
+        "persona_per_item": 15,
         "analyses": ["all"],
         "out": "results/paper",
     },

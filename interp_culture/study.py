@@ -149,6 +149,12 @@ class Study:
         return self.test.sample(self.config.some_per_item, self.config.seed, by="item")
 
     @cached_property
+    def told(self) -> ScenarioSet:
+        """The held-out scenarios that are read under personas."""
+        per_item = self.config.persona_per_item
+        return self.test.sample(per_item, self.config.seed, by="item") if per_item else self.test
+
+    @cached_property
     def sweep_scenarios(self) -> ScenarioSet:
         """The training scenarios on which layers are swept."""
         per_item = self.config.sweep_per_item
@@ -182,6 +188,7 @@ class Study:
             "n_train": len(self.train),
             "n_test": len(self.test),
             "n_some": len(self.some),
+            "n_told": len(self.told),
             "n_null": len(self.null or self.test),
             "lead": self.lead,
             "layers": self.layers,

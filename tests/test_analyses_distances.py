@@ -14,7 +14,7 @@ from interp_culture import culture_map
 from interp_culture import study as study_module
 from interp_culture.survey import TARGETS, countries, survey_items
 
-ABOUT = {"n_test": 60}
+ABOUT = {"n_told": 60}
 
 
 def planted(moved: dict[str, float]) -> dict[str, pd.DataFrame]:

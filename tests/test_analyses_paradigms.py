@@ -17,7 +17,7 @@ from interp_culture import culture_map
 from interp_culture import study as study_module
 from interp_culture.replies import changed_answers
 
-ABOUT = {"n_test": 10, "lead": "continuation"}
+ABOUT = {"n_told": 10, "lead": "continuation"}
 TWO = {"IND": "India", "DNK": "Denmark"}
 
 
