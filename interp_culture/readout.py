@@ -179,10 +179,10 @@ def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B"
 
 def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
     """`steered` with shift (change of p_positive) and logit_shift against the plain readout of each scenario."""
-    before = plain.set_index("id")
+    before = plain.set_index("id")[["p_positive", "logit_diff"]].reindex(steered.id)
     return steered.assign(
-        shift=steered.p_positive - steered.id.map(before.p_positive),
-        logit_shift=steered.logit_diff - steered.id.map(before.logit_diff),
+        shift=steered.p_positive - before.p_positive.to_numpy(),
+        logit_shift=steered.logit_diff - before.logit_diff.to_numpy(),
     )
 
 

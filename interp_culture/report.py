@@ -70,7 +70,7 @@ def _drawn(sections: list[Section]) -> list[tuple[Section, str]]:
 def _finished(folder: Path, key: str, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[Analysis, Tables]]:
     """Every installed analysis that was finished in the folder, for the study that lies there, with its tables."""
     for analysis in installed().values():
-        path = folder / f"{analysis.name}.json"
+        path = folder / f"{analysis.name}.tables.json"
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"key": None}
         if found["key"] == key:
             yield analysis, {name: tables[f"{analysis.name}.{name}"] for name in found["tables"]}

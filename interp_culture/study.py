@@ -20,7 +20,7 @@ from interp_culture import culture_map
 from interp_culture.activations import Activations, cache_activations
 from interp_culture.analysis import Analysis, Tables, chosen
 from interp_culture.config import StudyConfig
-from interp_culture.coupling import domain_shifts, random_effects, response, response_matrix, steered_readouts
+from interp_culture.coupling import steered_readouts
 from interp_culture.errors import InputError
 from interp_culture.forms import READOUTS, Readout
 from interp_culture.interventions import Edit
@@ -31,8 +31,8 @@ from interp_culture.readout import Validity, check_readout, read_runs, with_keys
 from interp_culture.scenario_files import load_scenarios
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import content_key, make_folder, table_once, write_json, write_table
-from interp_culture.survey import TARGETS
-from interp_culture.sweep import layer_sweep, summarise_sweep, top_layers
+from interp_culture.summary import derive, summarise_study
+from interp_culture.sweep import layer_sweep, top_layers
 from interp_culture.vectors import SteeringVectors, extract, load_vectors, save_vectors
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,11 @@ class Study:
             tables.append(self.steered(readout))
         readouts = pd.concat(tables, ignore_index=True)
         self.on_step("writing tables and summary")
-        derived = self._derive(readouts, lead)
+        derived = derive(readouts, lead)
+        for name, table in derived.items():
+            write_table(folder, name, table.reset_index(drop=True), self.manifest)
         plain = readouts[(readouts.method == "plain") & (readouts.readout == lead)]
-        summary = self._summary(validity, lead, sweep, plain, derived)
+        summary = summarise_study(self.about, validity, sweep, plain, derived)
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
         write_json(folder / "manifest.json", self.manifest)
@@ -81,11 +83,11 @@ class Study:
         return [a for a in chosen(names) if on_map or not a.on_map or a.name in names]
 
     def measure(self, analysis: Analysis) -> Tables:
-        """The tables of an analysis, each stored as `NAME.table` in the study's folder; `NAME.json` lists them."""
+        """The tables of an analysis, each stored as `NAME.table` in the study's folder; `NAME.tables.json` lists them."""
         tables = analysis.measure(self)
         for name, table in tables.items():
             write_table(self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), self.manifest)
-        write_json(self.folder / f"{analysis.name}.json", {"tables": list(tables), "key": self.manifest["key"]})
+        write_json(self.folder / f"{analysis.name}.tables.json", {"tables": list(tables), "key": self.manifest["key"]})
         return tables
 
     @cached_property
@@ -264,67 +266,10 @@ class Study:
             ).assign(readout=readout),
         )
 
-    def _derive(self, readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
-        by_readout = dict(list(readouts.groupby("readout", sort=False)))
-        tables = {
-            "response": pd.concat(
-                [response(t, value).assign(readout=r, value=value)
-                 for r, t in by_readout.items() for value in ("shift", "logit_shift")],
-            ),
-            "matrix": pd.concat(
-                [response_matrix(t, value).assign(readout=r, value=value)
-                 for r, t in by_readout.items() for value in ("shift", "logit_shift")],
-            ),
-            "null": random_effects(by_readout[lead]),
-            "domains": domain_shifts(by_readout[lead]),
-        }  # fmt: skip
-        if culture_map.covers(set(readouts["item"])):
-            tables["places"] = culture_map.places(by_readout[lead])
-            tables["distances"] = culture_map.all_distances(tables["places"])
-        for name, table in tables.items():
-            write_table(self.folder, name, table.reset_index(drop=True), self.manifest)
-        return tables
-
-    def _summary(
-        self,
-        validity: dict[str, Validity],
-        lead: Readout,
-        sweep: pd.DataFrame,
-        plain: pd.DataFrame,
-        tables: dict[str, pd.DataFrame],
-    ) -> dict[str, Any]:
-        records = {name: table.to_dict("records") for name, table in tables.items() if name in ("matrix", "places")}
-        response_lead = tables["response"].query("readout == @lead and value == 'shift'")
-        return {
-            **self.about,
-            "validity": {r: {**asdict(v), "ok": v.ok} for r, v in validity.items()},
-            "scores": plain.groupby("axis").p_positive.mean().to_dict(),
-            "item_scores": plain.groupby("item").p_positive.mean().to_dict(),
-            "best_layer": {
-                axis: summarise_sweep(sweep[sweep.steered == axis]).sort_values("differential").iloc[-1].to_dict()
-                for axis in self.layers
-            },
-            "response": response_lead.drop(columns=["readout", "value"]).to_dict("records"),
-            "null_ratio": {
-                f"{s} {a}": float(ratios.median())
-                for (s, a), ratios in tables["null"].groupby(["steered", "axis"]).ratio
-            },
-            **records,
-            "distances": _targets(tables.get("distances")),
-            "human": culture_map.human_coupling() if "places" in tables else None,
-            "projection": culture_map.projection_coupling() if "places" in tables else None,
-        }
-
 
 def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> dict[str, Any]:
     """Run (or finish) a study and return its summary; tables, vectors and summary.json lie in `config.out`."""
     return Study(config, on_step).run()
-
-
-def _targets(distances: pd.DataFrame | None) -> list[dict[str, Any]]:
-    if distances is None:
-        return []
-    return distances[distances.iso3.isin(TARGETS)].to_dict("records")
 
 
 def _geometry(vectors: dict[str, SteeringVectors]) -> pd.DataFrame:

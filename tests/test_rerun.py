@@ -57,7 +57,7 @@ def test_axes_without_a_map_have_all_other_analyses(
 ) -> None:
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
     run(small, tmp_path, 42)
-    finished = {name for name in installed() if (tmp_path / f"{name}.json").exists()}
+    finished = {name for name in installed() if (tmp_path / f"{name}.tables.json").exists()}
     assert finished == set(installed()) - {"paradigms", "distances"}
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert 'id="items"' in page
