@@ -83,7 +83,7 @@ class Study:
         return [a for a in chosen(names) if on_map or not a.on_map or a.name in names]
 
     def measure(self, analysis: Analysis) -> Tables:
-        """The tables of an analysis, each stored as `NAME.table` in the study's folder; `NAME.tables.json` lists them."""
+        """The tables of an analysis, each stored as `NAME.table`; `NAME.tables.json` lists those of a finished one."""
         tables = analysis.measure(self)
         for name, table in tables.items():
             write_table(self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), self.manifest)
