@@ -109,9 +109,11 @@ def _coupling(cross: pd.DataFrame) -> tuple[str, list[str]]:
         sure = (own.low * own.high > 0) & ((own.effect < own.null_low) | (own.effect > own.null_high))
         known = own[own.defined].ratio
         found.append(f"{pair} at {sure.sum()} of {len(own)} layers")
-        ratios.append(f"{pair} {known.median():.2f}, median of {len(known)} layers")
+        ratios.append(f"{pair} {f'{known.median():.2f}, median of {len(known)}' if len(known) else 'at none'}")
     title = f"The other axis moves, beyond its interval and random vectors, {', '.join(found)}"
-    return title, [f"Entanglement ratio where the steered axis moves beyond its interval: {'; '.join(ratios)}."]
+    return title, [
+        f"Entanglement ratio at the layers where the steered axis moves beyond its interval: {'; '.join(ratios)}."
+    ]
 
 
 ANALYSIS = Analysis("axis_cosine", "Does the angle between the vectors predict the coupling?", measure, sections)

@@ -75,32 +75,33 @@ def _ratios(readouts: pd.DataFrame) -> pd.DataFrame:
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    names = {"alpha": "alpha", "effect": "change of mean P+ (0 to 1)", "axis": "read"}
+    names, top = {"effect": "change of mean P+ (0 to 1)", "axis": "read"}, max(about["config"]["alphas"])
     moved = Section(
-        _moved_title(tables["effects"], tables["null"], max(about["config"]["alphas"])),
+        _moved_title(tables["effects"], tables["null"], about),
         [_ratio_text(tables["ratios"]), *_calibrated_text(tables["calibrated"])],
         plots.interval_figure(tables["effects"], "alpha", colour="axis", facet="steered", names=names, lines=True),
         f"{about['config']['method']} vectors at the intervention's layers, {about['n_some']} held-out scenarios. "
-        "Bars: 95% bootstrap by item. Random vectors: the study's, on all of its held-out scenarios.",
+        f"Bars: 95% bootstrap by item. In the title, at alpha {top:g}: all {about['n_test']}, the random vectors on "
+        f"{about['n_null']}.",
     )
     return [moved, *cost.sections(tables, about)]
 
 
-def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
-    told = []
-    for r in null[(null.axis == null.steered) & (null.alpha == top)].itertuples():
+def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, about: About) -> str:
+    told, top = [], max(about["config"]["alphas"])
+    for r in null.query("axis == steered and alpha == @top").itertuples():
         own = effects[(effects.steered == r.steered) & (effects.axis == r.axis)]
         moved = set(own[np.where(own.alpha > 0, own.low > 0, own.high < 0)].alpha)
         both = [f"first at |alpha| {alpha:g}" for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
         first, beside = (both or ["at no strength"])[0], "beyond" if r.outside_null else "within"
-        told.append(f"{r.axis} follows both signs {first}; {interval_text(r)} at {top:g}, {beside} random vectors")
+        told.append(f"{r.axis} follows both signs {first}; at {top:g} {interval_text(r)}, {beside} random vectors")
     return ". ".join(told)
 
 
 def _ratio_text(ratios: pd.DataFrame) -> str:
     told = []
     for (steered, axis), own in ratios[ratios.alpha > 0].groupby(["steered", "axis"]):
-        values = [interval_text(r, "ratio", 2) if r.defined else "undefined" for r in own.itertuples()]
+        values = [interval_text(r, "ratio", 2) if r.defined else "not defined" for r in own.itertuples()]
         told.append(f"{axis} when {steered} is steered, {', '.join(values)}")
     strengths = ", ".join(map("{:g}".format, sorted(set(ratios.alpha[ratios.alpha > 0]))))
     return f"Entanglement ratio (Eq. 5) at alpha {strengths}: {'; '.join(told)}."

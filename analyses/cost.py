@@ -71,7 +71,9 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 def _figure(cost: pd.DataFrame, value: str, words: str) -> go.Figure:
     """By strength, on logarithmic axes; dotted the plain model's."""
-    steered = cost[cost.method != "plain"].dropna(subset=[value]).sort_values("alpha", ascending=False)
+    steered = (
+        cost[cost.method != "plain"].dropna(subset=[value]).sort_values(["steered", "alpha"], ascending=[True, False])
+    )
     toward = np.where(steered.alpha > 0, "toward the positive pole", "toward the negative pole")
     vectors = np.where(steered.method == "random", "random, same norm", toward)
     drawn = steered[[value, f"{value}_low", f"{value}_high"]].set_axis(["effect", "low", "high"], axis=1)

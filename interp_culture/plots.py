@@ -103,13 +103,15 @@ def interval_figure(
         drawn, x=x, y="effect", color=colour, error_y="_up", error_y_minus="_down", facet_col=facet, labels=names,
         color_discrete_sequence=CYCLE, log_x="x" in log, log_y="y" in log,
     )  # fmt: skip
-    figure.update_traces(marker={"size": 9}, error_y={"thickness": 1.2, "width": 3})
+    figure.update_traces(marker={"size": 9}, error_y={"thickness": 1.2, "width": 3}, cliponaxis=False)
     if lines:
         figure.update_traces(mode="lines+markers")
     else:
         figure.update_layout(scattermode="group")
     if "y" not in log:
         figure.add_hline(y=0, line={"color": INK, "width": 1})
+    else:
+        figure.update_yaxes(tickvals=[step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5)])
     figure.for_each_annotation(lambda title: title.update(text=title.text.replace("=", ": ", 1)))
     return finish(figure, 440)
 

@@ -13,7 +13,7 @@ import interp_culture as ic
 from analyses import answers, coefficients, cost
 
 TOP = 0.1
-ABOUT: dict[str, Any] = {"config": {"alphas": [TOP], "method": "mean_diff"}, "n_some": 6}
+ABOUT: dict[str, Any] = {"config": {"alphas": [TOP], "method": "mean_diff"}, "n_some": 6, "n_null": 4, "n_test": 8}
 
 
 @pytest.fixture(scope="module")
