@@ -28,10 +28,10 @@ def written(study: ic.Study, runs: Runs, n_tokens: int) -> pd.DataFrame:
     n_tokens = n_tokens if study.config.some_per_item > 1 else n_tokens // 4
     some = list(study.some)[:: max(1, len(study.some) // N_PROMPTS)][:N_PROMPTS]
     prompts = [ic.Prompt(f"{s.situation} What would you do?") for s in some]
+    wrote = ic.generate_runs(study.model, prompts, runs, n_tokens, temperature=TEMPERATURE, seed=study.config.seed)
     parts = []
-    for key, edits in runs.items():
-        texts = ic.generate(study.model, prompts, n_tokens, edits, temperature=TEMPERATURE, seed=study.config.seed)
-        scored = ic.perplexity(study.model, prompts, texts, {"entropy_plain": (), "entropy_steered": edits})
+    for key, texts in wrote.items():
+        scored = ic.perplexity(study.model, prompts, texts, {"entropy_plain": (), "entropy_steered": runs[key]})
         told = {"run": [key] * len(texts), "prompt": [p.user for p in prompts], "text": texts}
         parts.append(pd.DataFrame(told).join(scored.pivot(index="text", columns="run", values="cross_entropy")))
     return ic.with_keys(pd.concat(parts, ignore_index=True), NAMES)

@@ -25,7 +25,7 @@ from .coupling import (
 from .direct import DirectAnswers, ask_directly, ask_personas
 from .directions import direction
 from .errors import InputError
-from .generation import generate
+from .generation import generate, generate_runs
 from .interventions import Edit
 from .loading import load_model
 from .microdata import SurveySummary, read_survey
@@ -89,6 +89,7 @@ __all__ = [
     "entanglement",
     "extract",
     "generate",
+    "generate_runs",
     "kl_on_neutral",
     "layer_sweep",
     "load_activations",

@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import CHAT, Pair, make_pair
 
+from interp_culture import generation
 from interp_culture.errors import InputError
-from interp_culture.generation import generate
+from interp_culture.generation import generate, generate_runs
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.passes import trace
@@ -70,6 +71,25 @@ def test_cached_batches_write_what_uncached_single_prompts_do(pair: Pair, positi
     assert generate(model, PROMPTS, 12, edits) == expected
     assert expected != [written_anew(model, prompt, [], 12) for prompt in PROMPTS]
     assert not model.is_hooked
+
+
+@pytest.mark.parametrize("rows", [2, 5, 64])
+def test_runs_side_by_side_write_what_each_writes_alone(pair: Pair, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "BATCH_PROMPTS", 2)
+    monkeypatch.setattr(generation, "STACKED_ROWS", rows)
+    vectors = torch.randn(3, pair.model.d_model, generator=torch.Generator().manual_seed(5))
+    runs = {n: [Edit(n, v, 6.0, positions="answer" if n else "all")] for n, v in enumerate(vectors)} | {"plain": []}
+    found = generate_runs(pair.model, PROMPTS, runs, 12)
+    assert list(found) == list(runs)
+    assert found == {key: generate(pair.model, PROMPTS, 12, edits) for key, edits in runs.items()}
+    assert len({tuple(texts) for texts in found.values()}) > 2
+
+
+def test_sampled_runs_are_the_same_again(tiny: LanguageModel) -> None:
+    runs = {"plain": (), "steered": [Edit(1, torch.ones(tiny.d_model), 2.0)]}
+    first, again = (generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7) for _ in range(2))
+    assert first == again
+    assert first != generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7, seed=1)
 
 
 def test_without_edits_it_is_plain_and_an_answer_is_refused(tiny: LanguageModel) -> None:
