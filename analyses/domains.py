@@ -73,7 +73,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
         f"Slope of mean P+ from alpha {-alpha:g} and {alpha:g} at the intervention's layers, on {about['n_test']} "
         f"held-out scenarios; {method} vectors of one domain have the norm of that of all. Bars: 95% bootstrap by item."
     )
-    names = {"domain": "read in", "source": "vectors from", "axis": "read", "effect": "mean P+ per unit alpha"}
+    names = {"domain": "read in", "source": "vectors from", "axis": "read", "effect": "ΔP+ per unit alpha"}
     return [
         Section(
             _transfer_title(own),
