@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
@@ -36,8 +36,8 @@ def generate(
     """The model's answers, in the order of the prompts, without special tokens: greedy, or sampled (the paper: 0.7).
 
     With a temperature above 0 every token is drawn from the whole distribution `softmax(logits / temperature)`; the
-    same call gives the same texts, and torch's own random state stays as it is. What a checkpoint's own generation
-    settings would add (a repetition penalty, top-k) is switched off.
+    same seed gives the same random numbers whatever the edits, and torch's own random state stays as it is. What a
+    checkpoint's own generation settings would add (a repetition penalty, top-k) is switched off.
 
     Prompts are padded on the left and masked, so that a batch writes what each prompt alone would. `edits` act on the
     prompt's tokens when it is read and on each new token when it is, by their positions: "answer" are the new
@@ -56,10 +56,7 @@ def generate_runs(
     temperature: float = 0.0,
     seed: int = 42,
 ) -> dict[K, list[str]]:
-    """The answers under every run's edits, as `generate` gives them; runs are written side by side, which is faster.
-
-    With a temperature above 0 the random numbers of a run depend on the runs beside it. Raises as `generate`.
-    """
+    """The answers under every run's edits, as `generate` gives them; runs are written side by side, which is faster."""
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")
     if any(prompt.answer for prompt in prompts):
@@ -67,13 +64,12 @@ def generate_runs(
     for edits in runs.values():
         model.check_edits(edits)
     sequences, texts = model.tokenise_all(prompts), {key: list[str]() for key in runs}
-    with _seeded(seed) if temperature else nullcontext():
-        for start in range(0, len(sequences), BATCH_PROMPTS):
-            batch = sequences[start : start + BATCH_PROMPTS]
-            for keys in _chunks(list(runs), max(1, STACKED_ROWS // len(batch))):
-                written = _write(model, batch, max_new_tokens, [runs[key] for key in keys], temperature)
-                for key, own in zip(keys, _chunks(written, len(batch)), strict=True):
-                    texts[key] += own
+    for number, batch in enumerate(_chunks(sequences, BATCH_PROMPTS)):
+        for keys in _chunks(list(runs), max(1, STACKED_ROWS // len(batch))):
+            noise = [_Noise(temperature, seed + number, len(batch))] if temperature else []
+            written = _write(model, batch, max_new_tokens, [runs[key] for key in keys], noise)
+            for key, own in zip(keys, _chunks(written, len(batch)), strict=True):
+                texts[key] += own
     return texts
 
 
@@ -81,11 +77,19 @@ def _chunks(values: list[T], size: int) -> Iterator[list[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
+class _Noise(LogitsProcessor):
+    """Gumbel noise, with which the largest is a draw from softmax(logits / temperature); the same for all runs."""
+
+    def __init__(self, temperature: float, seed: int, rows: int) -> None:
+        self.temperature, self.seed, self.rows = temperature, seed, rows
+        self.generator: torch.Generator | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Float[Tensor, "run_row vocab"]) -> Float[Tensor, "run_row vocab"]:
+        if self.generator is None:
+            self.generator = torch.Generator(scores.device).manual_seed(self.seed)
+        noise = torch.empty(self.rows, scores.shape[1], device=scores.device)
+        noise.exponential_(generator=self.generator).log_().neg_()
+        return scores.float() / self.temperature + noise.repeat(len(scores) // self.rows, 1)
 
 
 def _write(
@@ -93,10 +97,9 @@ def _write(
     sequences: Sequence[TokenSequence],
     max_new_tokens: int,
     runs: Sequence[Sequence[Edit]],
-    temperature: float,
+    noise: Sequence[LogitsProcessor],
 ) -> list[str]:
     """The texts of the first run, then those of the second, and so on."""
-    sampling = {"temperature": float(temperature), "top_k": 0, "top_p": 1.0, "min_p": 0.0} if temperature else {}
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
     with torch.inference_mode(), Hooks(model, runs) as hooks:
         steps = _Steps(prompts, hooks)
@@ -106,8 +109,8 @@ def _write(
                 input_ids=prompts.tokens.repeat(len(runs), 1),
                 attention_mask=(~prompts.is_padding).long().repeat(len(runs), 1),
                 max_new_tokens=max_new_tokens,
-                do_sample=bool(sampling),
-                **sampling,
+                do_sample=False,
+                logits_processor=LogitsProcessorList([*noise]),
                 num_beams=1,
                 repetition_penalty=1.0,
                 no_repeat_ngram_size=0,

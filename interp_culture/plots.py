@@ -196,7 +196,9 @@ def forest_figure(
         marks: panel -> a value that a dashed line marks there; `mark` names it.
     """
     panels, n = list(dict.fromkeys(table.panel)), table.label.nunique()
-    figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, subplot_titles=panels, horizontal_spacing=0.04)
+    figure = make_subplots(
+        rows=1, cols=len(panels), shared_yaxes=True, subplot_titles=panels, x_title=value, horizontal_spacing=0.04
+    )
     for col, panel in enumerate(panels, start=1):
         rows, here = table[table.panel == panel], {"row": 1, "col": col}
         figure.add_scatter(
@@ -215,7 +217,7 @@ def forest_figure(
         if marks and panel in marks:
             line, first = {"color": ORANGE, "dash": "dash"}, panel == next(iter(marks))
             figure.add_vline(x=marks[panel], line=line, name=mark, showlegend=first, **here)
-    figure.update_xaxes(title=value)
+    figure.update_annotations(font_size=13)
     figure.update_yaxes(autorange="reversed")
     return finish(figure, 170 + 24 * n).update_layout(legend_y=-2.5 / n)
 

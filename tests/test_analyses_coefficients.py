@@ -93,7 +93,7 @@ def test_sections_follow_the_numbers(tables: Any) -> None:
     null = effects[effects.alpha == 2].assign(outside_null=True)
     about = {**ABOUT, "config": {"alphas": [2.0], "method": "mean_diff"}}
     title = coefficients.sections({**tables, "effects": effects, "null": null}, about)[0].title
-    assert title == "X follows both signs first at |alpha| 2; +0.200 [+0.150, +0.250] at 2, beyond random vectors"
+    assert title == "X follows both signs first at |alpha| 2; at 2 +0.200 [+0.150, +0.250], beyond random vectors"
     flat = effects.assign(low=-1.0, high=1.0)
     title = coefficients.sections({**tables, "effects": flat, "null": null.assign(outside_null=False)}, about)[0].title
     assert "at no strength" in title

@@ -87,9 +87,18 @@ def test_runs_side_by_side_write_what_each_writes_alone(pair: Pair, rows: int, m
 
 def test_sampled_runs_are_the_same_again(tiny: LanguageModel) -> None:
     runs = {"plain": (), "steered": [Edit(1, torch.ones(tiny.d_model), 2.0)]}
+    state = torch.random.get_rng_state()
     first, again = (generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7) for _ in range(2))
-    assert first == again
+    assert first == again == {key: generate(tiny, PROMPTS, 12, e, temperature=0.7) for key, e in runs.items()}
+    assert torch.equal(state, torch.random.get_rng_state())
     assert first != generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7, seed=1)
+
+
+def test_tokens_are_drawn_from_the_softmax() -> None:
+    logits = torch.tensor([0.0, 1.0, 2.0])
+    noise = generation._Noise(0.7, 3, 20_000)
+    drawn = noise(torch.zeros(0), logits.repeat(20_000, 1)).argmax(-1).bincount() / 20_000
+    torch.testing.assert_close(drawn, (logits / 0.7).softmax(-1), atol=0.01, rtol=0)
 
 
 def test_without_edits_it_is_plain_and_an_answer_is_refused(tiny: LanguageModel) -> None:

@@ -10,7 +10,7 @@ import pytest
 from planted import planted_scenarios
 
 import interp_culture as ic
-from analyses import answers, cost, extraction, paradigms, pca_vs_mean_diff
+from analyses import answers, cost, distances, extraction, paradigms, pca_vs_mean_diff
 from interp_culture import study as study_module
 from interp_culture.analysis import installed
 from interp_culture.report import write_report
@@ -24,9 +24,10 @@ SMALL = {
 
 @pytest.fixture
 def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.LanguageModel:
-    """One country, answers of few tokens, short texts."""
+    """Two countries, answers of few tokens, short texts."""
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-    monkeypatch.setattr(paradigms, "TARGETS", {"IND": TARGETS["IND"]})
+    for module in (paradigms, distances):
+        monkeypatch.setattr(module, "TARGETS", {iso3: TARGETS[iso3] for iso3 in ("IND", "DNK")})
     monkeypatch.setattr(ic, "ask_personas", partial(ic.ask_personas, max_new_tokens=2))
     monkeypatch.setattr(answers, "N_PROMPTS", 2)
     monkeypatch.setattr(cost, "N_TOKENS", 12)
