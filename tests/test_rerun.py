@@ -14,7 +14,7 @@ from analyses import answers, cost, distances, extraction, paradigms, pca_vs_mea
 from interp_culture import study as study_module
 from interp_culture.analysis import installed
 from interp_culture.report import write_report
-from interp_culture.survey import TARGETS
+from interp_culture.survey import TARGETS, survey_items
 
 SMALL = {
     "alphas": [2.0], "sweep_alphas": [2.0], "sweep_method": "refined", "train_per_cell": 2, "test_per_cell": 1,
@@ -43,7 +43,12 @@ def run(model: ic.LanguageModel, folder: Path, seed: int) -> dict[str, pd.DataFr
     return {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
 
 
-def test_the_same_seed_gives_the_same_tables(small: ic.LanguageModel, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_tables(
+    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
+    monkeypatch.setattr("planted.ITEMS", items)  # short texts about the survey's items: all eleven apply
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
     first, again = (run(small, tmp_path / name, 42) for name in ("first", "again"))
     assert {name.split(".")[0] for name in first} >= set(installed())
     assert set(first) == set(again)
