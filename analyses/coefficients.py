@@ -58,7 +58,8 @@ def steered_runs(study: ic.Study) -> Runs:
 
 
 def _at_budget(study: ic.Study) -> pd.DataFrame:
-    runs = dict(PLAIN)  # and an axis at the strength of the budget, where it reaches that
+    """Readouts at the strength of the budget; an axis that reaches it at no strength is left out."""
+    runs = dict(PLAIN)
     for axis, v in study.vectors().items():
         with suppress(ic.InputError):
             alpha = ic.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts())
@@ -77,7 +78,7 @@ def _ratios(readouts: pd.DataFrame) -> pd.DataFrame:
 def sections(tables: Tables, about: About) -> list[Section]:
     names, top = {"effect": "change of mean P+ (0 to 1)", "axis": "read"}, max(about["config"]["alphas"])
     moved = Section(
-        _moved_title(tables["effects"], tables["null"], about),
+        _moved_title(tables["effects"], tables["null"], top),
         [_ratio_text(tables["ratios"]), *_calibrated_text(tables["calibrated"])],
         plots.interval_figure(tables["effects"], "alpha", colour="axis", facet="steered", names=names, lines=True),
         f"{about['config']['method']} vectors at the intervention's layers, {about['n_some']} held-out scenarios. "
@@ -87,9 +88,9 @@ def sections(tables: Tables, about: About) -> list[Section]:
     return [moved, *cost.sections(tables, about)]
 
 
-def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, about: About) -> str:
-    told, top = [], max(about["config"]["alphas"])
-    for r in null.query("axis == steered and alpha == @top").itertuples():
+def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
+    told = []
+    for r in null[(null.axis == null.steered) & (null.alpha == top)].itertuples():
         own = effects[(effects.steered == r.steered) & (effects.axis == r.axis)]
         moved = set(own[np.where(own.alpha > 0, own.low > 0, own.high < 0)].alpha)
         both = [f"first at |alpha| {alpha:g}" for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
@@ -103,7 +104,7 @@ def _ratio_text(ratios: pd.DataFrame) -> str:
     for (steered, axis), own in ratios[ratios.alpha > 0].groupby(["steered", "axis"]):
         values = [interval_text(r, "ratio", 2) if r.defined else "not defined" for r in own.itertuples()]
         told.append(f"{axis} when {steered} is steered, {', '.join(values)}")
-    strengths = ", ".join(map("{:g}".format, sorted(set(ratios.alpha[ratios.alpha > 0]))))
+    strengths = ", ".join(f"{alpha:g}" for alpha in sorted(set(ratios.alpha[ratios.alpha > 0])))
     return f"Entanglement ratio (Eq. 5) at alpha {strengths}: {'; '.join(told)}."
 
 

@@ -30,10 +30,9 @@ def measure(study: ic.Study) -> Tables:
     readouts = study.once("domains.readouts", lambda: pd.concat([_read(study, vectors, a) for a in study.layers]))
     of_all = study.steered(study.lead).assign(source="all")
     slopes = pd.concat([ic.slopes(table, ["source", "steered"]) for table in (readouts, of_all)])
-    random = ic.shifts(study.steered(study.lead)).assign(slope=lambda shifted: shifted["shift"] / shifted.alpha)
     return {
         "transfer": ic.effects(slopes, ["source", "steered", "domain"], "slope"),
-        "null": random_reach(random, ["steered", "domain", "axis"], "slope"),
+        "null": random_reach(ic.shifts(of_all), ["steered", "domain", "axis"], per_alpha=True),
         "cosines": cosines(study, vectors),
     }
 

@@ -63,7 +63,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     how = (
         f"Alpha ± {max(about['config']['alphas']):g} at the intervention's layers, {about['lead']} readout; bars: 95% "
         f"bootstrap by item. Personas and methods: {about['n_some']} held-out scenarios, else {about['n_test']} or a "
-        "domain's; random vectors (one sign): the same. Hollow: "
+        f"domain's; random vectors (one sign): {about['n_null']}, and those of them in a domain. Hollow: "
     )
     texts = _ratio_texts(ratios, marks) + ([_map_text(tables["map_ratio"])] if human else [])
     figure = plots.forest_figure(ratios, "entanglement ratio (0 to 1)", marks=marks, mark="115 countries")

@@ -33,12 +33,12 @@ def measure(study: ic.Study) -> Tables:
     slopes = ic.slopes(readouts, ["source", "steered"])
     cross = ic.effects(slopes, ["source", *BY_ITEM], "slope")
     rest = ic.effects(slopes[slopes.source != slopes["item"]], ["source", "steered"], "slope")
-    random = ic.shifts(study.steered(study.lead)).assign(slope=lambda shifted: shifted["shift"] / shifted.alpha)
-    null = [random_reach(random[random["item"] != i], BY_AXIS, "slope").assign(source=i) for i in vectors]
+    random = ic.shifts(study.steered(study.lead))
+    null = [random_reach(random[random["item"] != i], BY_AXIS, per_alpha=True).assign(source=i) for i in vectors]
     return {
         "cosines": agreement.item_cosines(vectors, study.layers),
         "reliability": agreement.item_reliability(study.activations, study.train, study.layers, study.config.method),
-        "cross": beside_random(cross, random_reach(random, BY_ITEM, "slope")),
+        "cross": beside_random(cross, random_reach(random, BY_ITEM, per_alpha=True)),
         "by_axis": beside_random(rest, pd.concat(null)),
     }
 

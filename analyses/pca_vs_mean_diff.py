@@ -88,7 +88,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
         plots.interval_figure(pd.concat([effects, beside]), "method", colour="axis", facet="steered", names=names),
         f"Slope from alpha {-alpha:g} and {alpha:g} at the layers that a sweep of {about['config']['method']} vectors "
         f"chose, on {about['n_some']} held-out scenarios; all methods have the norm of those vectors. Bars: 95% "
-        f"bootstrap by item; of the {n_random} random vectors, the middle 95% at alpha {alpha:g}.",
+        f"bootstrap by item; of the {n_random} random vectors, the middle 95% at alpha {alpha:g} on {about['n_null']}.",
     )
     return [moved, *extraction.sections(tables, about)]
 

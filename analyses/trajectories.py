@@ -84,10 +84,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
         return [found]
     map_ = plots.points_figure(countries(), _paths(tables["places"]), list(TARGETS), path="alpha", apart="persona")
     caption = f"Arrows to +alpha, alone from {-FARTHEST * top:g}, under personas from {-top:g}; {where}."
-    return [
-        Section(*_map_words(tables["angles"].query("persona == 'none' and abs(alpha) == @top")), map_, caption),
-        found,
-    ]
+    alone = tables["angles"].query("persona == 'none' and abs(alpha) == @top")
+    return [Section(*_map_words(alone), map_, caption), found]
 
 
 def _paths(places: pd.DataFrame) -> pd.DataFrame:

@@ -260,7 +260,9 @@ def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | {"draws": groups.size()}).reset_index()
 
 
-def random_reach(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift") -> pd.DataFrame:
+def random_reach(
+    shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", *, per_alpha: bool = False
+) -> pd.DataFrame:
     """Within what 95% of random vectors move the mean of `value` in every group of `by`: *by, null_low, null_high.
 
     The root mean square of their effects times Student's t for as many degrees of freedom as there are vectors, so that
@@ -268,11 +270,13 @@ def random_reach(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift")
 
     Args:
         shifted: what `shifts` returned, random vectors among its rows.
+        per_alpha: whether per unit alpha, as `slopes` are, or at the strength of the random vectors.
     """
     from scipy.stats import t
 
     random = shifted[shifted.method == "random"]
-    squares = random.groupby([*by, "draw"])[value].mean().pow(2).groupby(list(by))
+    moved = random.assign(moved=random[value] / (random.alpha if per_alpha else 1))
+    squares = moved.groupby([*by, "draw"]).moved.mean().pow(2).groupby(list(by))
     reach = t.ppf(0.975, squares.size()) * np.sqrt(squares.mean())
     return pd.DataFrame({"null_low": -reach, "null_high": reach}).reset_index()
 

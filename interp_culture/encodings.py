@@ -37,8 +37,7 @@ def reading_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     Returns: variant, reading, steered, axis (read), effect, low, high (95%, bootstrap by item), n, and null_low,
     null_high, sure of `beside_random`.
     """
-    shifted = _shifted(readouts)
-    reach = random_reach(shifted.assign(slope=shifted.logit_shift / shifted.alpha), KEYS, "slope")
+    reach = random_reach(_shifted(readouts), KEYS, "logit_shift", per_alpha=True)
     return beside_random(effects(reading_slopes(readouts), RUN, "slope"), reach)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -108,20 +108,21 @@ class Study:
 
     @cached_property
     def train(self) -> ScenarioSet:
-        return self._reduced(self.halves[0], self.config.train_per_cell)
+        return self._reduced(self.halves[0], self.config.train_per_cell, "cell")
 
     @cached_property
     def test(self) -> ScenarioSet:
-        return self._reduced(self.halves[1], self.config.test_per_cell)
+        return self._reduced(self.halves[1], self.config.test_per_cell, "cell")
 
     @cached_property
     def null(self) -> ScenarioSet | None:
         """The held-out scenarios under random vectors; None where it is all of them."""
         per_item = self.config.null_per_item
-        return self.test.sample(per_item, self.config.seed, by="item") if per_item else None
+        return self._reduced(self.test, per_item, "item") if per_item else None
 
-    def _reduced(self, half: ScenarioSet, per_cell: int | None) -> ScenarioSet:
-        return half.sample(per_cell, self.config.seed) if per_cell else half
+    def _reduced(self, scenarios: ScenarioSet, n: int | None, by: Literal["cell", "item"]) -> ScenarioSet:
+        """A sample with the study's seed; all of them where there is no number."""
+        return scenarios.sample(n, self.config.seed, by) if n else scenarios
 
     @cached_property
     def lead(self) -> Readout:
@@ -148,19 +149,17 @@ class Study:
     @cached_property
     def some(self) -> ScenarioSet:
         """A stratified sample of the held-out scenarios, for analyses that steer in many ways."""
-        return self.test.sample(self.config.some_per_item, self.config.seed, by="item")
+        return self._reduced(self.test, self.config.some_per_item, "item")
 
     @cached_property
     def told(self) -> ScenarioSet:
         """The held-out scenarios that are read under personas."""
-        per_item = self.config.persona_per_item
-        return self.test.sample(per_item, self.config.seed, by="item") if per_item else self.test
+        return self._reduced(self.test, self.config.persona_per_item, "item")
 
     @cached_property
     def sweep_scenarios(self) -> ScenarioSet:
         """The training scenarios on which layers are swept."""
-        per_item = self.config.sweep_per_item
-        return self.train.sample(per_item, self.config.seed, by="item") if per_item else self.train
+        return self._reduced(self.train, self.config.sweep_per_item, "item")
 
     @cached_property
     def activations(self) -> Activations:

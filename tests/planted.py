@@ -13,9 +13,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp_culture.model import LanguageModel
 from interp_culture.scenarios import Catalogue, Scenario, ScenarioSet
+from interp_culture.survey import survey_items
 
 COUPLING = 0.4
 ITEMS = {"X": ("X1", "X2", "X3"), "Y": ("Y1", "Y2", "Y3")}
+# In their place, for what asks about the cultural map.
+MAP_ITEMS = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
 POLES = {"X": ("a", "b"), "Y": ("c", "d")}
 
 

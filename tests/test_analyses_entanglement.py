@@ -13,10 +13,6 @@ import interp_culture as ic
 from analyses.entanglement import measure, sections
 from interp_culture import study as study_module
 from interp_culture.coupling import random_effects
-from interp_culture.survey import survey_items
-
-MAP_ITEMS = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
-
 
 SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 1, "null_per_item": 1}
 
@@ -24,7 +20,7 @@ SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_ite
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[str, pd.DataFrame]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("planted.ITEMS", MAP_ITEMS)
+        patch.setattr("planted.ITEMS", planted.MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
         patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None))

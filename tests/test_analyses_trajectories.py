@@ -15,7 +15,6 @@ from analyses.trajectories import FARTHEST, hybrid, measure, readouts, sections
 from interp_culture import study as study_module
 from interp_culture.survey import survey_items
 
-MAP_ITEMS = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
 SIZES = {"alphas": [0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 3, "null_per_item": 3}
 Measured = tuple[ic.Study, dict[str, pd.DataFrame]]
 
@@ -24,7 +23,7 @@ Measured = tuple[ic.Study, dict[str, pd.DataFrame]]
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     personas = {"none": None, "basic:India": ic.basic_persona("India")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("planted.ITEMS", MAP_ITEMS)
+        patch.setattr("planted.ITEMS", planted.MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
         patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from planted import planted_scenarios
+from planted import MAP_ITEMS, planted_scenarios
 
 import interp_culture as ic
 from analyses import answers, cost, distances, extraction, paradigms, pca_vs_mean_diff
 from interp_culture import study as study_module
 from interp_culture.analysis import installed
 from interp_culture.report import write_report
-from interp_culture.survey import TARGETS, survey_items
+from interp_culture.survey import TARGETS
 
 SMALL = {
     "alphas": [2.0], "sweep_alphas": [2.0], "sweep_method": "refined", "train_per_cell": 2, "test_per_cell": 1,
@@ -46,8 +46,7 @@ def run(model: ic.LanguageModel, folder: Path, seed: int) -> dict[str, pd.DataFr
 def test_the_same_seed_gives_the_same_tables(
     small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = {axis: tuple(i for i in survey_items().index if i.startswith(axis)) for axis in "XY"}
-    monkeypatch.setattr("planted.ITEMS", items)  # short texts about the survey's items: all eleven apply
+    monkeypatch.setattr("planted.ITEMS", MAP_ITEMS)  # short texts about the survey's items: all eleven apply
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
     first, again = (run(small, tmp_path / name, 42) for name in ("first", "again"))
     assert {name.split(".")[0] for name in first} >= set(installed())
