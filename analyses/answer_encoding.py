@@ -22,7 +22,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{f"A/B {template}": {**LETTERS, "template": template} for template in ("question", "bare")},
     "continuation": {**LETTERS, "readout": "continuation"},
 }
-N_RANDOM = 5
+FEW = ("A/B", "continuation")  # in a brief study
+N_RANDOM = 5, 2  # the second in a brief study
 
 
 def measure(study: ic.Study) -> Tables:
@@ -32,32 +33,33 @@ def measure(study: ic.Study) -> Tables:
     unit of alpha. letter: `reading_shifts`, at each alpha. agreement: `scenario_agreement` of the variants' values.
     validity: labels, and the fields of `check_readout`, which knows the default template alone.
     """
-    readouts = pd.concat([_read(study, variant, form) for variant, form in VARIANTS.items()], ignore_index=True)
+    variants = {name: form for name, form in VARIANTS.items() if name in FEW or not study.config.brief}
+    readouts = pd.concat([_read(study, name, form) for name, form in variants.items()], ignore_index=True)
     return {
         "readouts": readouts,
         "effects": reading_effects(readouts),
         "letter": reading_shifts(readouts),
         "agreement": scenario_agreement(reading_slopes(readouts).query("reading == 'value'"), "variant"),
-        "validity": _validity(study.model),
+        "validity": _validity(study.model, [*variants.values()]),
     }
 
 
 def _read(study: ic.Study, variant: str, form: dict[str, Any]) -> pd.DataFrame:
     """Every axis' own scenarios under its own vectors; the random ones on at most three an item."""
-    alpha, seed = max(study.config.alphas), study.config.seed
+    alpha, seed, n_random = max(study.config.alphas), study.config.seed, N_RANDOM[study.config.brief]
 
     def read(v: ic.SteeringVectors) -> pd.DataFrame:
         own = study.some.filter(axis=v.axis)
-        options = {"n_random": N_RANDOM, "null_scenarios": own.sample(3, seed, by="item"), "seed": seed, **form}
+        options = {"n_random": n_random, "null_scenarios": own.sample(3, seed, by="item"), "seed": seed, **form}
         return ic.steered_readouts(study.model, own, {v.axis: v}, study.layers, alphas=[alpha, -alpha], **options)
 
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
     return study.once(name, lambda: pd.concat(map(read, study.vectors().values()))).assign(variant=variant, **form)
 
 
-def _validity(model: ic.LanguageModel) -> pd.DataFrame:
-    forms = dict.fromkeys((form["readout"], form["labels"]) for form in VARIANTS.values())
-    checks = [(labels, ic.check_readout(model, readout, labels)) for readout, labels in forms]
+def _validity(model: ic.LanguageModel, forms: list[dict[str, Any]]) -> pd.DataFrame:
+    read = dict.fromkeys((form["readout"], form["labels"]) for form in forms)
+    checks = [(labels, ic.check_readout(model, readout, labels)) for readout, labels in read]
     return pd.DataFrame([{"labels": x, **vars(v), "failures": "; ".join(v.failures), "ok": v.ok} for x, v in checks])
 
 
@@ -70,7 +72,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
     moved = moved.assign(label=[f"{r.variant}, {r.alpha:+g}, {r.reading}" for r in moved.itertuples()])
     how = (
         f"Alpha {max(about['config']['alphas']):g} and its negative at the intervention's layers; of {about['n_some']} "
-        f"held-out scenarios those of the axis. Bars: 95% bootstrap by item; grey: of {N_RANDOM} with their norm."
+        f"held-out scenarios those of the axis. Bars: 95% bootstrap by item; grey: of "
+        f"{N_RANDOM[about['config']['brief']]} with their norm."
     )
     return [
         Section(

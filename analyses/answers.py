@@ -9,7 +9,8 @@ import pandas as pd
 
 import interp_culture as ic
 
-TEMPERATURE, N_PROMPTS = 0.7, 8
+TEMPERATURE = 0.7
+N_PROMPTS = 8, 4  # the second in a brief study
 NAMES = ["steered", "method", "alpha"]
 Runs = dict[tuple[str, str, float], list[ic.Edit]]
 PLAIN: Runs = {("", "plain", 0.0): []}
@@ -19,14 +20,14 @@ def written(study: ic.Study, runs: Runs, n_tokens: int) -> pd.DataFrame:
     """What each run writes in answer to situations, at the paper's temperature.
 
     Args:
-        n_tokens: at most; a study with one scenario an item takes a quarter.
+        n_tokens: at most; a brief study takes an eighth.
 
     Returns:
         steered, method, alpha, prompt, text, entropy_plain and entropy_steered (cross-entropy of the text for the
         plain model and for the one that wrote it, nats per token; NaN where nothing was written).
     """
-    n_tokens = n_tokens if study.config.some_per_item > 1 else n_tokens // 4
-    some = list(study.some)[:: max(1, len(study.some) // N_PROMPTS)][:N_PROMPTS]
+    n_prompts, n_tokens = N_PROMPTS[study.config.brief], n_tokens // 8 if study.config.brief else n_tokens
+    some = list(study.some)[:: max(1, len(study.some) // n_prompts)][:n_prompts]
     prompts = [ic.Prompt(f"{s.situation} What would you do?") for s in some]
     wrote = ic.generate_runs(study.model, prompts, runs, n_tokens, temperature=TEMPERATURE, seed=study.config.seed)
     parts = []

@@ -13,12 +13,12 @@ from interp_culture.analysis import About, Analysis, Section, Tables
 from interp_culture.angles import axis_cosines, cross_responses, layer_coupling, prediction
 from interp_culture.cli.analysis import run_alone
 
-N_LAYERS = 10
+N_LAYERS = 10, 4  # the second in a brief study
 RUN, PAIR = ["layer", "steered", "draw", "method", "alpha"], ["layer", "steered", "axis"]
 
 
 def measure(study: ic.Study) -> Tables:
-    """The angles at every layer, and the response to steering single layers, about ten of them.
+    """The angles at every layer, and the response to steering single layers, about ten of them (four in a brief study).
 
     cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of at most three an item (change
     of mean P+ per unit alpha), with null_low, null_high (middle 95% of norm-matched random vectors, to first order).
@@ -34,10 +34,10 @@ def measure(study: ic.Study) -> Tables:
 
 def runs(study: ic.Study, directions: list[ic.SteeringVectors]) -> dict[tuple, list[ic.Edit]]:
     """Each direction at single layers, by both signs of the largest alpha."""
-    top, n = max(study.config.alphas), study.model.n_layers
+    top, n, taken = max(study.config.alphas), study.model.n_layers, N_LAYERS[study.config.brief]
     found: dict[tuple, list[ic.Edit]] = {(-1, "", -1, "plain", 0.0): []}
     for draw, v in enumerate(directions):
-        for layer in range(n // N_LAYERS // 2, n, max(1, n // N_LAYERS)):
+        for layer in range(n // taken // 2, n, max(1, n // taken)):
             found |= {(layer, v.axis, draw, "steered", a): ic.steer(v, [layer], a) for a in (top, -top)}
     return found
 

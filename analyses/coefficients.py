@@ -17,7 +17,7 @@ from interp_culture import plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
 
-STEPS = (0.5, 1, 2, 4, 8)  # times half the study's largest alpha
+STEPS = (0.5, 1, 2, 4, 8), (1, 2, 4)  # times half the study's largest alpha; the second in a brief study
 BUDGET = 0.1  # nats per token
 
 
@@ -48,9 +48,9 @@ def readouts(study: ic.Study) -> pd.DataFrame:
 
 def steered_runs(study: ic.Study) -> Runs:
     """The plain model, each axis' vectors, and random ones of their norm toward no pole."""
-    runs = dict(PLAIN)
+    runs, steps = dict(PLAIN), STEPS[study.config.brief]
     for axis, v in study.vectors().items():
-        for step, random in zip(STEPS, ic.random_like(v, len(STEPS), study.config.seed), strict=True):
+        for step, random in zip(steps, ic.random_like(v, len(steps), study.config.seed), strict=True):
             alpha = step * max(study.config.alphas) / 2
             runs |= {(axis, v.method, signed): ic.steer(v, study.layers[axis], signed) for signed in (alpha, -alpha)}
             runs[axis, "random", alpha] = ic.steer(random, study.layers[axis], alpha)
@@ -62,7 +62,7 @@ def _at_budget(study: ic.Study) -> pd.DataFrame:
     runs = dict(PLAIN)
     for axis, v in study.vectors().items():
         with suppress(ic.InputError):
-            alpha = ic.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts())
+            alpha = ic.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts(study))
             runs[axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
     return study.read(runs, NAMES)
 

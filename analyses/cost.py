@@ -5,7 +5,6 @@ The half of `coefficients` that is not about values.
 
 from __future__ import annotations
 
-from functools import partial
 from textwrap import shorten
 from typing import Any
 
@@ -14,11 +13,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 import interp_culture as ic
-from analyses.answers import N_PROMPTS, NAMES, TEMPERATURE, Runs, averages, perplexities, written
+from analyses.answers import NAMES, TEMPERATURE, Runs, averages, perplexities, written
 from interp_culture import plots
 from interp_culture.analysis import About, Section, Tables
 
 NEUTRAL_CHARACTERS, N_TOKENS = 600, 128
+N_TEXTS = None, 2  # the second in a brief study
 
 
 def measure(study: ic.Study, runs: Runs) -> Tables:
@@ -27,24 +27,22 @@ def measure(study: ic.Study, runs: Runs) -> Tables:
     step_share (|alpha v| / |h|, mean of the steered layers).
     """
     found = study.once("coefficients.divergence", lambda: _divergence(study, runs))
-    parts = []
-    for strength in sorted({alpha for *_, alpha in runs if alpha >= 0}):
-        some = {key: edits for key, edits in runs.items() if key[-1] == strength}
-        parts.append(study.once(f"coefficients.texts_{strength:g}", partial(written, study, some, N_TOKENS)))
-    texts = pd.concat(parts, ignore_index=True)
+    toward = {key: edits for key, edits in runs.items() if key[-1] >= 0}
+    texts = study.once("coefficients.texts", lambda: written(study, toward, N_TOKENS))
     cost = pd.concat([averages(found, "kl", "text"), perplexities(texts)], axis=1).reset_index()
     shares = {axis: v.direction.norm(dim=-1) / v.resid_norm for axis, v in study.vectors().items()}
     steps = {axis: float(share[study.layers[axis]].mean()) for axis, share in shares.items()}
     return {"texts": texts, "cost": cost.assign(step_share=cost.alpha.abs() * cost.steered.map(steps).fillna(0.0))}
 
 
-def neutral_texts() -> list[str]:
+def neutral_texts(study: ic.Study) -> list[str]:
     """The beginnings of the shipped neutral texts."""
-    return [text[:NEUTRAL_CHARACTERS].rsplit(maxsplit=1)[0] for text in ic.load_neutral().values()]
+    texts = list(ic.load_neutral().values())[: N_TEXTS[study.config.brief]]
+    return [text[:NEUTRAL_CHARACTERS].rsplit(maxsplit=1)[0] for text in texts]
 
 
 def _divergence(study: ic.Study, runs: Runs) -> pd.DataFrame:
-    return ic.with_keys(ic.kl_on_neutral(study.model, runs, neutral_texts()), NAMES)
+    return ic.with_keys(ic.kl_on_neutral(study.model, runs, neutral_texts(study)), NAMES)
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
@@ -56,15 +54,16 @@ def sections(tables: Tables, about: About) -> list[Section]:
             _divergence_title(cost, top),
             [f"A step of alpha {top:g}, as a share of the residual stream's norm: {steps}."],
             _figure(cost, "kl", "KL(plain || steered), nats per token"),
-            f"{how}; the first {NEUTRAL_CHARACTERS} characters of each neutral text. One random vector a strength. "
+            f"{how}; the first {NEUTRAL_CHARACTERS} characters of neutral texts. One random vector a strength. "
             "Bars: 95% bootstrap by text.",
         ),
         Section(
             _perplexity_title(cost),
             _samples(tables["texts"], [top, cost.alpha.max()]),
             _figure(cost, "perplexity_plain", "perplexity for the plain model"),
-            f"{how}; {N_PROMPTS} answers a run at temperature {TEMPERATURE:g}, read by the unsteered model, for which "
-            "repetition is likely text too. Dotted: its own answers. Bars: 95% bootstrap by prompt.",
+            f"{how}; {tables['texts'].prompt.nunique()} answers a run at temperature {TEMPERATURE:g}, read by the "
+            "plain model, for which repetition is likely text too. Dotted: its own answers. Bars: 95% bootstrap by "
+            "prompt.",
         ),
     ]
 

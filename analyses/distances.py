@@ -30,7 +30,7 @@ def measure(study: ic.Study) -> Tables:
     """From the tables of the analysis `paradigms` alone: no model is run anew.
 
     Both tables: paradigm (direct, scenarios), kind (none, basic, advanced; no preference: all scores 0.5), iso3 and
-    country (the persona's own, all four without one), effect, low, high (95%, bootstrap within items; NaN of direct).
+    country (the persona's own; without one each that has one), effect, low, high (95% bootstrap; NaN of direct).
     distances: effect (Euclidean, map units; noise lifts its draws), rank (of the country by nearness, 1 = nearest).
     gains: against, effect (distance of `against` minus the persona's, of the same draws: positive = persona nearer).
     """
@@ -47,10 +47,10 @@ def clouds(told: Tables) -> Clouds:
 
 
 def distances(found: Clouds) -> pd.DataFrame:
-    rows = []
+    rows, told = [], dict.fromkeys(iso3 for *_, iso3 in found if iso3)
     for (paradigm, kind, own), cloud in found.items():
         ranks = culture_map.distances(*cloud[0]).set_index("iso3")["rank"]
-        for iso3 in [own] if own else TARGETS:
+        for iso3 in [own] if own else told:
             away = culture_map.distance_to(iso3, cloud)
             rows.append((paradigm, kind, iso3, TARGETS[iso3], *_interval(away), ranks[iso3]))
     return pd.DataFrame(rows, columns=[*COLUMNS, "rank"])
@@ -59,8 +59,9 @@ def distances(found: Clouds) -> pd.DataFrame:
 def gains(found: Clouds) -> pd.DataFrame:
     rows = []
     for paradigm, kind, own in (key for key in found if key[2]):
+        strangers = [iso3 for *of, iso3 in found if of == [paradigm, kind] and iso3 != own]
         away = {key: culture_map.distance_to(own, cloud) for key, cloud in found.items() if key[0] == paradigm}
-        others = np.mean([away[paradigm, kind, iso3] for iso3 in TARGETS if iso3 != own], axis=0)
+        others = np.mean([away[paradigm, kind, iso3] for iso3 in strangers], axis=0)
         against = {PLAIN: away[paradigm, "none", ""], NEUTRAL: away[paradigm, NEUTRAL, ""], OTHERS: others}
         for name, theirs in against.items():
             gain = _interval(theirs - away[paradigm, kind, own])

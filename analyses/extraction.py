@@ -17,7 +17,8 @@ from interp_culture.analysis import About, Section, Tables
 
 # `random` by another name: `ic.slopes` takes rows of that method for the null and leaves them out.
 METHODS = {m: m for m in ("mean_diff", "pca", "pca_centred", "lda", "logistic")} | {"random": "random direction"}
-HALVINGS = 10
+FEW_STEERED = ("mean_diff", "pca", "lda", "random")  # in a brief study
+HALVINGS = 10, 2  # the second in a brief study
 
 
 def steered_runs(study: ic.Study) -> Runs:
@@ -29,8 +30,8 @@ def steered_runs(study: ic.Study) -> Runs:
     for axis, v in study.vectors().items():
         layers = study.layers[axis]
         activations = activations_at(study, axis, layers)
-        for method, label in METHODS.items():
-            found = v.direction.clone()
+        for method in FEW_STEERED if study.config.brief else METHODS:
+            found, label = v.direction.clone(), METHODS[method]
             found[layers] = ic.direction(activations, method, study.config.seed)
             own = ic.norm_matched(v, found, label)
             runs |= {(axis, label, signed): ic.steer(own, layers, signed) for signed in (alpha, -alpha)}
@@ -64,7 +65,7 @@ def stability(study: ic.Study) -> pd.DataFrame:
     for axis, layers in study.layers.items():
         activations, scenarios = activations_at(study, axis, layers), study.train.filter(axis=axis)
         items = [[s.id for s in scenarios.filter(item=item)] for item in scenarios.items]
-        for draw in range(HALVINGS):
+        for draw in range(HALVINGS[study.config.brief]):
             rng = random.Random(draw)
             shuffled = [i for ids in items for i in rng.sample(ids, len(ids))]
             halves = [activations.select(half) for half in (shuffled[::2], shuffled[1::2])]
@@ -111,7 +112,8 @@ def _stable(stability: pd.DataFrame) -> Section:
         f"Two halves of the texts agree (cosine): {_ranked(spread.groupby('method').effect.mean())}",
         ["What two halves do not agree on is of the texts, not of the axis."],
         plots.interval_figure(spread, "method", colour="axis", names=names),
-        f"Mean over the intervention's layers and {HALVINGS} random halvings within items; bars: smallest to largest.",
+        f"Mean over the intervention's layers and {stability.draw.nunique()} random halvings within items; bars: "
+        "smallest to largest.",
     )
 
 

@@ -16,6 +16,7 @@ from interp_culture.replies import changed_answers
 from interp_culture.survey import TARGETS, countries
 
 KEYS = ["persona", "kind", "iso3"]
+FEW = ("basic:India", "basic:Denmark")  # in a brief study
 SHARES = ["refused", "no_answer", "neutral", "off_answers", "changed"]
 
 
@@ -28,7 +29,7 @@ def measure(study: ic.Study) -> Tables:
     given both times, the share other than without a persona). validity: of the scenario readout (`Validity`).
     """
     decided = readouts(study)
-    asked = ic.ask_personas(study.model, personas(), study.folder / "direct", on_step=study.on_step)
+    asked = ic.ask_personas(study.model, personas(study.config.brief), study.folder / "direct", on_step=study.on_step)
     changed = changed_answers(asked["replies"], "none").rename("changed").reset_index()
     direct = decided[KEYS].drop_duplicates().merge(asked["places"].drop(columns="iso3")).merge(changed, how="left")
     by_persona = decided.groupby(KEYS, sort=False)[["item", "domain", "p_positive"]]
@@ -40,24 +41,25 @@ def measure(study: ic.Study) -> Tables:
     return {"readouts": decided, "places": both.reset_index("paradigm"), "answers": answers, "validity": validity}
 
 
-def personas() -> dict[str, ic.Persona | None]:
+def personas(brief: bool = False) -> dict[str, ic.Persona | None]:
     """`none`, `basic:India` ... `advanced:Denmark`."""
     made = {"basic": ic.basic_persona, "advanced": ic.advanced_persona}
-    return {"none": None} | {f"{kind}:{c}": make(c) for kind, make in made.items() for c in TARGETS.values()}
+    told = {f"{kind}:{c}": (make, c) for kind, make in made.items() for c in TARGETS.values()}
+    return {"none": None} | {name: make(c) for name, (make, c) in told.items() if name in FEW or not brief}
 
 
 def readouts(study: ic.Study) -> pd.DataFrame:
     """The held-out scenarios under every persona, each stored as soon as it is read."""
     if not culture_map.covers(set(study.told.items)):
         raise ic.InputError(f"the cultural map needs the ten survey items; here are {', '.join(study.told.items)}")
-    return study.once("paradigms.readouts", lambda: pd.concat([_read(study, *named) for named in personas().items()]))
+    told = [_read(study, name, persona) for name, persona in personas(study.config.brief).items() if persona]
+    return pd.concat([study.plain(study.told).assign(persona="none", kind="none", iso3=""), *told], ignore_index=True)
 
 
-def _read(study: ic.Study, name: str, persona: ic.Persona | None) -> pd.DataFrame:
-    kind, iso3, system = (persona.kind, persona.iso3, persona.text) if persona else ("none", "", None)
+def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
+    about, stored = (name, persona.kind, persona.iso3), f"paradigms.readouts.{name.replace(':', '-')}"
     study.on_step(f"{name}: deciding")
-    stored = f"paradigms.readouts.{name.replace(':', '-')}"
-    return study.once(stored, lambda: study.read({(name, kind, iso3): []}, KEYS, study.told, system=system))
+    return study.once(stored, lambda: study.read({about: []}, KEYS, study.told, system=persona.text))
 
 
 def sections(tables: Tables, about: About) -> list[Section]:

@@ -48,7 +48,7 @@ def readouts(study: ic.Study) -> pd.DataFrame:
     path = coefficients.readouts(study)
     parts = [path[path.alpha.abs() <= FARTHEST * max(study.config.alphas)].assign(persona="none", kind="none", iso3="")]
     if culture_map.covers(set(study.some.items)):
-        parts += [_read(study, name, persona) for name, persona in personas().items() if persona]
+        parts += [_read(study, name, persona) for name, persona in personas(study.config.brief).items() if persona]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -52,6 +52,9 @@ class StudyConfig(BaseModel):
         None, ge=1, description="held-out scenarios per item that are read under every persona; all by default"
     )
     some_per_item: int = Field(9, ge=1, description="held-out scenarios per item in analyses that steer in many ways")
+    brief: bool = Field(
+        False, description="analyses take fewer layers, strengths, random vectors, encodings, personas and texts"
+    )
 
     def key(self) -> dict[str, Any]:
         return self.model_dump(exclude={"out", "device", "analyses"})
@@ -63,11 +66,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "alphas": [2.0],
         "sweep_alphas": [2.0],
         "sweep_method": "refined",
-        "train_per_cell": 4,
+        "train_per_cell": 2,
         "test_per_cell": 1,
-        "sweep_per_item": 2,
+        "sweep_per_item": 1,
         "null_per_item": 1,
         "some_per_item": 1,
+        "persona_per_item": 1,
+        "brief": True,
         "out": "results/quick",
     },
     "paper": {

@@ -7,8 +7,10 @@ number of an allowed answer and does not go on to that of another ("1" is not "1
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -169,16 +171,27 @@ def _distance(read: DirectAnswers, iso3: str | None) -> float:
 
 
 def _reader(model: LanguageModel, system: str | None) -> Read:
-    """Reads the probability of each code as the reply to a question, under one persona."""
+    """Gives the probability of each code as the reply to a question; all are read at once, under one persona."""
+    asked = {text: codes for question in questions().values() for text, codes in _asked(question)}
+    spelled = [{(c, space): f"{space}{c}" for c in codes for space in SPELLINGS} for codes in asked.values()]
+    prompts = [Prompt(text, system=system) for text in asked]
+    found = dict(zip(asked, _exclusive(model, prompts, spelled), strict=True))
 
     def read(text: str, codes: Sequence[int]) -> tuple[dict[int, float], float]:
-        spelled = {(code, space): f"{space}{code}" for code in codes for space in SPELLINGS}
-        found = _exclusive(model, Prompt(text, system=system), spelled)
-        mass = {code: sum(found[code, space] for space in SPELLINGS) for code in codes}
+        mass = {code: sum(found[text][code, space] for space in SPELLINGS) for code in codes}
         total = sum(mass.values())
         return {code: p / total for code, p in mass.items()}, max(0.0, 1 - total)
 
     return read
+
+
+def _asked(question: Question) -> Iterator[tuple[str, Sequence[int]]]:
+    """What is asked of a question, with the allowed codes: its parts, and of aims the second after each first."""
+    for text in _parts(question).values():
+        yield text, question.codes
+    if question.ask_second:
+        for first in question.codes:
+            yield _second_aim(question, first)
 
 
 def _answer(read: Read, question: Question) -> tuple[dict[int, float], float]:
@@ -207,20 +220,23 @@ def _sum_of_qualities(read: Read, question: Question) -> tuple[dict[int, float],
 
 def _pair_of_aims(read: Read, question: Question) -> tuple[dict[int, float], float]:
     """1: both aims materialist, 3: neither, 2: one of them; the second is asked given each first."""
-    assert question.ask_second
-    codes = question.codes
     (text,) = _parts(question).values()
-    first, off = read(text, codes)
+    first, off = read(text, question.codes)
     offs, out = [off], {1: 0.0, 2: 0.0, 3: 0.0}
     for one, p_one in first.items():
-        left = [c for c in codes if c != one]
-        ask = question.ask_second.format(first=question.answers[one])
-        second, off = read(_listed(ask, {c: question.answers[c] for c in left}), left)
+        second, off = read(*_second_aim(question, one))
         offs.append(off)
         for other, p_other in second.items():
             materialist = (one in question.materialist) + (other in question.materialist)
             out[3 - materialist] += p_one * p_other
     return out, float(np.mean(offs))
+
+
+def _second_aim(question: Question, first: int) -> tuple[str, list[int]]:
+    """The question for the second aim, with the codes that are left."""
+    assert question.ask_second
+    left = {code: label for code, label in question.answers.items() if code != first}
+    return _listed(question.ask_second.format(first=question.answers[first]), left), list(left)
 
 
 def _parts(question: Question) -> dict[str, str]:
@@ -240,15 +256,21 @@ def _listed(ask: str, answers: Mapping[int, str]) -> str:
 
 
 def _exclusive(
-    model: LanguageModel, prompt: Prompt, spelled: Mapping[tuple[int, str], str]
-) -> dict[tuple[int, str], float]:
-    """Probability of each spelling as the beginning of the reply, less those of longer spellings that begin alike."""
-    start = model.tokenise(prompt).prompt
-    answers = {key: tuple(model.tokenizer.encode(text, add_special_tokens=False)) for key, text in spelled.items()}
-    unique = {answer: key for key, answer in answers.items()}
-    group = [TokenSequence(start, answer) for answer in unique]
-    logprobs = score_runs(model, [group], {"": ()}, answer_logprob)[""][0, :, 0]
-    whole = dict(zip(unique, np.exp(logprobs), strict=True))
-    own = {a: p - sum(whole[b] for b in whole if b[:-1] == a) for a, p in whole.items()}
-    # A spelling that is the same tokens as another counts once.
-    return {key: float(own[a]) if unique[a] == key else 0.0 for key, a in answers.items()}
+    model: LanguageModel, prompts: Sequence[Prompt], spelled: Sequence[Mapping[tuple[int, str], str]]
+) -> list[dict[tuple[int, str], float]]:
+    """Probability of each spelling as the beginning of a prompt's reply, less those of longer ones that begin alike."""
+    encode = partial(model.tokenizer.encode, add_special_tokens=False)
+    answers = [{key: tuple(encode(text)) for key, text in spellings.items()} for spellings in spelled]
+    unique = [{answer: key for key, answer in own.items()} for own in answers]
+    starts, most = [model.tokenise(prompt).prompt for prompt in prompts], max(map(len, unique))
+    # Groups are of one size: what is there already costs nothing again.
+    padded = [list(islice(cycle(own), most)) for own in unique]
+    groups = [[TokenSequence(start, a) for a in own] for start, own in zip(starts, padded, strict=True)]
+    logprobs = score_runs(model, groups, {"": ()}, answer_logprob)[""][..., 0]
+    found = []
+    for own, keys, logs in zip(answers, unique, logprobs, strict=True):
+        whole = dict(zip(keys, np.exp(logs), strict=False))
+        alone = {a: p - sum(whole[b] for b in whole if b[:-1] == a) for a, p in whole.items()}
+        # A spelling that is the same tokens as another counts once.
+        found.append({key: float(alone[a]) if keys[a] == key else 0.0 for key, a in own.items()})
+    return found

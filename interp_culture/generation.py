@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -66,7 +67,7 @@ def generate_runs(
     sequences, texts = model.tokenise_all(prompts), {key: list[str]() for key in runs}
     for number, batch in enumerate(_chunks(sequences, BATCH_PROMPTS)):
         for keys in _chunks(list(runs), max(1, STACKED_ROWS // len(batch))):
-            noise = [_Noise(temperature, seed + number, len(batch))] if temperature else []
+            noise = [_Noise(temperature, f"{seed} {number}", len(batch))] if temperature else []
             written = _write(model, batch, max_new_tokens, [runs[key] for key in keys], noise)
             for key, own in zip(keys, _chunks(written, len(batch)), strict=True):
                 texts[key] += own
@@ -80,8 +81,9 @@ def _chunks(values: list[T], size: int) -> Iterator[list[T]]:
 class _Noise(LogitsProcessor):
     """Gumbel noise, with which the largest is a draw from softmax(logits / temperature); the same for all runs."""
 
-    def __init__(self, temperature: float, seed: int, rows: int) -> None:
-        self.temperature, self.seed, self.rows = temperature, seed, rows
+    def __init__(self, temperature: float, seed: str, rows: int) -> None:
+        self.temperature, self.rows = temperature, rows
+        self.seed = random.Random(seed).getrandbits(32)  # batches and seeds that are neighbours share no numbers
         self.generator: torch.Generator | None = None
 
     def __call__(self, input_ids: Tensor, scores: Float[Tensor, "run_row vocab"]) -> Float[Tensor, "run_row vocab"]:

@@ -265,6 +265,12 @@ class Study:
             ).assign(readout=readout),
         )
 
+    def plain(self, scenarios: ScenarioSet) -> pd.DataFrame:
+        """The leading readout of some of the held-out scenarios without edits, which `steered` has read."""
+        table = self.steered(self.lead)
+        own = table[(table.method == "plain") & table.id.isin({s.id for s in scenarios})]
+        return own.drop(columns=["steered", "method", "draw", "alpha", "readout"])
+
 
 def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> dict[str, Any]:
     """Run (or finish) a study and return its summary; tables, vectors and summary.json lie in `config.out`."""

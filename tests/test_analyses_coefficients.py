@@ -29,9 +29,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
 @pytest.fixture(scope="module")
 def tables(study: ic.Study) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coefficients, "STEPS", (0.0, 2.0))
+        patch.setattr(coefficients, "STEPS", ((0.0, 2.0),))
         patch.setattr(cost, "NEUTRAL_CHARACTERS", 80)
-        patch.setattr(answers, "N_PROMPTS", 3)
+        patch.setattr(answers, "N_PROMPTS", (3,))
         patch.setattr(cost, "N_TOKENS", 16)
         return study.measure(coefficients.ANALYSIS)
 

@@ -17,12 +17,12 @@ from interp_culture.survey import TARGETS, countries, survey_items
 ABOUT = {"n_told": 60}
 
 
-def planted(moved: dict[str, float]) -> dict[str, pd.DataFrame]:
+def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFrame]:
     """Tables of `paradigms`: every score of a persona is moved by what `moved` gives it, from noise around 0.4."""
     noise = np.random.default_rng(0).normal(0.4, 0.1, (10, 2, 3))
     rows = [
         (name, name.split(":")[0], persona.iso3 if persona else "", item, domain, noise[i, j, n] + moved.get(name, 0.0))
-        for name, persona in paradigms.personas().items()
+        for name, persona in paradigms.personas(brief).items()
         for i, item in enumerate(survey_items().index)
         for j, domain in enumerate(("family", "legal"))
         for n in range(3)
@@ -72,6 +72,15 @@ def test_what_any_persona_does_is_no_knowledge_of_the_country() -> None:
     denmark = found.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(["kind", "against"])
     assert (denmark.low.xs(distances.PLAIN, level="against") > 0).all()
     np.testing.assert_allclose(denmark.effect.xs(distances.OTHERS, level="against"), 0, atol=1e-12)
+
+
+def test_a_brief_study_compares_the_countries_that_it_has() -> None:
+    found = derived(planted({"basic:Denmark": 0.2}, brief=True))
+    assert len(found["distances"]) == 2 * (2 + 2 + 2)
+    away = found["distances"].query("paradigm == 'scenarios'").set_index(["kind", "iso3"]).effect
+    gained = found["gains"].query("paradigm == 'scenarios'").set_index(["kind", "iso3", "against"]).effect
+    # The persona of the other country has not moved: it stands where the plain model does.
+    assert gained["basic", "DNK", distances.OTHERS] == pytest.approx(away["none", "DNK"] - away["basic", "DNK"])
 
 
 def test_words_follow_the_numbers() -> None:

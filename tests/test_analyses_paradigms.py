@@ -18,7 +18,7 @@ from interp_culture import study as study_module
 from interp_culture.replies import changed_answers
 
 ABOUT = {"n_told": 10, "lead": "continuation"}
-TWO = {"IND": "India", "DNK": "Denmark"}
+SIZES = {"layers": {"X": [1], "Y": [1]}, "alphas": [1.0], "train_per_cell": 1, "null_per_item": 1, "brief": True}
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,10 @@ def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> A
     """Two countries, a scenario an item, answers of two tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-        patch.setattr(paradigms, "TARGETS", TWO)
+        patch.setattr(paradigms, "FEW", [f"{kind}:{c}" for kind in ("basic", "advanced") for c in ("India", "Denmark")])
         patch.setattr(ic, "advanced_persona", lambda c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}."))
         patch.setattr(ic, "ask_personas", partial(ic.ask_personas, max_new_tokens=2))
-        study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study"))))
+        study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.test, study.lead = study.test.sample(1, by="item"), "continuation"  # type: ignore[misc]
         yield study
 
@@ -40,7 +40,7 @@ def tables(study: ic.Study) -> dict[str, pd.DataFrame]:
 
 
 def test_each_persona_is_what_the_model_was_told(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
-    assert list(tables["answers"].persona) == list(paradigms.personas())
+    assert list(tables["answers"].persona) == list(paradigms.personas(brief=True))
     for name, system in (("none", None), ("basic:India", "You are a person living in India.")):
         own = tables["readouts"][tables["readouts"].persona == name]
         again = ic.read_runs(study.model, study.test, {"": ()}, readout=study.lead, system=system)
@@ -53,8 +53,7 @@ def test_each_persona_is_what_the_model_was_told(study: ic.Study, tables: dict[s
 
 
 def test_a_run_that_was_cut_off_reads_only_what_is_missing(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
-    for lost in ("paradigms.readouts", "paradigms.readouts.advanced-Denmark"):
-        (study.folder / f"{lost}.json").unlink()
+    (study.folder / "paradigms.readouts.advanced-Denmark.json").unlink()
     other = ic.Study(study.config)
     other.test, other.lead = study.test, study.lead  # type: ignore[misc]
     read, asked = other.read, []

@@ -30,8 +30,8 @@ def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.S
 @pytest.fixture(scope="module")
 def tables(study: ic.Study) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction, "HALVINGS", 3)
-        patch.setattr(answers, "N_PROMPTS", 2)
+        patch.setattr(extraction, "HALVINGS", (3,))
+        patch.setattr(answers, "N_PROMPTS", (2,))
         patch.setattr(pca_vs_mean_diff, "N_TOKENS", 3)
         return study.measure(pca_vs_mean_diff.ANALYSIS)
 
@@ -74,7 +74,7 @@ def test_effects_are_slopes_of_the_readouts(study: ic.Study, tables: Any) -> Non
 
 def test_halves_share_no_scenario_and_hold_every_item(study: ic.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, ...]] = []
-    monkeypatch.setattr(extraction, "HALVINGS", 2)
+    monkeypatch.setattr(extraction, "HALVINGS", (2,))
     monkeypatch.setattr(extraction, "METHODS", {"mean_diff": "mean_diff"})
     select = ic.Activations.select
     monkeypatch.setattr(ic.Activations, "select", lambda self, ids: seen.append(tuple(ids)) or select(self, ids))

@@ -36,7 +36,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
 def test_alone_at_the_largest_alpha_it_is_the_study_itself(measured: Measured) -> None:
     study, tables = measured
     alone = readouts(study).query("persona == 'none'")
-    strengths = [0.05 * step for step in coefficients.STEPS if step <= 2 * FARTHEST]
+    strengths = [0.05 * step for step in coefficients.STEPS[False] if step <= 2 * FARTHEST]
     assert sorted(alone.alpha.unique()) == pytest.approx(sorted([0, *strengths, *(-s for s in strengths)]))
     own = study.steered(study.lead).query("method != 'random'")
     both = alone.merge(own, on=["steered", "alpha", "id"], suffixes=("", "_study"))
@@ -66,7 +66,7 @@ def test_what_a_persona_adds_is_paired_by_scenario() -> None:
 def test_angles_and_ratios_are_those_of_the_places(measured: Measured) -> None:
     tables = measured[1]
     places = tables["places"].set_index(["persona", "steered", "alpha"])[["x", "y"]]
-    assert len(tables["angles"]) == 2 * 2 * (len(coefficients.STEPS) - 1) + 2 * 2
+    assert len(tables["angles"]) == 2 * 2 * (len(coefficients.STEPS[False]) - 1) + 2 * 2
     for row in tables["angles"].itertuples():
         moved = places.loc[(row.persona, row.steered, row.alpha)] - places.loc[(row.persona, "", 0.0)]
         along, across = np.sign(row.alpha) * (moved if row.steered == "X" else moved[::-1])

@@ -94,9 +94,15 @@ def test_sampled_runs_are_the_same_again(tiny: LanguageModel) -> None:
     assert first != generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7, seed=1)
 
 
+def test_neighbouring_seeds_and_batches_share_no_noise(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "BATCH_PROMPTS", 1)
+    texts = [generate(tiny, [PROMPTS[0]] * 3, 12, temperature=0.7, seed=seed) for seed in (42, 43)]
+    assert len({text for own in texts for text in own}) == 6
+
+
 def test_tokens_are_drawn_from_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0])
-    noise = generation._Noise(0.7, 3, 20_000)
+    noise = generation._Noise(0.7, "3", 20_000)
     drawn = noise(torch.zeros(0), logits.repeat(20_000, 1)).argmax(-1).bincount() / 20_000
     torch.testing.assert_close(drawn, (logits / 0.7).softmax(-1), atol=0.01, rtol=0)
 

@@ -10,30 +10,25 @@ import pytest
 from planted import MAP_ITEMS, planted_scenarios
 
 import interp_culture as ic
-from analyses import answers, cost, distances, extraction, paradigms, pca_vs_mean_diff
+from analyses import cost, pca_vs_mean_diff
 from interp_culture import study as study_module
 from interp_culture.analysis import installed
 from interp_culture.report import write_report
-from interp_culture.survey import TARGETS
 
 SMALL = {
     "alphas": [2.0], "sweep_alphas": [2.0], "sweep_method": "refined", "train_per_cell": 2, "test_per_cell": 1,
-    "sweep_per_item": 1, "null_per_item": 1, "some_per_item": 1, "top_k": 1, "analyses": ["all"],
+    "sweep_per_item": 1, "null_per_item": 1, "some_per_item": 1, "top_k": 1, "analyses": ["all"], "brief": True,
 }  # fmt: skip
 
 
 @pytest.fixture
 def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.LanguageModel:
-    """Two countries, answers of few tokens, short texts."""
+    """Answers of few tokens, short texts."""
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-    for module in (paradigms, distances):
-        monkeypatch.setattr(module, "TARGETS", {iso3: TARGETS[iso3] for iso3 in ("IND", "DNK")})
     monkeypatch.setattr(ic, "ask_personas", partial(ic.ask_personas, max_new_tokens=2))
-    monkeypatch.setattr(answers, "N_PROMPTS", 2)
     monkeypatch.setattr(cost, "N_TOKENS", 12)
     monkeypatch.setattr(pca_vs_mean_diff, "N_TOKENS", 12)
     monkeypatch.setattr(cost, "NEUTRAL_CHARACTERS", 60)
-    monkeypatch.setattr(extraction, "HALVINGS", 2)
     return tiny
 
 
