@@ -59,8 +59,7 @@ def _read(study: ic.Study, variant: str, form: dict[str, Any]) -> pd.DataFrame:
 
 def _validity(model: ic.LanguageModel, forms: list[dict[str, Any]]) -> pd.DataFrame:
     read = dict.fromkeys((form["readout"], form["labels"]) for form in forms)
-    checks = [(labels, ic.check_readout(model, readout, labels)) for readout, labels in read]
-    return pd.DataFrame([{"labels": x, **vars(v), "failures": "; ".join(v.failures), "ok": v.ok} for x, v in checks])
+    return pd.DataFrame([{"labels": labels, **ic.check_readout(model, form, labels).row} for form, labels in read])
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
@@ -70,10 +69,12 @@ def sections(tables: Tables, about: About) -> list[Section]:
     own = own.assign(label=own.variant + ", " + own.reading)
     moved = changes[changes.reading.isin(["value", "letter"]) & (changes.variant != "continuation")]
     moved = moved.assign(label=[f"{r.variant}, {r.alpha:+g}, {r.reading}" for r in moved.itertuples()])
+    consistent = changes[changes.reading == "consistent"]
+    plain, steered = consistent.before.mean(), (consistent.before + consistent.effect).mean()
+    config = about["config"]
     how = (
-        f"Alpha {max(about['config']['alphas']):g} and its negative at the intervention's layers; of {about['n_some']} "
-        f"held-out scenarios those of the axis. Bars: 95% bootstrap by item; grey: of "
-        f"{N_RANDOM[about['config']['brief']]} with their norm."
+        f"Alpha ±{max(config['alphas']):g} at the intervention's layers; of {about['n_some']} held-out scenarios"
+        f" those of the axis. Bars: 95% bootstrap by item; grey: {N_RANDOM[config['brief']]} of the same norm."
     )
     return [
         Section(
@@ -84,7 +85,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
         ),
         Section(
             _letter_title(moved),
-            [_consistent_text(changes[changes.reading == "consistent"])],
+            [f"Both orders prefer the same option in {plain:.0%} of scenarios plain, in {steered:.0%} steered."],
             plots.forest_figure(moved.sort_values("label"), "change of the logit difference (nats)"),
             f"Letter: the first label minus the second, whatever they stand for. {how}",
         ),
@@ -104,8 +105,9 @@ def _validity_text(validity: pd.DataFrame) -> str:
 
 def _agreement_text(agreement: pd.DataFrame) -> str:
     words = agreement.b == "continuation"
-    shown, across = (f"{agreement[pairs].effect.mean():+.2f}" for pairs in (~words, words))
-    return f"Mean correlation of effects over scenarios: {shown} between letter encodings, {across} with continuation."
+    groups = {"between letter encodings": agreement[~words], "with continuation": agreement[words]}
+    told = [f"{own.effect.mean():+.2f} {where}" for where, own in groups.items() if len(own)]
+    return f"Mean correlation of effects over scenarios: {', '.join(told)}."
 
 
 def _letter_title(moved: pd.DataFrame) -> str:
@@ -113,11 +115,6 @@ def _letter_title(moved: pd.DataFrame) -> str:
     more, sure = (size.letter > size.value).sum(), moved[moved.reading == "letter"].sure.sum()
     means = f"mean {size.letter.mean():.2f} against {size.value.mean():.2f} nats"
     return f"The letter moves more than the value in {more} of {len(size)} cases ({means}), beyond random in {sure}"
-
-
-def _consistent_text(consistent: pd.DataFrame) -> str:
-    plain, steered = consistent.before.mean(), (consistent.before + consistent.effect).mean()
-    return f"Both orders prefer the same option in {plain:.0%} of scenarios plain, in {steered:.0%} steered."
 
 
 ANALYSIS = Analysis("answer_encoding", "Does the vector move the value or the letter?", measure, sections)

@@ -20,9 +20,8 @@ RUN, PAIR = ["layer", "steered", "draw", "method", "alpha"], ["layer", "steered"
 def measure(study: ic.Study) -> Tables:
     """The angles at every layer, and the response to steering single layers, about ten of them (four in a brief study).
 
-    cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of at most three an item (change
-    of mean P+ per unit alpha), with null_low, null_high (middle 95% of norm-matched random vectors, to first order).
-    prediction: `prediction`, over the layers that were steered.
+    cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of at most three an item (in mean P+
+    per unit alpha), null_low, null_high (of norm-matched random vectors, to first order). prediction: `prediction`.
     """
     few, vectors = study.some.sample(3, study.config.seed, by="item"), study.vectors()
     readouts = study.once("axis_cosine.readouts", lambda: study.read(runs(study, [*vectors.values()]), RUN, few))
@@ -111,9 +110,8 @@ def _coupling(cross: pd.DataFrame) -> tuple[str, list[str]]:
         found.append(f"{pair} at {sure.sum()} of {len(own)} layers")
         ratios.append(f"{pair} {f'{known.median():.2f}, median of {len(known)}' if len(known) else 'at none'}")
     title = f"The other axis moves, beyond its interval and random vectors, {', '.join(found)}"
-    return title, [
-        f"Entanglement ratio at the layers where the steered axis moves beyond its interval: {'; '.join(ratios)}."
-    ]
+    text = f"Entanglement ratio at the layers where the steered axis moves beyond its interval: {'; '.join(ratios)}."
+    return title, [text]
 
 
 ANALYSIS = Analysis("axis_cosine", "Does the angle between the vectors predict the coupling?", measure, sections)

@@ -17,7 +17,7 @@ from interp_culture import plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
 
-STEPS = (0.5, 1, 2, 4, 8), (1, 2, 4)  # times half the study's largest alpha; the second in a brief study
+STEPS = (0.5, 1, 2, 4, 8), (2, 4)  # times half the study's largest alpha; the second in a brief study
 BUDGET = 0.1  # nats per token
 
 
@@ -79,7 +79,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     names, top = {"effect": "change of mean P+ (0 to 1)", "axis": "read"}, max(about["config"]["alphas"])
     moved = Section(
         _moved_title(tables["effects"], tables["null"], top),
-        [_ratio_text(tables["ratios"]), *_calibrated_text(tables["calibrated"])],
+        [_ratio_text(tables["ratios"]), *_calibrated_text(tables["calibrated"], set(tables["effects"].steered))],
         plots.interval_figure(tables["effects"], "alpha", colour="axis", facet="steered", names=names, lines=True),
         f"{about['config']['method']} vectors at the intervention's layers, {about['n_some']} held-out scenarios. "
         f"Bars: 95% bootstrap by item. In the title, at alpha {top:g}: all {about['n_test']}, the random vectors on "
@@ -108,8 +108,9 @@ def _ratio_text(ratios: pd.DataFrame) -> str:
     return f"Entanglement ratio (Eq. 5) at alpha {strengths}: {'; '.join(told)}."
 
 
-def _calibrated_text(calibrated: pd.DataFrame) -> list[str]:
-    told = []
+def _calibrated_text(calibrated: pd.DataFrame, axes: set[str]) -> list[str]:
+    lost = sorted(axes - set(calibrated.steered))
+    told = [f"No strength tried costs {BUDGET:g} nats per token when steering {', '.join(lost)}."] if lost else []
     for (steered, alpha, budget), own in calibrated.groupby(["steered", "alpha", "budget"]):
         moved = " and ".join(f"{r.axis} by {interval_text(r)}" for r in own.itertuples())
         told.append(f"At alpha {alpha:.2f}, which costs {budget:g} nats per token, steering {steered} moves {moved}.")

@@ -64,8 +64,7 @@ def gains(found: Clouds) -> pd.DataFrame:
         others = np.mean([away[paradigm, kind, iso3] for iso3 in strangers], axis=0)
         against = {PLAIN: away[paradigm, "none", ""], NEUTRAL: away[paradigm, NEUTRAL, ""], OTHERS: others}
         for name, theirs in against.items():
-            gain = _interval(theirs - away[paradigm, kind, own])
-            rows.append((paradigm, kind, own, TARGETS[own], *gain, name))
+            rows.append((paradigm, kind, own, TARGETS[own], *_interval(theirs - away[paradigm, kind, own]), name))
     return pd.DataFrame(rows, columns=[*COLUMNS, "against"])
 
 

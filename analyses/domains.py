@@ -13,8 +13,9 @@ import interp_culture as ic
 from interp_culture import agreement, plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
-from interp_culture.coupling import random_reach
+from interp_culture.coupling import beside_random, random_reach
 
+UNIT = "change of mean P+ per unit alpha"
 Vectors = dict[tuple[str, str], ic.SteeringVectors]
 
 
@@ -22,19 +23,16 @@ def measure(study: ic.Study) -> Tables:
     """The shifts of every axis in every domain, under the vectors of every domain and of all.
 
     transfer: source (the training domain, or all: the study's own runs), steered, domain (held out), axis (of one
-    domain's vectors their own alone), effect (change of mean P+ per unit of alpha, from both signs), low, high, n.
-    null: steered, domain, axis, null_low, null_high (95% of random vectors, per unit of alpha). cosines: axis, a, b
-    (domains), cosine.
+    domain's vectors their own alone), effect (change of mean P+ per unit of alpha, from both signs), low, high, n, and
+    null_low, null_high, sure of `beside_random`. cosines: axis, a, b (domains), cosine.
     """
     vectors = domain_vectors(study)
     readouts = study.once("domains.readouts", lambda: pd.concat([_read(study, vectors, a) for a in study.layers]))
     of_all = study.steered(study.lead).assign(source="all")
     slopes = pd.concat([ic.slopes(table, ["source", "steered"]) for table in (readouts, of_all)])
-    return {
-        "transfer": ic.effects(slopes, ["source", "steered", "domain"], "slope"),
-        "null": random_reach(ic.shifts(of_all), ["steered", "domain", "axis"], per_alpha=True),
-        "cosines": cosines(study, vectors),
-    }
+    found = ic.effects(slopes, ["source", "steered", "domain"], "slope")
+    reach = random_reach(ic.shifts(of_all), ["steered", "domain", "axis"], per_alpha=True)
+    return {"transfer": beside_random(found, reach), "cosines": cosines(study, vectors)}
 
 
 def domain_vectors(study: ic.Study) -> Vectors:
@@ -64,41 +62,37 @@ def cosines(study: ic.Study, vectors: Vectors) -> pd.DataFrame:
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    transfer = tables["transfer"]
-    own = transfer[transfer.steered == transfer.axis]
-    of_all = transfer[transfer.source == "all"]
-    alpha, method = max(about["config"]["alphas"]), about["config"]["method"]
+    transfer = tables["transfer"].assign(panel=tables["transfer"].steered + " steered")
+    own, of_all = transfer[transfer.steered == transfer.axis], transfer[transfer.source == "all"]
+    own = own.assign(label=own.source + " → " + own.domain, kind="vectors of " + own.source)
+    of_all = of_all.assign(label=of_all.domain + ", " + of_all.axis + " read", kind=of_all.axis + " read")
     how = (
-        f"Slope of mean P+ from alpha {-alpha:g} and {alpha:g} at the intervention's layers, on {about['n_test']} "
-        f"held-out scenarios; {method} vectors of one domain have the norm of that of all. Bars: 95% bootstrap by item."
+        f"Slope from alpha ±{max(about['config']['alphas']):g} at the intervention's layers, on {about['n_test']} "
+        f"held-out scenarios; {about['config']['method']} vectors, all of one norm. Bars: 95% bootstrap by item; grey: "
+        f"95% of random vectors, on {about['n_null']} scenarios. Hollow: the interval holds 0, or these reach it."
     )
-    names = {"domain": "read in", "source": "vectors from", "axis": "read", "effect": "ΔP+ per unit alpha"}
     return [
         Section(
             _transfer_title(own),
-            [_null_text(tables["null"], about["n_null"]), _cosine_text(tables["cosines"]), _spread_text(own)],
-            plots.interval_figure(own, "domain", colour="source", facet="steered", names=names),
-            f"Effect on the steered axis itself. {how}",
+            [_spread_text(own), _cosine_text(tables["cosines"])],
+            plots.forest_figure(own, UNIT),
+            f"Effect on the steered axis itself, of vectors of one domain (or all) in each domain. {how}",
         ),
         Section(
             _cross_title(of_all[of_all.steered != of_all.axis]),
             ["A domain whose cross-effect differs from the others' says that the coupling is of texts, not of values."],
-            plots.interval_figure(of_all, "domain", colour="axis", facet="steered", names=names),
+            plots.forest_figure(of_all.sort_values("label"), UNIT),
             f"Effect on either axis, vectors of all domains. {how}",
         ),
     ]
 
 
 def _transfer_title(own: pd.DataFrame) -> str:
-    moved = own[(own.source != "all") & (own.low > 0)]
-    within = moved[moved.source == moved.domain]
-    n = len(own[own.source != "all"])
-    return f"{len(moved)} of {n} domain-to-domain effects are above 0, {len(within)} of them within the training domain"
-
-
-def _null_text(null: pd.DataFrame, n: int) -> str:
-    reach = null[null.steered == null.axis].null_high
-    return f"Of random vectors 95% stay within ±{reach.min():.4f} to ±{reach.max():.4f} in a domain (on {n} scenarios)."
+    by_domain = own[own.source != "all"]
+    moved = by_domain[by_domain.low > 0]
+    beyond = ", ".join(f"{axis} {part.sure.sum()} of {len(part)}" for axis, part in moved.groupby("axis"))
+    title = f"{len(moved)} of {len(by_domain)} domain-to-domain effects are above 0"
+    return f"{title}; of these beyond random vectors: {beyond}" if beyond else title
 
 
 def _spread_text(own: pd.DataFrame) -> str:
@@ -114,11 +108,10 @@ def _cosine_text(cosines: pd.DataFrame) -> str:
 
 
 def _cross_title(cross: pd.DataFrame) -> str:
-    clear = cross[cross.low * cross.high > 0]
-    if clear.empty:
-        return "In no domain does steering one axis move the other beyond its interval"
-    parts = [f"{r.axis} under {r.steered} in {r.domain} by {interval_text(r)}" for r in clear.itertuples()]
-    return f"The other axis moves in {len(clear)} of {len(cross)} cases: {'; '.join(parts)}"
+    parts = [f"{r.axis} under {r.steered} in {r.domain} by {interval_text(r)}" for r in cross[cross.sure].itertuples()]
+    if not parts:
+        return "In no domain does steering one axis move the other beyond its interval and random vectors"
+    return f"The other axis moves, beyond random vectors, in {len(parts)} of {len(cross)} cases: {'; '.join(parts)}"
 
 
 ANALYSIS = Analysis("domains", "Do vectors carry a value, or the setting it was told in?", measure, sections)

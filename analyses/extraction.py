@@ -112,8 +112,7 @@ def _stable(stability: pd.DataFrame) -> Section:
         f"Two halves of the texts agree (cosine): {_ranked(spread.groupby('method').effect.mean())}",
         ["What two halves do not agree on is of the texts, not of the axis."],
         plots.interval_figure(spread, "method", colour="axis", names=names),
-        f"Mean over the intervention's layers and {stability.draw.nunique()} random halvings within items; bars: "
-        "smallest to largest.",
+        f"Mean over the intervention's layers and {stability.draw.nunique()} halvings within items; bars: extremes.",
     )
 
 

@@ -34,11 +34,10 @@ def measure(study: ic.Study) -> Tables:
     direct = decided[KEYS].drop_duplicates().merge(asked["places"].drop(columns="iso3")).merge(changed, how="left")
     by_persona = decided.groupby(KEYS, sort=False)[["item", "domain", "p_positive"]]
     scenarios = by_persona.apply(lambda part: pd.Series(culture_map.place(part))).reset_index()
-    both = pd.concat({"direct": direct[[*KEYS, "x", "y"]], "scenarios": scenarios}, names=["paradigm"])
-    check = ic.check_readout(study.model, study.lead)
-    validity = pd.DataFrame([vars(check) | {"failures": "; ".join(check.failures), "ok": check.ok}])
-    answers = direct[[*KEYS, *SHARES]]
-    return {"readouts": decided, "places": both.reset_index("paradigm"), "answers": answers, "validity": validity}
+    places = {"direct": direct[[*KEYS, "x", "y"]], "scenarios": scenarios}
+    validity = pd.DataFrame([ic.check_readout(study.model, study.lead).row])
+    places = pd.concat(places, names=["paradigm"]).reset_index("paradigm")
+    return {"readouts": decided, "places": places, "answers": direct[[*KEYS, *SHARES]], "validity": validity}
 
 
 def personas(brief: bool = False) -> dict[str, ic.Persona | None]:

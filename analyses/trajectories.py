@@ -18,6 +18,7 @@ from interp_culture.analysis import About, Analysis, Section, Tables, interval_t
 from interp_culture.cli.analysis import run_alone
 from interp_culture.survey import TARGETS, countries
 
+NAMES = ["persona", "kind", "iso3", "steered", "method", "alpha"]
 FARTHEST = 2  # end of a path, in units of the largest configured alpha
 
 
@@ -53,12 +54,11 @@ def readouts(study: ic.Study) -> pd.DataFrame:
 
 
 def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
-    top, about = max(study.config.alphas), (name, persona.kind, persona.iso3)
+    top, about, text = max(study.config.alphas), (name, persona.kind, persona.iso3), persona.text
     runs: dict[tuple, list[ic.Edit]] = {(*about, "", "plain", 0.0): []}
     for (axis, v), alpha in product(study.vectors().items(), (top, -top)):
         runs[*about, axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
-    names, text = ["persona", "kind", "iso3", "steered", "method", "alpha"], persona.text
-    return study.once(f"trajectories.readouts.{name.replace(':', '-')}", lambda: study.read(runs, names, system=text))
+    return study.once(f"trajectories.readouts.{name.replace(':', '-')}", lambda: study.read(runs, NAMES, system=text))
 
 
 def hybrid(readouts: pd.DataFrame) -> pd.DataFrame:

@@ -73,6 +73,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "some_per_item": 1,
         "persona_per_item": 1,
         "brief": True,
+        "analyses": ["all"],
         "out": "results/quick",
     },
     "paper": {

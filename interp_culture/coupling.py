@@ -282,8 +282,9 @@ def random_reach(
 
 
 def beside_random(found: pd.DataFrame, reach: pd.DataFrame) -> pd.DataFrame:
-    """`effects` with what `random_reach` gives, and sure: the interval leaves out 0 and random vectors do not reach."""
-    table = found.merge(reach)
+    """`effects` with what `random_reach` gives (NaN for groups without random vectors), and sure: the interval leaves
+    out 0 and random vectors are known not to reach that far."""
+    table = found.merge(reach, how="left")
     return table.assign(sure=(table.low * table.high > 0) & (table.effect.abs() > table.null_high))
 
 
@@ -301,7 +302,8 @@ def effects(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed
 
 
 def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """`effects` at the largest alpha by steered axis, domain and axis read."""
+    """`effects` at the largest alpha by steered axis, domain and axis read, as `beside_random`."""
     table = shifts(readouts)
     largest = table[(table.method != "random") & (table.alpha == table.alpha.max())]
-    return effects(largest, ["steered", "domain"], seed=seed)
+    found = effects(largest, ["steered", "domain"], seed=seed)
+    return beside_random(found, random_reach(table, ["steered", "domain", "axis"]))

@@ -70,6 +70,11 @@ class Validity:
     def ok(self) -> bool:
         return not self.failures
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """The fields and `ok` for a table; failures in one text."""
+        return {**vars(self), "failures": "; ".join(self.failures), "ok": self.ok}
+
 
 def probe(
     model: LanguageModel,

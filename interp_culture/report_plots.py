@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from interp_culture.plots import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, axis_colours, bars, finish
 
@@ -83,29 +82,6 @@ def ratio_figure(matrix: pd.DataFrame, null: pd.DataFrame, human: dict[str, floa
     figure.update_yaxes(title="entanglement ratio (0 to 1)", range=[-0.03, 1.06])
     figure.update_xaxes(title="steered axis → axis that moves along")
     return finish(figure, 420)
-
-
-def domain_figure(domains: pd.DataFrame) -> go.Figure:
-    """The shift of every axis by domain, a panel for each steered axis.
-
-    Args:
-        domains: steered, domain, axis, effect, low, high (positive alpha).
-    """
-    steered = sorted(domains.steered.unique())
-    figure = make_subplots(
-        rows=1, cols=len(steered), shared_yaxes=True, subplot_titles=[f"{s} steered" for s in steered]
-    )
-    for axis, colour in axis_colours(list(domains.axis.unique())).items():
-        for col, s in enumerate(steered, start=1):
-            rows = domains[(domains.axis == axis) & (domains.steered == s)]
-            figure.add_bar(
-                x=rows.domain, y=rows.effect, name=f"{axis} read", marker={"color": colour}, legendgroup=axis,
-                showlegend=col == 1, row=1, col=col,
-                error_y=bars(rows, "effect", "low", "high"),
-                hovertemplate="%{x}: %{y:+.4f}<extra></extra>",
-            )  # fmt: skip
-    figure.update_yaxes(title="change of mean P+", col=1)
-    return finish(figure, 400)
 
 
 def validity_figure(validity: pd.DataFrame) -> go.Figure:

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -215,8 +215,7 @@ class Study:
 
     def validity(self) -> dict[str, Validity]:
         checks: dict[str, Validity] = {r: check_readout(self.model, r) for r in READOUTS}
-        rows = [{**asdict(v), "failures": "; ".join(v.failures), "ok": v.ok} for v in checks.values()]
-        write_table(self.folder, "validity", pd.DataFrame(rows), self.manifest)
+        write_table(self.folder, "validity", pd.DataFrame([v.row for v in checks.values()]), self.manifest)
         return checks
 
     def vectors(self) -> dict[str, SteeringVectors]:

@@ -67,6 +67,8 @@ def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
 
 def test_the_calibrated_strength_costs_the_budget(study: ic.Study, tables: Any) -> None:
     found = tables["calibrated"]
+    (text,) = coefficients._calibrated_text(found.iloc[:0], {"X"})
+    assert text == "No strength tried costs 0.1 nats per token when steering X."
     assert set(zip(found.steered, found.axis, strict=True)) == {(a, b) for a in "XY" for b in "XY"}
     texts = [text[:80].rsplit(maxsplit=1)[0] for text in ic.load_neutral().values()]
     for axis, alpha in {(r.steered, r.alpha) for r in found.itertuples()}:

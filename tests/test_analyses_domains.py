@@ -52,20 +52,17 @@ def test_a_domain_points_where_it_points(measured: tuple[ic.Study, Tables]) -> N
     assert (cosines[cosines.a != cosines.b].cosine < 0.999).all()
 
 
-def table_of(low: float, high: float) -> Tables:
+def table_of(low: float, high: float, reach: float = 0.01) -> Tables:
     rows = [
-        (source, steered, domain, axis, (low + high) / 2, low, high, 5)
+        (source, steered, domain, axis, (low + high) / 2, low, high, 5, -reach, reach, low > 0 and high > reach)
         for source in ("all", "home", "work")
         for steered in "XY"
         for domain in ("home", "work")
         for axis in "XY"
     ]
-    columns = ["source", "steered", "domain", "axis", "effect", "low", "high", "n"]
+    columns = ["source", "steered", "domain", "axis", "effect", "low", "high", "n", "null_low", "null_high", "sure"]
     cosines = pd.DataFrame([("X", "home", "work", 0.5)], columns=["axis", "a", "b", "cosine"])
-    null = pd.DataFrame(
-        [("X", "home", "X", -0.01, 0.01)], columns=["steered", "domain", "axis", "null_low", "null_high"]
-    )
-    return {"transfer": pd.DataFrame(rows, columns=columns), "null": null, "cosines": cosines}
+    return {"transfer": pd.DataFrame(rows, columns=columns), "cosines": cosines}
 
 
 ABOUT: About = {"config": {"alphas": [2.0], "method": "mean_diff"}, "n_test": 20, "n_null": 10}
@@ -75,9 +72,15 @@ def test_titles_follow_the_numbers() -> None:
     null = domains.sections(table_of(-0.1, 0.2), ABOUT)
     clear = domains.sections(table_of(0.1, 0.2), ABOUT)
     assert null[0].title.startswith("0 of 8 domain-to-domain effects are above 0")
-    assert clear[0].title.startswith("8 of 8 domain-to-domain effects are above 0, 4 of them within")
+    assert (
+        clear[0].title
+        == "8 of 8 domain-to-domain effects are above 0; of these beyond random vectors: X 4 of 4, Y 4 of 4"
+    )
     assert null[1].title.startswith("In no domain does steering one axis move the other")
-    assert clear[1].title.startswith("The other axis moves in 4 of 4 cases")
+    assert clear[1].title.startswith("The other axis moves, beyond random vectors, in 4 of 4 cases")
+    far = domains.sections(table_of(0.1, 0.2, reach=0.3), ABOUT)
+    assert far[0].title.endswith("above 0; of these beyond random vectors: X 0 of 4, Y 0 of 4")
+    assert far[1].title.startswith("In no domain does steering one axis move the other")
     assert all(section.figure.to_json() for section in (*null, *clear))
 
 

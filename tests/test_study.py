@@ -13,8 +13,17 @@ from planted import planted_model, planted_scenarios
 from interp_culture import study as study_module
 from interp_culture.config import StudyConfig, load_config
 from interp_culture.errors import InputError
+from interp_culture.findings import (
+    _domain_text,
+    _layers_title,
+    _map_title,
+    _measured_text,
+    _ratio_title,
+    _steering_title,
+    findings,
+)
 from interp_culture.model import LanguageModel
-from interp_culture.report import _measured_text, findings, write_report
+from interp_culture.report import write_report
 from interp_culture.study import run_study
 
 QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
@@ -85,6 +94,59 @@ def test_report_is_one_file_that_opens_with_findings(finished: tuple[StudyConfig
     lines = findings(summary)
     assert any("The letters readout fails" in line or "letters readout, which" in line for line in lines)
     assert any("no effect is shown" in line or "beyond the random vectors" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("low", "outside", "words"),
+    [
+        (-0.01, True, "no coupling of Y to X is shown"),
+        (0.01, True, "at alpha +2 it is beyond what random vectors do: Y is coupled to X"),
+        (0.01, False, "random vectors drag as far: no coupling beyond is shown"),
+    ],
+)
+def test_a_coupling_is_named_where_random_vectors_do_not_reach(
+    finished: tuple[StudyConfig, dict[str, Any]], low: float, outside: bool, words: str
+) -> None:
+    def planted(row: dict[str, Any], **values: Any) -> dict[str, Any]:
+        return row | values if (row["steered"], row["axis"]) == ("X", "Y") else row
+
+    summary = dict(finished[1])
+    summary["matrix"] = [planted(r, low=low, high=0.03, defined=True) for r in summary["matrix"]]
+    summary["response"] = [planted(r, outside_null=outside and r["alpha"] > 0) for r in summary["response"]]
+    (line,) = (line for line in findings(summary) if line.startswith("Steering X drags Y"))
+    assert words in line
+    summary["matrix"] = [r for r in summary["matrix"] if (r["steered"], r["axis"]) != ("Y", "X")]
+    named = "Coupled beyond random vectors: Y to X"
+    assert _ratio_title(summary) == (named if "is coupled" in words else "No coupling of one axis to another is shown")
+
+
+def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    summary = finished[1]
+    followed = [
+        r | {"outside_null": True, "effect": 0.1 * r["alpha"], "low": 0.1, "high": 0.2}
+        if r["steered"] == r["axis"] == "X"
+        else r | {"outside_null": False}
+        for r in summary["response"]
+    ]
+    assert _steering_title(summary | {"response": followed}).endswith("X at 2 of 2 signs, Y at 0 of 2 signs")
+    nearest = min((d for d in summary["distances"] if d["steered"] == ""), key=lambda d: d["distance"])
+    assert f"nearest to {nearest['country']}, {nearest['distance']:.2f} map" in _map_title(summary)
+    swept, fixed = (_layers_title(summary | {"config": {"layers": layers}}) for layers in (None, summary["layers"]))
+    assert swept.startswith("The largest steering differentials: X at layers")
+    assert fixed.startswith("Steered are the configured layers: X at layers")
+
+
+def test_shifts_by_domain_stand_beside_random_vectors(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    domains = pd.read_parquet(Path(finished[0].out) / "domains.parquet")
+    assert len(domains) == 2 * 3 * 2
+    assert (domains.null_high > 0).all()
+    rows = domains.iloc[:3].assign(low=[0.1, 0.1, -0.1], high=0.3, effect=0.2, sure=[True, False, False])
+    text = _domain_text(rows)
+    first = rows.iloc[0]
+    assert text.startswith("2 of 3 shifts have an interval without 0; beyond random vectors of the same norm: ")
+    assert text.endswith(f"{first.axis} under {first.steered} in {first.domain} +0.200.")
+    assert _domain_text(rows.assign(sure=False)).endswith("none of them.")
+    assert _domain_text(rows.assign(low=-0.1)) == "None of 3 shifts have an interval without 0."
 
 
 def test_texts_in_the_report_are_escaped(finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path) -> None:

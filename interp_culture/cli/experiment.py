@@ -39,7 +39,7 @@ from interp_culture.cli.common import (
 @app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
 def study(
     config: Annotated[Path | None, typer.Argument(help="A YAML file with any field of the configuration.")] = None,
-    preset: Annotated[str, typer.Option(help="quick (minutes), full, or paper: every analysis too.")] = "full",
+    preset: Annotated[str, typer.Option(help="quick (a subset) and paper run every analysis too, full none.")] = "full",
     model: Annotated[str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")] = None,
     scenarios: Scenarios = None,
     device: Device = None,
@@ -53,8 +53,9 @@ def study(
 ) -> None:
     """Run the whole experiment and write the report; what is finished in --out is not computed again."""
     from interp_culture.config import load_config
+    from interp_culture.findings import findings
     from interp_culture.machine import choose_threads
-    from interp_culture.report import findings, write_report
+    from interp_culture.report import write_report
     from interp_culture.study import run_study
 
     loaded = load_config(
