@@ -10,7 +10,7 @@ import pandas as pd
 import interp_culture as ic
 
 TEMPERATURE = 0.7
-N_PROMPTS = 8, 4  # the second in a brief study
+N_PROMPTS = 8, 3  # the second in a brief study
 NAMES = ["steered", "method", "alpha"]
 Runs = dict[tuple[str, str, float], list[ic.Edit]]
 PLAIN: Runs = {("", "plain", 0.0): []}

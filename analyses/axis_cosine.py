@@ -13,12 +13,12 @@ from interp_culture.analysis import About, Analysis, Section, Tables
 from interp_culture.angles import axis_cosines, cross_responses, layer_coupling, prediction
 from interp_culture.cli.analysis import run_alone
 
-N_LAYERS = 10, 4  # the second in a brief study
+N_LAYERS = 10, 3  # the second in a brief study
 RUN, PAIR = ["layer", "steered", "draw", "method", "alpha"], ["layer", "steered", "axis"]
 
 
 def measure(study: ic.Study) -> Tables:
-    """The angles at every layer, and the response to steering single layers, about ten of them (four in a brief study).
+    """The angles at every layer, and the response to steering single layers, about ten of them (three in a brief study).
 
     cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of at most three an item (in mean P+
     per unit alpha), null_low, null_high (of norm-matched random vectors, to first order). prediction: `prediction`.

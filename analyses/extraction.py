@@ -17,7 +17,7 @@ from interp_culture.analysis import About, Section, Tables
 
 # `random` by another name: `ic.slopes` takes rows of that method for the null and leaves them out.
 METHODS = {m: m for m in ("mean_diff", "pca", "pca_centred", "lda", "logistic")} | {"random": "random direction"}
-FEW_STEERED = ("mean_diff", "pca", "lda", "random")  # in a brief study
+FEW_STEERED = ("mean_diff", "pca", "random")  # in a brief study
 HALVINGS = 10, 2  # the second in a brief study
 
 

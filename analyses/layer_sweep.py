@@ -29,9 +29,10 @@ def measure(study: ic.Study) -> Tables:
     sweep, config = study.sweep(), study.config
     on: tuple[Any, ...] = study.model, study.sweep_scenarios, study.vectors()
     form: dict[str, Any] = {"alpha": config.sweep_alphas, "readout": study.lead, "order": config.order}
-    gradient = study.once("layer_sweep.gradient", lambda: ic.layer_sweep(*on, **form, method="gradient"))
     null = study.once("layer_sweep.null", lambda: ic.sweep_null(*on, **form, n=config.n_random, seed=config.seed))
-    sweep = sweep.drop(columns="predicted_shift").merge(gradient[[*RUN, "id", "predicted_shift"]])
+    if sweep.predicted_shift.isna().any():  # an exact sweep; others hold what the gradient says
+        gradient = study.once("layer_sweep.gradient", lambda: ic.layer_sweep(*on, **form, method="gradient"))
+        sweep = sweep.drop(columns="predicted_shift").merge(gradient[[*RUN, "id", "predicted_shift"]])
     return {
         "by_layer": by_layer(sweep, null),
         "by_item": sweep.groupby(["steered", "item", "layer"]).differential.mean().reset_index(),

@@ -55,6 +55,7 @@ def whitening(positive: _Rows, negative: _Rows, axes: np.ndarray) -> Float[np.nd
     Wolf 2004, on standardised activations), so that it has an inverse with fewer texts than d_model. Where nothing
     varies it is the unit matrix.
     """
+    from scipy.linalg import solve_triangular
     from sklearn.covariance import LedoitWolf
 
     groups = [pole[axes == axis] for pole in (positive, negative) for axis in np.unique(axes)]
@@ -65,8 +66,9 @@ def whitening(positive: _Rows, negative: _Rows, axes: np.ndarray) -> Float[np.nd
         return np.eye(len(scale))
     scale[constant] = 1
     centred[:, constant] = 0
-    shrunk = LedoitWolf(assume_centered=True).fit(centred / scale)
-    return np.linalg.cholesky(shrunk.precision_) / scale[:, None]
+    shrunk = LedoitWolf(assume_centered=True, store_precision=False).fit(centred / scale)
+    root = np.linalg.cholesky(shrunk.covariance_)
+    return solve_triangular(root, np.eye(len(scale)), lower=True).T / scale[:, None]
 
 
 def layer_coupling(readouts: pd.DataFrame, vectors: Mapping[str, SteeringVectors], seed: int = 42) -> pd.DataFrame:

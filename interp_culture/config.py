@@ -53,7 +53,8 @@ class StudyConfig(BaseModel):
     )
     some_per_item: int = Field(9, ge=1, description="held-out scenarios per item in analyses that steer in many ways")
     brief: bool = Field(
-        False, description="analyses take fewer layers, strengths, random vectors, encodings, personas and texts"
+        False,
+        description="the leading readout alone; analyses take fewer layers, strengths, methods, personas and texts",
     )
 
     def key(self) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class Study:
         self.on_step("sweeping layers")
         sweep = self.sweep()
         tables = []
-        for readout in (lead, *(r for r in READOUTS if r != lead)):
+        others = [r for r in READOUTS if r != lead and not self.config.brief]
+        for readout in (lead, *others):
             self.on_step(f"steering the held-out scenarios, readout {readout}")
             tables.append(self.steered(readout))
         readouts = pd.concat(tables, ignore_index=True)
