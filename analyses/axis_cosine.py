@@ -18,7 +18,7 @@ RUN, PAIR = ["layer", "steered", "draw", "method", "alpha"], ["layer", "steered"
 
 
 def measure(study: ic.Study) -> Tables:
-    """The angles at every layer, and the response to steering single layers, about ten of them (three in a brief study).
+    """The angles at every layer, and the response to steering single layers, about ten of them (three if brief).
 
     cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of at most three an item (in mean P+
     per unit alpha), null_low, null_high (of norm-matched random vectors, to first order). prediction: `prediction`.

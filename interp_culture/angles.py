@@ -111,19 +111,20 @@ def cross_responses(cosines: pd.DataFrame, coupling: pd.DataFrame) -> pd.DataFra
     return pd.concat([angle, cross.assign(kind="projected", foreseen=cross.projected)], ignore_index=True)
 
 
-def prediction(responses: pd.DataFrame) -> pd.DataFrame:
+def prediction(responses: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     """How what is foreseen and what is measured go together over layers, from `cross_responses`.
 
-    Returns: kind, steered, axis, n (layers), spearman, p (of it, as if layers were independent), pearson; NaN for
-    fewer than three layers and where nothing varies.
+    Returns: kind, steered, axis, n (layers), spearman, p (of it, two-sided, by permutation, as if layers were
+    independent), pearson; NaN for fewer than three layers and where nothing varies.
     """
-    from scipy.stats import pearsonr, spearmanr
+    from scipy.stats import PermutationMethod, pearsonr, rankdata
 
-    rows = []
+    rows, shuffled = [], PermutationMethod(rng=np.random.default_rng(seed))
     for keys, own in responses.groupby(["kind", "steered", "axis"], sort=False):
         pair = own.foreseen.to_numpy(), own.effect.to_numpy()
         known = len(own) > 2 and all(np.ptp(side) > 0 for side in pair)
-        found = (*spearmanr(*pair), pearsonr(*pair)[0]) if known else (np.nan,) * 3
+        ranked = pearsonr(*map(rankdata, pair), method=shuffled) if known else (np.nan, np.nan)
+        found = (*ranked, pearsonr(*pair)[0] if known else np.nan)
         rows.append((*keys, len(own), *map(float, found)))
     return pd.DataFrame(rows, columns=["kind", "steered", "axis", "n", "spearman", "p", "pearson"])
 

@@ -72,16 +72,21 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
             [_domain_text(tables["domains"])],
             plots.forest_figure(_domain_rows(tables["domains"]), "change of mean P+"),
             f"Alpha {top:g}, held-out scenarios of each domain; bars: 95% bootstrap clustered by item. Grey: {n_null}, "
-            "those of the domain. Hollow: the interval holds 0, or random vectors reach as far.",
+            "those of the domain. Hollow: the interval holds 0, or random vectors reach as far, or none was read.",
         ),
         Section(
-            "Readouts: " + ", ".join(f"{r} {'passes' if v['ok'] else 'fails'}" for r, v in summary["validity"].items()),
+            _validity_title(summary),
             [_validity_text(v) for v in summary["validity"].values()],
             report_plots.validity_figure(tables["validity"]),
             "Control items have an answer that is right by plain fact or common sense. Bars: 95% Wilson interval.",
         ),
     ]
     return out
+
+
+def _validity_title(summary: dict[str, Any]) -> str:
+    verdicts = [f"{r} {'passes' if v['ok'] else 'fails'}" for r, v in summary["validity"].items()]
+    return f"Check of the readouts: {', '.join(verdicts)}"
 
 
 def _validity_finding(summary: dict[str, Any]) -> str:

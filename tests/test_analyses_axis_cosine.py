@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from planted import COUPLING, planted_model, planted_scenarios
+from scipy.stats import spearmanr
 
 import interp_culture as ic
 from analyses.axis_cosine import ANALYSIS, sections
@@ -93,6 +94,16 @@ def hand_made(slope: float) -> Tables:
     names = ["layer", "steered", "axis", "effect", "low", "high", "ratio", "defined", "projected"]
     coupling = pd.DataFrame(rows, columns=[*names, "null_low", "null_high"])
     return {"cosines": cosines.reset_index(drop=True), "coupling": coupling}
+
+
+def test_few_layers_in_order_are_no_evidence() -> None:
+    made = hand_made(0.05)
+    of = cross_responses(made["cosines"], made["coupling"]).query("pair == 'X → Y' and kind == 'raw'")
+    (whole,), (three,) = (prediction(own).itertuples() for own in (of, of[of.layer < 3]))
+    assert whole.spearman == pytest.approx(spearmanr(of.foreseen, of.effect).statistic)
+    assert whole.p < 0.001
+    assert three.spearman == pytest.approx(1)
+    assert three.p == pytest.approx(1 / 3)  # two of the six orders of three layers are as extreme
 
 
 def test_titles_say_whether_the_angle_foresees_the_coupling(tables: Tables) -> None:

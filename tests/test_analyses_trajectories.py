@@ -27,7 +27,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
         patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None))
-        patch.setattr("analyses.trajectories.personas", lambda: personas)
+        patch.setattr("analyses.trajectories.personas", lambda brief: personas)
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
         return study, dict(measure(study))
@@ -106,7 +106,7 @@ def test_countries_are_told_where_the_items_are_the_surveys(
     alone = pd.DataFrame({"name": ["alone"], "alpha": [0.0]})
     monkeypatch.setattr("analyses.coefficients.readouts", lambda study: alone)
     stub = SimpleNamespace(
-        some=SimpleNamespace(items=items), config=SimpleNamespace(alphas=[1.0]), vectors=dict,
+        some=SimpleNamespace(items=items), config=SimpleNamespace(alphas=[1.0], brief=False), vectors=dict,
         once=lambda name, compute: pd.DataFrame({"name": [name]}),
     )  # fmt: skip
     assert readouts(stub)["name"].nunique() == n
