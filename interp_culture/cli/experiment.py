@@ -39,7 +39,9 @@ from interp_culture.cli.common import (
 @app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
 def study(
     config: Annotated[Path | None, typer.Argument(help="A YAML file with any field of the configuration.")] = None,
-    preset: Annotated[str, typer.Option(help="quick (a subset) and paper run every analysis too, full none.")] = "full",
+    preset: Annotated[
+        str, typer.Option(help="quick (a subset) and paper run every analysis too; full runs none.")
+    ] = "full",
     model: Annotated[str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")] = None,
     scenarios: Scenarios = None,
     device: Device = None,
