@@ -69,7 +69,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     how = (
         f"Slope from alpha ±{max(about['config']['alphas']):g} at the intervention's layers, on {about['n_test']} "
         f"held-out scenarios; {about['config']['method']} vectors, all of one norm. Bars: 95% bootstrap by item; grey: "
-        f"95% of random vectors, on {about['n_null']} scenarios. Hollow: the interval holds 0, or these reach it."
+        f"95% of random vectors, on {about['n_null']} scenarios. Hollow: holds 0, or these reach it or were not read."
     )
     return [
         Section(

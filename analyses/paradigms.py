@@ -88,7 +88,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 def _place_title(places: pd.DataFrame) -> str:
     of = places.pivot(index="persona", columns="paradigm")
-    apart = {c: ~of[c].direct.between(of[f"{c}_low"].scenarios, of[f"{c}_high"].scenarios) for c in "xy"}
+    ends = {c: (of[c].direct, of[f"{c}_low"].scenarios, of[f"{c}_high"].scenarios) for c in "xy"}
+    apart = {c: (direct < low) | (direct > high) for c, (direct, low, high) in ends.items()}
     if not (apart["x"] | apart["y"]).any():
         return "Asked outright, the model stands within the interval of its decisions, whatever it is told to be"
     counts = " and ".join(f"on {c} in {away.sum()}" for c, away in apart.items())

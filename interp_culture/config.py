@@ -72,7 +72,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sweep_per_item": 1,
         "null_per_item": 1,
         "some_per_item": 1,
-        "persona_per_item": 1,
         "brief": True,
         "analyses": ["all"],
         "out": "results/quick",

@@ -75,14 +75,15 @@ def place_draws(table: pd.DataFrame, seed: int = 42) -> Float[np.ndarray, "draw 
     """Bootstrap draws of `place`: over the scenarios of each item, the ten items being fixed by the map.
 
     Tables of the same scenarios in the same order are drawn alike: what is computed from two of them, draw by draw,
-    is paired.
+    is paired. All are NaN where an item has one scenario, of which nothing can be drawn.
     """
     table = _placed(table)
     names, values = table["item"].to_numpy(), table.p_positive.to_numpy()
     # Each item is its own stratum and cluster, so that only its scenarios are drawn.
     weights = bootstrap_weights(names, names, seed=seed)
     means = [weighted_means(weights, values, names == item) for item in survey_items().index]
-    return project(answers(np.stack(means, axis=-1)))
+    drawn = project(answers(np.stack(means, axis=-1)))
+    return drawn if table["item"].value_counts().min() > 1 else np.full_like(drawn, np.nan)
 
 
 def no_preference() -> tuple[float, float]:

@@ -101,6 +101,15 @@ def test_bootstrap_draws_are_those_of_the_place() -> None:
     assert np.abs(culture_map.place_draws(part, seed=1) - draws).max() > 0.01
 
 
+def test_one_scenario_an_item_has_no_interval() -> None:
+    tables = planted({"basic:Denmark": 0.2})
+    one = tables["readouts"].drop_duplicates([*paradigms.KEYS, "item"])
+    assert np.isnan(culture_map.place_draws(one[one.persona == "none"])).all()
+    found = derived({**tables, "readouts": one})
+    assert found["gains"].low.isna().all()
+    assert distances.sections(found, ABOUT)[0].title.startswith("No persona is shown")
+
+
 def test_measured_from_the_tables_of_paradigms(
     tiny: ic.LanguageModel, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

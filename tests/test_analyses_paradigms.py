@@ -30,7 +30,7 @@ def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> A
         patch.setattr(ic, "advanced_persona", lambda c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}."))
         patch.setattr(ic, "ask_personas", partial(ic.ask_personas, max_new_tokens=2))
         study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **SIZES))
-        study.test, study.lead = study.test.sample(1, by="item"), "continuation"  # type: ignore[misc]
+        study.test, study.lead = study.test.sample(2, by="item"), "continuation"  # type: ignore[misc]
         yield study
 
 
