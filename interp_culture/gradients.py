@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from interp_culture.batching import over_batches
+from interp_culture.blocks import run_block
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import Trace, first_stream, run_block, trace
+from interp_culture.passes import Trace, can_resume, first_stream, trace, unrolled_streams
 from interp_culture.scores import Score
 from interp_culture.token_tree import Batch, TokenSequence
 from interp_culture.unhooked import unhooked
@@ -42,57 +44,96 @@ def predict_runs(
     with tqdm(total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None) as bar:
 
         def work(batch: Batch) -> tuple[list[int], dict[Any, Float[Tensor, " row"]]]:
-            kept = trace(model, batch, layers=range(last, model.n_layers))
-            w = torch.from_numpy(np.stack([weights[p.group, p.member] for p in batch.paths])).to(model.device)
-            totals, gradient = _at_end(model, kept, score, w)
+            gradients = _by_block if can_resume(model, batch) else _at_once
+            totals, streams, rows = gradients(model, batch, score, weights, last)
             values = {key: totals.clone() for key in runs}
-            with unhooked(model):
-                for stream in range(model.n_layers, last - 1, -1):
+            with closing(streams):
+                for stream, gradient in streams:
                     for key, edits in runs.items():
                         for edit in (e for e in edits if e.stream == stream):
-                            values[key] += _first_order(edit, gradient, batch)
-                    if stream > last:
-                        gradient = _before_block(model, kept, stream - 1, gradient)
-            bar.update(len(batch.tokens))
-            group_of = {p.row: p.group for p in batch.paths}
-            return [group_of[row] for row in range(len(batch.tokens))], values
+                            values[key] += _first_order(edit, gradient, rows)
+            bar.update(len({path.group for path in batch.paths}))
+            group_of = {p.row: p.group for p in rows.paths}
+            return [group_of[row] for row in range(len(rows.tokens))], values
 
         # A shared stem would add up the gradients of all rows.
-        for rows, values in over_batches(model, groups, work, share_stem=False):
+        for groups_of_rows, values in over_batches(model, groups, work, share_stem=False):
             for key, value in values.items():
-                out[key][rows] = value.cpu().numpy()
+                np.add.at(out[key], groups_of_rows, value.cpu().numpy())
     return out
 
 
-def _at_end(
-    model: LanguageModel, kept: Trace, score: Score, weights: Float[Tensor, "path value"]
-) -> tuple[Float[Tensor, " row"], Float[Tensor, "row pos d_model"]]:
-    """The weighted score of each row, and its gradient at the final residual stream."""
+Streams = Generator[tuple[int, Float[Tensor, "row pos d_model"]]]
+Gradients = tuple[Float[Tensor, " row"], Streams, Batch]
+
+
+def _by_block(
+    model: LanguageModel, batch: Batch, score: Score, weights: Float[np.ndarray, "group member value"], last: int
+) -> Gradients:
+    """The weighted score of each row, its gradient at every stream from the final one down to `last`, and the rows.
+
+    One block is gone through at a time. It runs once more for that, so that none has to be stored.
+    """
+    kept = trace(model, batch, layers=range(last, model.n_layers))
     final = kept.final.clone().requires_grad_()
     with torch.enable_grad():
-        weighted = (score(model, final, kept.batch).double() * weights).sum(-1)
+        weighted = _weighted(model, final, kept.batch, score, weights)
         (gradient,) = torch.autograd.grad(weighted.sum(), final)
-    rows = torch.tensor([p.row for p in kept.batch.paths], device=final.device)
-    totals = torch.zeros(len(final), dtype=torch.float64, device=final.device)
-    return totals.index_add_(0, rows, weighted.detach()), gradient
+
+    def streams(after: Tensor) -> Streams:
+        yield model.n_layers, after
+        with unhooked(model) if model.shortcuts.fused else nullcontext():
+            for layer in range(model.n_layers - 1, last - 1, -1):
+                after = _before_block(model, kept, layer, after)
+                yield layer, after
+
+    return _by_row(weighted, kept.batch), streams(gradient), kept.batch
+
+
+def _at_once(
+    model: LanguageModel, batch: Batch, score: Score, weights: Float[np.ndarray, "group member value"], last: int
+) -> Gradients:
+    """The same where passes cannot be resumed: a backward pass through whole passes over single sequences."""
+    rows = batch.to(model.device).unrolled()
+    wanted = range(last, model.n_layers + 1)
+    with torch.enable_grad():
+        kept = unrolled_streams(model, rows, (), set(wanted), differentiable=True)
+        weighted = _weighted(model, kept[model.n_layers], rows, score, weights)
+        found = torch.autograd.grad(weighted.sum(), [kept[stream] for stream in wanted])
+
+    def streams() -> Streams:
+        yield from zip(wanted, found, strict=True)
+
+    return _by_row(weighted, rows), streams(), rows
+
+
+def _weighted(
+    model: LanguageModel,
+    final: Float[Tensor, "row pos d_model"],
+    batch: Batch,
+    score: Score,
+    weights: Float[np.ndarray, "group member value"],
+) -> Float[Tensor, " path"]:
+    of_path = np.stack([weights[p.group, p.member] for p in batch.paths])
+    return (score(model, final, batch).double() * torch.from_numpy(of_path).to(final.device)).sum(-1)
+
+
+def _by_row(weighted: Float[Tensor, " path"], batch: Batch) -> Float[Tensor, " row"]:
+    rows = torch.tensor([p.row for p in batch.paths], device=weighted.device)
+    totals = torch.zeros(len(batch.tokens), dtype=torch.float64, device=weighted.device)
+    return totals.index_add_(0, rows, weighted.detach())
 
 
 def _before_block(
     model: LanguageModel, kept: Trace, layer: int, gradient: Float[Tensor, "row pos d_model"]
 ) -> Float[Tensor, "row pos d_model"]:
-    """The gradient before a block from the one after it. The block runs once more, so that none has to be stored."""
+    """The gradient before a block from the one after it."""
     hidden = kept.resid[layer].clone().requires_grad_()
-    inputs = {name: _usable(value) for name, value in kept.rows.block_inputs[layer].items()}
+    # What was made in inference mode cannot be saved for a backward pass; a copy can.
+    call = kept.rows.calls[layer].map(lambda value: value.clone() if isinstance(value, Tensor) else value)
     with torch.enable_grad():
-        (before,) = torch.autograd.grad(run_block(model, layer, hidden, inputs), hidden, gradient)
+        (before,) = torch.autograd.grad(run_block(model.bridge.blocks[layer], hidden, call), hidden, gradient)
     return before
-
-
-def _usable(value: Any) -> Any:
-    """What was made in inference mode cannot be saved for a backward pass; a copy can."""
-    if isinstance(value, tuple | list):
-        return type(value)(_usable(v) for v in value)
-    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _first_order(edit: Edit, gradient: Float[Tensor, "row pos d_model"], batch: Batch) -> Float[Tensor, " row"]:

@@ -6,9 +6,11 @@ The only module that imports transformer_lens. Hook names are the bridge's own, 
 
 from __future__ import annotations
 
+import inspect
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
@@ -16,28 +18,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp_culture import foreign_hooks
+from interp_culture.blocks import Form, output_form
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.prompts import Prompt
+from interp_culture.shortcuts import NONE, Shortcuts
 from interp_culture.token_tree import TokenSequence
-
-# Rows of the unembedding that are multiplied at a time. On a CPU the logits of a piece then stay in its cache:
-# twice as fast as all at once.
-VOCABULARY_ROWS = {"cpu": 512, "cuda": 8192}
+from interp_culture.unembedding import Unembedding
 
 
 @dataclass
 class LanguageModel:
     """A hooked transformer and its tokenizer.
 
-    `bridge` is the TransformerBridge, for whatever this class does not offer. `memo` keeps what is measured
-    once per model (the validity of a readout).
+    `bridge` is the TransformerBridge, for whatever this class does not offer. `shortcuts` are those that the check
+    at loading found to hold. `memo` keeps what is measured once per model (the validity of a readout).
     """
 
     bridge: Any
     tokenizer: Any
     name: str
     revision: str | None = None
+    shortcuts: Shortcuts = field(default=Shortcuts())
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -47,7 +50,9 @@ class LanguageModel:
 
         hf_model = hf_model.eval().requires_grad_(False)
         bridge = build_bridge_from_module(hf_model, type(hf_model).__name__, hf_config=hf_model.config)
-        return cls(bridge, tokenizer, name, revision)
+        model = cls(bridge, tokenizer, name, revision)
+        model.unembedding  # noqa: B018  looked at now, before anybody's hooks are on the model
+        return model
 
     @property
     def n_layers(self) -> int:
@@ -79,6 +84,7 @@ class LanguageModel:
             "d_model": self.d_model,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
+            "shortcuts_off": list(self.shortcuts.off),
         }
 
     # -- tokens ---------------------------------------------------------------------------------------------
@@ -134,34 +140,47 @@ class LanguageModel:
             return text
         return self._chat([{"role": "user", "content": f"{prompt.system}\n\n{prompt.user}"}])
 
-    # -- the final residual stream --------------------------------------------------------------------------
+    # -- passes ---------------------------------------------------------------------------------------------
+
+    def forward(self, tokens: Int[Tensor, "row pos"], **inputs: Any) -> Any:
+        """The model's own forward on tokens, hooks and all; what its signature does not know is left out."""
+        known = {name: value for name, value in inputs.items() if self._accepts(name)}
+        return self.bridge.original_model(input_ids=tokens, **known)
 
     def logits(self, resid: Float[Tensor, "read d_model"]) -> Float[Tensor, "read d_vocab"]:
-        """Final norm and unembedding of chosen positions of the final residual stream, in float32."""
-        normed = self.bridge.ln_final(resid[None])[0]
-        return torch.cat([self._unembed(normed, w, b) for w, b in self._vocabulary(VOCABULARY_ROWS["cuda"])], -1)
+        """The logits of chosen positions of the final residual stream, in float32."""
+        return self.unembedding.logits(resid)
 
     def answer_logits(
         self, resid: Float[Tensor, "read d_model"], tokens: Int[Tensor, "read token"]
     ) -> Float[Tensor, "read token_and_partition"]:
-        """The logits of `tokens` (a row for each read), then the log of the partition function, in float32.
+        """The logits of `tokens` (a row for each read), then the log of the partition function, in float32."""
+        return self.unembedding.answer_logits(resid, tokens)
 
-        The vocabulary is gone through in pieces: its logits are never all in memory.
-        """
-        pieces = VOCABULARY_ROWS.get(self.device.type, VOCABULARY_ROWS["cuda"])
-        normed = self.bridge.ln_final(resid[None])[0]
-        weight, bias = self._unembedding
-        chosen = (normed.float()[:, None] * weight[tokens].float()).sum(-1)
-        chosen = self._capped(chosen if bias is None else chosen + bias[tokens].float())
-        total = torch.full_like(chosen[:, :1], -torch.inf)
-        for w, b in self._vocabulary(pieces):
-            total = torch.logaddexp(total, self._unembed(normed, w, b).logsumexp(-1, keepdim=True))
-        return torch.cat([chosen, total], dim=-1)
+    @cached_property
+    def unembedding(self) -> Unembedding:
+        """All that the model does after its last block."""
+        return Unembedding(self.bridge, self.block_form, in_pieces=self.shortcuts.pieces)
+
+    @cached_property
+    def block_form(self) -> Form:
+        """How its blocks give the residual stream back."""
+        return output_form(self.bridge)
+
+    @property
+    def usable_shortcuts(self) -> Shortcuts:
+        """Those that hold now: none while somebody's hooks are on the model, which are to see plain passes."""
+        return NONE if self.is_hooked else self.shortcuts
 
     @property
     def is_hooked(self) -> bool:
-        """Whether anybody's hook is on the model now: passes would not be plain ones."""
-        return any(point.fwd_hooks for point in self.bridge.hook_dict.values())
+        """Whether somebody's hook, TransformerLens' or PyTorch's, is on the model: its passes are not plain ones."""
+        return foreign_hooks.is_hooked(self.bridge)
+
+    @property
+    def hook_places(self) -> list[str]:
+        """The modules on which somebody has put hooks."""
+        return foreign_hooks.hook_places(self.bridge)
 
     def check_edits(self, edits: Sequence[Edit]) -> None:
         """Raise InputError for an edit that does not fit this model."""
@@ -212,27 +231,9 @@ class LanguageModel:
             enable_thinking=False,
         )
 
-    @property
-    def _unembedding(self) -> tuple[Float[Tensor, "d_vocab d_model"], Float[Tensor, " d_vocab"] | None]:
-        linear = self.bridge.unembed.original_component
-        return linear.weight, getattr(linear, "bias", None)
-
-    def _vocabulary(self, rows: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        weight, bias = self._unembedding
-        biases = bias.split(rows) if bias is not None else repeat(None)
-        return zip(weight.split(rows), biases, strict=False)
-
-    def _unembed(self, normed: Float[Tensor, "read d_model"], weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Logits in float32, also of a 16-bit model: rounded to its dtype, those near 16 would lie 1/8 apart."""
-        if normed.is_cuda and weight.dtype != torch.float32:
-            logits = torch.mm(normed.to(weight.dtype), weight.T, out_dtype=torch.float32)
-        else:
-            logits = normed.float() @ weight.float().T
-        return self._capped(logits if bias is None else logits + bias.float())
-
-    def _capped(self, logits: Tensor) -> Tensor:
-        cap = getattr(self.text_config, "final_logit_softcapping", None)
-        return cap * torch.tanh(logits / cap) if cap else logits
+    def _accepts(self, name: str) -> bool:
+        parameters = inspect.signature(self.bridge.original_model.forward).parameters
+        return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
 
 
 def _options(prompt: Prompt, text: str, encoding: Any) -> tuple[tuple[int, int], ...] | None:

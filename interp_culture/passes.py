@@ -3,13 +3,16 @@
 What the work of a study contains twice is done once here. An edit at layer l leaves everything before l as it was, so
 that its pass starts there; runs of many edits go through the blocks as one stacked batch, which each enters at its own
 layer. Shared tokens are in `token_tree`, sizes in `batching`. Hooks are TransformerLens' own; none is left behind.
+
+A model for which such a shortcut does not hold (`LanguageModel.usable_shortcuts`) runs whole passes over single
+sequences: the numbers are the same, the work is more.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,8 +24,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from interp_culture.batching import batch_tokens
+from interp_culture.blocks import BlockCall, passed_over, run_block, stream_of, take_call, with_stream
 from interp_culture.interventions import Edit
+from interp_culture.masks import attention_mask
 from interp_culture.model import LanguageModel
+from interp_culture.shortcuts import Shortcuts
 from interp_culture.token_tree import Batch
 from interp_culture.unhooked import unhooked
 
@@ -33,7 +39,7 @@ class Part:
 
     batch: Batch
     resid: dict[int, Float[Tensor, "row pos d_model"]]
-    block_inputs: list[dict[str, Any]]
+    calls: list[BlockCall]
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,14 @@ class Trace:
 
     `resid[l]` is the residual stream of the rows before block l (`resid_pre`), `resid[n_layers]` the one after the
     last block, before the final norm. Layers that were not asked for are absent.
+
+    `can_resume` tells whether edited passes can go on from it; else each of them is a whole pass.
     """
 
     rows: Part
     stem: Part | None
+    n_layers: int
+    can_resume: bool = True
 
     @property
     def batch(self) -> Batch:
@@ -57,7 +67,7 @@ class Trace:
 
     @property
     def final(self) -> Float[Tensor, "row pos d_model"]:
-        return self.resid[len(self.rows.block_inputs)]
+        return self.resid[self.n_layers]
 
 
 class _StemCache(DynamicCache):
@@ -90,11 +100,26 @@ def trace(
     """
     batch = batch.to(model.device)
     wanted = {*layers, model.n_layers} if final else set(layers)
+    shortcuts = model.usable_shortcuts
+    if not _takes_trees(shortcuts, batch):
+        resid = _as_tree(batch, unrolled_streams(model, batch, edits, wanted))
+        return Trace(Part(batch, resid, []), None, model.n_layers, can_resume=False)
     cache = _StemCache() if batch.stem is not None else None
     stem = _whole(model, batch.stem, edits, wanted, cache) if batch.stem is not None else None
     if cache is not None:
         cache.is_filled = True
-    return Trace(_whole(model, batch, edits, wanted, cache), stem)
+    rows = _whole(model, batch, edits, wanted, cache)
+    return Trace(rows, stem, model.n_layers, shortcuts.resume)
+
+
+def can_resume(model: LanguageModel, batch: Batch) -> bool:
+    """Whether edited passes over a batch may go on from a kept one."""
+    shortcuts = model.usable_shortcuts
+    return shortcuts.resume and _takes_trees(shortcuts, batch)
+
+
+def _takes_trees(shortcuts: Shortcuts, batch: Batch) -> bool:
+    return shortcuts.trees and shortcuts.holds_for(batch.longest)
 
 
 def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) -> Float[Tensor, "run row pos d_model"]:
@@ -105,6 +130,8 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
     """
     for edits in runs:
         model.check_edits(edits)
+    if not kept.can_resume:
+        return torch.stack([_final(model, kept, edits) for edits in runs])
     order = sorted(range(len(runs)), key=lambda run: first_stream(model, runs[run]))
     starts = [first_stream(model, runs[run]) for run in order]
     parts = [part for part in (kept.stem, kept.rows) if part is not None]
@@ -118,8 +145,10 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
             cache = _StemCache() if kept.stem is not None else None
             for i, part in enumerate(parts):
                 hooks.batch = part.batch
-                inputs = {k: _stacked(v, hooks.running, part.batch) for k, v in part.block_inputs[layer].items()}
-                hidden[i] = run_block(model, layer, hidden[i], inputs, cache)
+                call = part.calls[layer].stacked(hooks.running, len(part.batch.tokens))
+                stream = hidden[i]
+                assert stream is not None
+                hidden[i] = run_block(model.bridge.blocks[layer], stream, call, cache)
                 if cache is not None:
                     cache.is_filled = True
     final = hidden[-1]
@@ -127,12 +156,11 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
     return final.unflatten(0, (len(runs), -1))[np.argsort(order)]
 
 
-def run_block(
-    model: LanguageModel, layer: int, hidden: Any, inputs: Mapping[str, Any], cache: DynamicCache | None = None
-) -> Float[Tensor, "row pos d_model"]:
-    """The residual stream after a block, with what the block was given when it was traced."""
-    output = model.bridge.blocks[layer](hidden, **inputs, past_key_values=cache)
-    return output[0] if isinstance(output, tuple) else output
+def _final(model: LanguageModel, kept: Trace, edits: Sequence[Edit]) -> Float[Tensor, "row pos d_model"]:
+    """The final residual stream under edits by a whole pass; without any the kept one, where there is one."""
+    if not edits and model.n_layers in kept.resid:
+        return kept.final
+    return trace(model, kept.batch, edits).final
 
 
 def stacks(
@@ -150,61 +178,92 @@ def first_stream(model: LanguageModel, edits: Sequence[Edit]) -> int:
     return min((edit.stream for edit in edits), default=model.n_layers)
 
 
-def _whole(
-    model: LanguageModel, batch: Batch, edits: Sequence[Edit], wanted: set[int], cache: _StemCache | None
-) -> Part:
-    resid: dict[int, Tensor] = {}
-    block_inputs: list[dict[str, Any]] = []
+def unrolled_streams(
+    model: LanguageModel, batch: Batch, edits: Sequence[Edit], wanted: set[int], *, differentiable: bool = False
+) -> dict[int, Float[Tensor, "path pos d_model"]]:
+    """The residual streams of `batch.unrolled()`, by plain passes: sequences side by side where padding does no harm,
+    else those of one length at a time. `differentiable` ones are parts of a graph that begins at the first of them.
+    """
+    rows = batch.unrolled()
+    lengths = [len(path.positions) for path in rows.paths]
+    shortcuts = model.usable_shortcuts
+    if shortcuts.padding and shortcuts.holds_for(max(lengths)):
+        return _whole(model, rows, edits, wanted, None, plain=True, differentiable=differentiable).resid
+    streams: dict[int, Tensor] = {}
+    for length in sorted(set(lengths)):
+        own = [row for row, n in enumerate(lengths) if n == length]
+        part = _whole(
+            model, rows.select(own, length), edits, wanted, None, plain=True, differentiable=differentiable
+        )
+        for layer, resid in part.resid.items():
+            whole = streams.setdefault(layer, resid.new_zeros(len(lengths), max(lengths), resid.shape[-1]))
+            whole[own, :length] = resid
+    return streams
 
-    def keep(layer: int, module: Any, args: tuple, kwargs: dict) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        if layer < model.n_layers:
-            block_inputs.append({k: v for k, v in kwargs.items() if k not in ("hidden_states", "past_key_values")})
-        if layer in wanted:
-            resid[layer] = hidden
+
+def _as_tree(
+    batch: Batch, streams: Mapping[int, Float[Tensor, "path token d_model"]]
+) -> dict[int, Float[Tensor, "row pos d_model"]]:
+    """Streams of single sequences where their tokens lie in the batch: shared tokens have one stream."""
+    stem = batch.stem.tokens.shape[1] if batch.stem else 0
+    found = {}
+    for layer, values in streams.items():
+        resid = values.new_zeros(*batch.tokens.shape, values.shape[-1])
+        for of_path, path in zip(values, batch.paths, strict=True):
+            resid[path.row, path.positions] = of_path[stem : stem + len(path.positions)]
+        found[layer] = resid
+    return found
+
+
+def _whole(
+    model: LanguageModel,
+    batch: Batch,
+    edits: Sequence[Edit],
+    wanted: set[int],
+    cache: _StemCache | None,
+    *,
+    plain: bool = False,
+    differentiable: bool = False,
+) -> Part:
+    """One pass through the model; a `plain` one leaves masks and positions to the model."""
+    resid: dict[int, Tensor] = {}
+    calls: list[BlockCall] = []
+    blocks = model.bridge.blocks
+
+    def keep(layer: int, module: Any, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        hidden, call = take_call(args, kwargs)
+        calls.append(call)
+        if layer not in wanted:
+            return None
+        resid[layer] = start(hidden)
+        return with_stream(resid[layer], args, kwargs)
+
+    def keep_final(module: Any, args: tuple, output: Any) -> None:
+        resid[model.n_layers] = start(stream_of(output))
+
+    def start(hidden: Tensor) -> Tensor:
+        """The first stream that is kept is where a graph begins."""
+        return hidden.detach().requires_grad_() if differentiable and not resid else hidden
 
     model.check_edits(edits)
+    inputs = {} if plain else {"attention_mask": attention_mask(model, batch), "position_ids": batch.position_ids}
+    if plain:
+        inputs["attention_mask"] = torch.ones_like(batch.tokens)
+    if cache is not None:
+        inputs["past_key_values"] = cache
+    skipped = blocks[max({1, *wanted}) :]  # nobody asked for what they would compute
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+        if not differentiable:
+            stack.enter_context(torch.inference_mode())
         stack.enter_context(Hooks(model, [edits])).batch = batch
-        for layer, module in enumerate([*model.bridge.blocks, model.bridge.ln_final]):
-            handle = module.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
+        for layer, block in enumerate(blocks):
+            handle = block.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
             stack.callback(handle.remove)
-        stack.enter_context(_passed_through(model.bridge.blocks, max(wanted, default=0)))
-        model.bridge(
-            batch.tokens,
-            attention_mask=_attention_mask(model, batch),
-            position_ids=batch.position_ids,
-            logits_to_keep=1,
-            use_cache=False,
-            past_key_values=cache,
-        )
-    return Part(batch, resid, block_inputs)
-
-
-@contextmanager
-def _passed_through(blocks: Any, start: int) -> Iterator[None]:
-    """Blocks from `start` on (but the first) give back what they get: nobody asked for what they would compute."""
-    skipped = blocks[max(1, start) :]
-    gives_tuple = False
-
-    def look(module: Any, args: Any, output: Any) -> None:
-        nonlocal gives_tuple
-        gives_tuple = isinstance(output, tuple)
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        return (hidden,) if gives_tuple else hidden
-
-    handle = blocks[0].register_forward_hook(look)
-    try:
-        for block in skipped:
-            object.__setattr__(block, "forward", forward)
-        yield
-    finally:
-        handle.remove()
-        for block in skipped:
-            block.__dict__.pop("forward", None)
+        if model.n_layers in wanted:
+            stack.callback(blocks[-1].register_forward_hook(keep_final).remove)
+        stack.enter_context(passed_over(skipped, model.block_form))
+        model.forward(batch.tokens, **inputs, logits_to_keep=1, use_cache=False)
+    return Part(batch, resid, calls)
 
 
 class Hooks:
@@ -228,11 +287,13 @@ class Hooks:
                     points[edit.hook_name].append((run, edit))
         hooks = [(name, partial(self._apply, at)) for name, at in points.items()]
         self.context = model.bridge.hooks(fwd_hooks=hooks)
+        self.fuses = model.usable_shortcuts.fused  # before our own hooks are on it
 
     def __enter__(self) -> Hooks:
         with ExitStack() as stack:
             stack.enter_context(self.context)
-            stack.enter_context(unhooked(self.model))  # after the hooks, which it looks for
+            if self.fuses:
+                stack.enter_context(unhooked(self.model))  # after the hooks, which it looks for
             self.stack = stack.pop_all()
         return self
 
@@ -262,42 +323,3 @@ class Hooks:
         for run, edit in at:
             parts[run] = edit.apply(parts[run], self.batch)
         return torch.cat(parts) if len(parts) > 1 else parts[0]
-
-
-def _stacked(value: Any, runs: int, batch: Batch) -> Any:
-    """What a block was given for a batch's rows, repeated for stacked runs."""
-    if runs == 1:
-        return value
-    if isinstance(value, tuple | list):
-        return type(value)(_stacked(v, runs, batch) for v in value)
-    if isinstance(value, Tensor) and value.ndim > 1 and len(value) == len(batch.tokens):
-        return value.repeat(runs, *[1] * (value.ndim - 1))
-    return value
-
-
-# -- masks --------------------------------------------------------------------------------------------------
-
-
-def _attention_mask(model: LanguageModel, batch: Batch) -> Any:
-    """Additive 4D masks: one, or one for each kind of attention that the layers have."""
-    config = model.text_config
-    depth, visible = batch.position_ids, batch.visible
-    of_keys = depth
-    if batch.stem is not None:
-        stem = batch.stem.position_ids.expand(len(depth), -1)
-        of_keys = torch.cat([stem, depth], dim=1)
-        visible = torch.cat([visible.new_ones(*visible.shape[:2], stem.shape[1]), visible], dim=2)
-    full = _additive(model, visible)
-    window = getattr(config, "sliding_window", None)
-    if window is None:
-        return full
-    sliding = _additive(model, visible & ((depth[:, :, None] - of_keys[:, None, :]) < window))
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None:
-        return sliding
-    return {kind: sliding if kind == "sliding_attention" else full for kind in set(kinds)}
-
-
-def _additive(model: LanguageModel, visible: Tensor) -> Tensor:
-    mask = torch.zeros(visible.shape, dtype=model.dtype, device=visible.device)
-    return mask.masked_fill(~visible, torch.finfo(model.dtype).min)[:, None]

@@ -86,6 +86,43 @@ class Batch:
         moved: dict[str, Any] = {n: move(getattr(self, n)) for n in _TENSORS}
         return replace(self, **moved, stem=self.stem.to(device) if self.stem else None)
 
+    @property
+    def longest(self) -> int:
+        """The tokens of the longest sequence."""
+        stem = self.stem.tokens.shape[1] if self.stem else 0
+        return stem + max(len(path.positions) for path in self.paths)
+
+    def unrolled(self) -> Batch:
+        """The same sequences one a row, each by itself from its first token on: no tree and no stem."""
+        members = [self._member(path) for path in self.paths]
+        width = max(len(m["tokens"]) for m in members)
+        stacked: dict[str, Any] = {
+            name: torch.stack([_filled(m[name], width, name == "is_padding") for m in members]) for name in members[0]
+        }
+        visible = torch.ones(width, width, dtype=torch.bool, device=self.tokens.device).tril()
+        paths = []
+        for row, path in enumerate(self.paths):
+            n = int(members[row]["tokens"].shape[0])
+            reads = np.arange(n - len(path.reads), n)
+            paths.append(replace(path, row=row, positions=np.arange(n), reads=reads))
+        return replace(self, **stacked, visible=visible.expand(len(paths), -1, -1), paths=tuple(paths), stem=None)
+
+    def _member(self, path: Path) -> dict[str, Tensor]:
+        """What is known of each token of one sequence, those of the stem too."""
+        at = torch.from_numpy(path.positions).to(self.tokens.device)
+        own = {name: getattr(self, name)[path.row, at] for name in _TENSORS if name != "visible"}
+        if self.stem is None:
+            return own
+        return {name: torch.cat([getattr(self.stem, name)[0], values]) for name, values in own.items()}
+
+    def select(self, rows: Sequence[int], width: int) -> Batch:
+        """Some of the rows, cut to `width` tokens."""
+        place = {row: i for i, row in enumerate(rows)}
+        kept: dict[str, Any] = {n: getattr(self, n)[list(rows), :width] for n in _TENSORS}
+        kept["visible"] = kept["visible"][:, :, :width]
+        paths = tuple(replace(p, row=place[p.row]) for p in self.paths if p.row in place)
+        return replace(self, **kept, paths=paths)
+
     def halves(self) -> tuple[Batch, Batch]:
         """The rows in two batches, for a device that cannot hold them at once."""
         middle = len(self.tokens) // 2
@@ -98,6 +135,12 @@ class Batch:
 
 
 _TENSORS = ("tokens", "position_ids", "visible", "is_answer", "is_final", "is_option", "is_padding")
+
+
+def _filled(values: Tensor, width: int, last: bool) -> Tensor:
+    """A row's values up to `width`: padding is the row's last token once more, always one that the model knows."""
+    filler = values.new_full((width - len(values),), True) if last else values[-1:].expand(width - len(values))
+    return torch.cat([values, filler])
 
 
 class _Tree:

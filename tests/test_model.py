@@ -8,8 +8,9 @@ from conftest import CHAT, Pair, byte_tokenizer, make_pair
 
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
-from interp_culture.model import VOCABULARY_ROWS, LanguageModel
+from interp_culture.model import LanguageModel
 from interp_culture.prompts import Prompt
+from interp_culture.unembedding import VOCABULARY_ROWS
 
 
 def test_chat_template_is_applied_once_without_a_second_bos() -> None:
