@@ -1,6 +1,6 @@
-"""The package's numbers on a tiny model beside those of plain Hugging Face passes, as one error each.
+"""The package's numbers on a tiny model against plain Hugging Face passes, as one error each.
 
-`python tests/architecture_checks.py [NAME ...]` prints a table of what is right, wrong, refused or crashes.
+`python tests/architecture_checks.py [NAME ...]` prints what is right, wrong, refused or crashes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from architecture_reference import Push, Readout, Reference
 from conftest import byte_tokenizer
-from zoo import ZOO, Entry, entry
+from tiny_models import Entry
+from zoo import ZOO, entry
 
 from interp_culture.activations import read_activations
 from interp_culture.errors import InputError
@@ -31,39 +32,48 @@ from interp_culture.readout import predicted_runs, read_runs
 from interp_culture.scenarios import Catalogue, Scenario, ScenarioSet
 from interp_culture.vectors import extract
 
-# The largest error of a number, in standard deviations of what it is compared with.
+# The largest error of a number, in standard deviations of all numbers of its kind.
 TOLERANCE = 1e-3
 READOUTS: tuple[Readout, ...] = ("letters", "continuation")
 NEW_TOKENS = 8
 ASKED = ("hello", "what shall we do today, and with whom", "tell me more of it")
 OPTIONS = (("walk home now", "run"), ("call her", "write a letter"), ("go", "stay there"))
-
-
-def dilemmas() -> ScenarioSet:
-    """Three scenarios of unequal lengths, all of whose texts begin alike, for more tokens than a stem needs."""
-    about = {
+CATALOGUE = Catalogue.model_validate(
+    {
         "name": "tiny",
         "axes": {"F": {"negative": "cold", "positive": "warm"}},
         "domains": ["d"],
         "items": {"F1": {"axis": "F", "label": "f"}},
     }
-    scenarios = tuple(
-        dilemma(f"s{n}", f"It is late, and this is case {n}" + "." * 7 * n, *options)
-        for n, options in enumerate(OPTIONS)
-    )
-    return ScenarioSet(scenarios, Catalogue.model_validate(about))
+)
 
 
-def dilemma(name: str, situation: str, positive: str, negative: str) -> Scenario:
-    return Scenario(
-        id=name,
-        axis="F",
-        item="F1",
-        domain="d",
-        situation=situation,
-        positive=positive,
-        negative=negative,
-    )
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A tiny model as plain Hugging Face, and as the package loaded it: None where it refused."""
+
+    entry: Entry
+    reference: Reference
+    model: LanguageModel | None
+    refusal: str
+
+    @property
+    def loaded(self) -> LanguageModel:
+        assert self.model is not None, self.refusal
+        return self.model
+
+
+@cache
+def opened(name: str) -> Opened:
+    """The architecture's model, built and loaded once a session."""
+    about = entry(name)
+    plain = about.build()
+    reference = Reference(plain, about.layers, byte_tokenizer(), about.rope_length is not None)
+    try:
+        model = load_model(copy.deepcopy(plain), tokenizer=byte_tokenizer(), device="cpu")
+    except InputError as refusal:
+        return Opened(about, reference, None, str(refusal))
+    return Opened(about, reference, model, "")
 
 
 def few_controls() -> Any:
@@ -71,30 +81,61 @@ def few_controls() -> Any:
     return mock.patch("interp_culture.readout.load_controls", dilemmas)
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A tiny model as the package loaded it, and as plain Hugging Face; no model where it was refused."""
+def dilemmas() -> ScenarioSet:
+    """Three scenarios of unequal lengths, whose texts share more tokens than a stem needs."""
+    return ScenarioSet(
+        tuple(_dilemma(f"s{n}", "." * 7 * n, *options) for n, options in enumerate(OPTIONS)),
+        CATALOGUE,
+    )
 
-    entry: Entry
-    model: LanguageModel | None
-    refusal: str
-    reference: Reference
-    width: int
+
+def with_a_long_one(tokens: int) -> ScenarioSet:
+    """The same, and one that is longer than this many tokens."""
+    long = _dilemma("long", ". Long ago" * (tokens // 10 + 1), "walk home", "stay")
+    return ScenarioSet((*dilemmas(), long), CATALOGUE)
+
+
+def _dilemma(name: str, tail: str, positive: str, negative: str) -> Scenario:
+    return Scenario(
+        id=name,
+        axis="F",
+        item="F1",
+        domain="d",
+        situation=f"It is late, and this is case {name}{tail}",
+        positive=positive,
+        negative=negative,
+    )
+
+
+# -- what is added --------------------------------------------------------------------------------
 
 
 @cache
-def opened(name: str) -> Opened:
-    """Each model is built and loaded once a session."""
-    about = entry(name)
-    plain = about.build()
-    growing = about.rope_length is not None
-    reference = Reference(plain, about.layers, byte_tokenizer(), growing)
-    width = plain.config.get_text_config().hidden_size
-    try:
-        model = load_model(copy.deepcopy(plain), tokenizer=byte_tokenizer(), device="cpu")
-    except InputError as error:
-        return Opened(about, None, str(error), reference, width)
-    return Opened(about, model, "", reference, width)
+def pushes_of(name: str) -> dict[str, tuple[Push, ...]]:
+    """Vectors to add at an early, a middle and the last layer, and two at once at other tokens."""
+    reference = opened(name).reference
+    last = len(reference.layers) - 1
+    draw = torch.Generator().manual_seed(1)
+    layers = (0, last // 2, last)
+    vectors = torch.randn(len(layers), reference.width, generator=draw)
+    early, middle, late = (Push(*at) for at in zip(layers, vectors, strict=True))
+    prompt = Push(early.layer, early.vector, positions="prompt")
+    answer = Push(late.layer, late.vector, positions="answer")
+    return {"early": (early,), "middle": (middle,), "last": (late,), "two": (prompt, answer)}
+
+
+def edits_of(pushes: Sequence[Push]) -> list[Edit]:
+    return [Edit(p.layer, p.vector, float(p.strength), positions=p.positions) for p in pushes]
+
+
+@cache
+def expected_choices(name: str, readout: Readout, run: str) -> list[float]:
+    """The reference's logit differences under a run of `pushes_of`, or "plain"."""
+    pushes = pushes_of(name).get(run, ())
+    return [float(opened(name).reference.choice(readout, s, pushes)) for s in dilemmas()]
+
+
+# -- checks ---------------------------------------------------------------------------------------
 
 
 def error(found: Any, expected: Any) -> float:
@@ -104,105 +145,106 @@ def error(found: Any, expected: Any) -> float:
     return float(np.abs(found - expected).max() / expected.std())
 
 
-def pushes_of(case: Opened) -> dict[str, tuple[Push, ...]]:
-    """Sets of vectors to add: an early layer, a middle one, the last one, and two at once on other tokens."""
-    last = len(case.reference.layers) - 1
-    middle = last // 2
-    draw = torch.Generator().manual_seed(1)
-    vector = {layer: torch.randn(case.width, generator=draw) for layer in (0, middle, last)}
-    return {
-        "early": (Push(0, vector[0]),),
-        "middle": (Push(middle, vector[middle]),),
-        "last": (Push(last, vector[last]),),
-        "two": (
-            Push(0, vector[0], positions="prompt"),
-            Push(last, vector[last], positions="answer"),
-        ),
-    }
-
-
-def edits_of(pushes: Sequence[Push], strength: float = 1.0) -> list[Edit]:
-    return [Edit(p.layer, p.vector, strength, positions=p.positions) for p in pushes]
+def choice_error(case: Opened, runs: dict[str, list[Edit]]) -> float:
+    """Both readouts under all runs, read in one go, against the reference's runs."""
+    errors = []
+    for readout in READOUTS:
+        table = read_runs(case.loaded, dilemmas(), runs, readout=readout)
+        found = [table[table.run == run].logit_diff.to_numpy() for run in runs]
+        expected = [expected_choices(case.entry.name, readout, run) for run in runs]
+        errors.append(error(found, expected))
+    return max(errors)
 
 
 def plain_error(case: Opened) -> float:
-    """Both readouts of the plain model, and at strength 0."""
-    pushes = pushes_of(case)["middle"]
-    worst = 0.0
-    for readout in READOUTS:
-        expected = [float(case.reference.choice(readout, s)) for s in dilemmas()]
-        runs = {"plain": (), "zero": edits_of(pushes, 0.0)}
-        table = read_runs(case.model, dilemmas(), runs, readout=readout)
-        for run in runs:
-            worst = max(worst, error(table[table.run == run].logit_diff, expected))
-    return worst
+    return choice_error(case, {"plain": []})
 
 
 def steered_error(case: Opened) -> float:
-    """Both readouts under several sets of vectors, which are read stacked."""
-    runs = pushes_of(case)
-    edits = {name: edits_of(pushes) for name, pushes in runs.items()}
-    worst = 0.0
-    for readout in READOUTS:
-        table = read_runs(case.model, dilemmas(), edits, readout=readout)
-        for name, pushes in runs.items():
-            expected = [float(case.reference.choice(readout, s, pushes)) for s in dilemmas()]
-            worst = max(worst, error(table[table.run == name].logit_diff, expected))
-    return worst
+    runs = {run: edits_of(pushes) for run, pushes in pushes_of(case.entry.name).items()}
+    return choice_error(case, {"plain": [], **runs})
 
 
 def residual_error(case: Opened) -> float:
-    """Residual streams after every block at the last token of raw texts, and their mean differences."""
-    found = read_activations(case.model, dilemmas())
+    """After every block at the last token of raw texts, and their mean differences."""
+    found = read_activations(case.loaded, dilemmas())
+    vectors = extract(case.loaded, dilemmas())["F"].direction
     expected = case.reference.ends(dilemmas())
-    vectors = extract(case.model, dilemmas())["F"].direction
     means = (expected[:, 0] - expected[:, 1]).mean(0)
-    worst = 0.0
-    for layer in range(expected.shape[2]):
+    errors = []
+    for layer in range(len(means)):
         for pole, ours in enumerate((found.positive, found.negative)):
-            worst = max(worst, error(ours[:, layer], expected[:, pole, layer]))
-        worst = max(worst, error(vectors[layer], means[layer]))
-    return worst
+            errors.append(error(ours[:, layer], expected[:, pole, layer]))
+        errors.append(error(vectors[layer], means[layer]))
+    return max(errors)
 
 
 def gradient_error(case: Opened) -> float:
-    """First-order effects of the same vectors, which should be derivatives of the plain readout."""
-    runs = {name: pushes for name, pushes in pushes_of(case).items() if len(pushes) == 1}
-    edits = {"plain": (), **{name: edits_of(pushes) for name, pushes in runs.items()}}
-    worst = 0.0
+    """First-order effects of the same vectors against derivatives of the plain model."""
+    runs = {run: p for run, p in pushes_of(case.entry.name).items() if len(p) == 1}
+    edits = {run: edits_of(pushes) for run, pushes in runs.items()}
+    errors = []
     for readout in READOUTS:
-        table = predicted_runs(case.model, dilemmas(), edits, readout=readout)
+        table = predicted_runs(case.loaded, dilemmas(), {"plain": (), **edits}, readout=readout)
         by_run = table.pivot(index="id", columns="run", values="logit_diff")
-        ours = by_run[list(runs)].sub(by_run["plain"], axis=0).to_numpy()
-        single = [push for (push,) in runs.values()]
-        expected = [case.reference.slopes(readout, s, single) for s in dilemmas()]
-        worst = max(worst, error(ours, expected))
-    return worst
+        effects = by_run[list(runs)].sub(by_run["plain"], axis=0)
+        pushes = [push for (push,) in runs.values()]
+        slopes = [case.reference.slopes(readout, s, pushes) for s in dilemmas()]
+        errors.append(error(effects, slopes))
+    return max(errors)
 
 
 def generation_error(case: Opened) -> float:
-    """The share of texts that are not what is written token by token, without a cache."""
-    prompts = [Prompt(text) for text in ASKED]
-    (pushed,) = pushes_of(case)["middle"]
-    wrong = []
-    for positions in ("all", "prompt", "answer"):
-        pushes = [Push(pushed.layer, 2 * pushed.vector, positions=positions)]
-        found = generate(case.model, prompts, NEW_TOKENS, edits_of(pushes))
-        expected = [case.reference.written(text, NEW_TOKENS, pushes) for text in ASKED]
-        wrong += [a != b for a, b in zip(found, expected, strict=True)]
+    """The share of texts that differ from those written token by token, without a cache."""
+    wrong = [
+        found != expected
+        for positions in ("all", "prompt", "answer")
+        for found, expected in zip(*texts(case, positions), strict=True)
+    ]
     return float(np.mean(wrong))
 
 
-CHECKS = {
+def uncached_error(case: Opened) -> float:
+    """The same where a checkpoint's settings switch the cache off."""
+    settings = case.loaded.bridge.original_model.generation_config
+    with mock.patch.object(settings, "use_cache", False):
+        pairs = list(zip(*texts(case, "answer"), strict=True))
+    return float(np.mean([found != expected for found, expected in pairs]))
+
+
+def texts(case: Opened, positions: str) -> tuple[list[str], list[str]]:
+    """(written by the package, expected) under a vector at these tokens."""
+    name = case.entry.name
+    prompts = [Prompt(text) for text in ASKED]
+    found = generate(case.loaded, prompts, NEW_TOKENS, edits_of(writing_push(name, positions)))
+    return found, expected_texts(name, positions)
+
+
+@cache
+def expected_texts(name: str, positions: str) -> list[str]:
+    pushes = writing_push(name, positions)
+    return [opened(name).reference.written(text, NEW_TOKENS, pushes) for text in ASKED]
+
+
+def writing_push(name: str, positions: Any) -> tuple[Push, ...]:
+    (push,) = pushes_of(name)["middle"]
+    return (Push(push.layer, 2 * push.vector, positions=positions),)
+
+
+CHECKS: dict[str, Callable[[Opened], float]] = {
     "readouts plain": plain_error,
     "steered": steered_error,
     "residuals": residual_error,
     "gradients": gradient_error,
     "generation": generation_error,
+    "without cache": uncached_error,
 }
 
 
-def outcome(check: Any, case: Opened) -> str:
+# -- the table of now -----------------------------------------------------------------------------
+
+
+def outcome(check: Callable[[Opened], float], case: Opened) -> str:
     try:
         found = check(case)
     except InputError as refused:
@@ -213,18 +255,18 @@ def outcome(check: Any, case: Opened) -> str:
 
 
 def outcomes(about: Entry) -> list[str]:
-    """What becomes of one architecture, a word for each check."""
+    """What becomes of an architecture, a word for each check."""
     try:
         case = opened(about.name)
     except Exception as crash:
-        return [f"crash at load ({type(crash).__name__}: {str(crash)[:80]})"] * len(CHECKS)
+        return [f"crash at load ({type(crash).__name__}: {str(crash)[:60]})"]
     if case.model is None:
-        return [f"refused at load ({case.refusal[:60]})"] * len(CHECKS)
+        return [f"refused at load ({case.refusal[:80]})"]
     return [outcome(check, case) for check in CHECKS.values()]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="architectures; all by default")
     chosen = parser.parse_args().names or [e.name for e in ZOO]
     print("| architecture | expected | " + " | ".join(CHECKS) + " | s |")
@@ -233,6 +275,7 @@ def main() -> None:
         started = time.time()
         with few_controls():
             found = outcomes(entry(name))
+        found += ["–"] * (len(CHECKS) - len(found))
         cells = [name, entry(name).expect, *found, f"{time.time() - started:.1f}"]
         print(f"| {' | '.join(cells)} |".replace("\n", " "), flush=True)
 

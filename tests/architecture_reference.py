@@ -1,13 +1,14 @@
-"""What a model should give: plain Hugging Face passes, one unpadded sequence at a time, PyTorch hooks alone.
+"""What a model should give: plain Hugging Face passes, one unpadded sequence at a time.
 
-Nothing of the package's engine is used here: no TransformerLens, no batch, no cache, no token tree.
+PyTorch hooks on the decoder layers are all that is added. Nothing of the package's engine is
+used: no TransformerLens, no batch, no cache, no token tree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ Readout = Literal["letters", "continuation"]
 
 @dataclass(frozen=True, eq=False)
 class Push:
-    """A vector that is added after a block, at "all" tokens, those of the "prompt" or those of the "answer"."""
+    """A vector that is added after a block, at "all" tokens or at those of "prompt" or "answer"."""
 
     layer: int
     vector: Tensor
@@ -29,7 +30,7 @@ class Push:
     positions: Literal["all", "prompt", "answer"] = "all"
 
     def at(self, n_tokens: int, n_prompt: int) -> Tensor:
-        """What is added to each token, [pos, d_model]; the first `n_prompt` tokens are the prompt's."""
+        """What is added to each token, [pos, d_model]; the first `n_prompt` are the prompt's."""
         place = torch.arange(n_tokens)
         touched = {"all": place >= 0, "prompt": place < n_prompt, "answer": place >= n_prompt}
         return touched[self.positions][:, None] * self.vector * self.strength
@@ -38,17 +39,23 @@ class Push:
 class Reference:
     """A plain Hugging Face model, its decoder layers and its tokenizer.
 
-    With `growing_rope` the rotary embedding remembers the longest sequence it has seen, and goes back to its start
-    when it sees a short one, as which every sequence is read here.
+    With `growing_rope` the rotary embedding remembers the longest sequence it has seen, and goes
+    back to its start when it sees a short one, which is read before every sequence here.
     """
 
     def __init__(self, plain: Any, layers: str, tokenizer: Any, growing_rope: bool = False) -> None:
         self.plain = plain.requires_grad_(False)
         self.layers = plain.get_submodule(layers)
         self.tokenizer = tokenizer
+        self.width = plain.config.get_text_config().hidden_size
         self.growing_rope = growing_rope
 
-    def passed(self, tokens: Sequence[int], n_prompt: int, pushes: Sequence[Push] = ()) -> tuple[Tensor, Tensor]:
+    def passed(
+        self,
+        tokens: Sequence[int],
+        n_prompt: int,
+        pushes: Sequence[Push] = (),
+    ) -> tuple[Tensor, Tensor]:
         """(logits [pos, vocab], residual streams after every block [layer, pos, d_model])."""
         kept: list[Tensor] = []
         if self.growing_rope:
@@ -58,7 +65,13 @@ class Reference:
         return logits, torch.stack(kept)
 
     @contextmanager
-    def _pushed(self, pushes: Sequence[Push], n_tokens: int, n_prompt: int, kept: list[Tensor]) -> Iterator[None]:
+    def _pushed(
+        self,
+        pushes: Sequence[Push],
+        n_tokens: int,
+        n_prompt: int,
+        kept: list[Tensor],
+    ) -> Iterator[None]:
         def hook(layer: int) -> Any:
             def change(module: Any, args: Any, output: Any) -> Any:
                 hidden = output[0] if isinstance(output, tuple) else output
@@ -83,8 +96,9 @@ class Reference:
         return self.tokenizer.encode(text, add_special_tokens=False)
 
     def prompt(self, user: str) -> list[int]:
-        messages = [{"role": "user", "content": user}]
-        return self.encode(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        chat = [{"role": "user", "content": user}]
+        template = self.tokenizer.apply_chat_template
+        return self.encode(template(chat, tokenize=False, add_generation_prompt=True))
 
     # -- readouts -------------------------------------------------------------------------------
 
@@ -94,7 +108,7 @@ class Reference:
         return of(scenario, pushes)
 
     def letters(self, scenario: Scenario, pushes: Sequence[Push]) -> Tensor:
-        """Logit of the positive option's letter minus that of the negative one's, mean of both orders."""
+        """Logit of the positive option's letter minus the negative one's, mean of both orders."""
         (first,), (second,) = self.encode("A"), self.encode("B")
         differences = []
         for lettered in letter_prompts(scenario):
@@ -120,9 +134,8 @@ class Reference:
     def slopes(self, readout: Readout, scenario: Scenario, pushes: Sequence[Push]) -> list[float]:
         """The derivative of the logit difference by the strength of each push, at strength 0."""
         strengths = torch.zeros(len(pushes), requires_grad=True)
-        unapplied = [
-            Push(p.layer, p.vector, strength, p.positions) for p, strength in zip(pushes, strengths, strict=True)
-        ]
+        pairs = zip(pushes, strengths, strict=True)
+        unapplied = [replace(push, strength=strength) for push, strength in pairs]
         choice = self.choice(readout, scenario, unapplied)
         (slopes,) = torch.autograd.grad(choice, strengths)
         return slopes.tolist()
@@ -130,7 +143,7 @@ class Reference:
     # -- activations and text -------------------------------------------------------------------
 
     def ends(self, scenarios: ScenarioSet) -> Tensor:
-        """Residual streams at the last token of each scenario's two texts, [scenario, pole, layer, d_model]."""
+        """At the last token of each scenario's two texts: [scenario, pole, layer, d_model]."""
         texts = [contrastive_texts(scenario) for scenario in scenarios]
         return torch.stack([torch.stack([self._end(text) for text in pair]) for pair in texts])
 
