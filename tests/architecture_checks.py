@@ -1,0 +1,285 @@
+"""The package's numbers on a tiny model against plain Hugging Face passes, as one error each.
+
+`python tests/architecture_checks.py [NAME ...]` prints what is right, wrong, refused or crashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from architecture_reference import Push, Readout, Reference
+from conftest import byte_tokenizer
+from tiny_models import Entry
+from zoo import ZOO, entry
+
+from interp_culture.activations import read_activations
+from interp_culture.errors import InputError
+from interp_culture.generation import generate
+from interp_culture.interventions import Edit
+from interp_culture.loading import load_model
+from interp_culture.model import LanguageModel
+from interp_culture.prompts import Prompt
+from interp_culture.readout import predicted_runs, read_runs
+from interp_culture.scenarios import Catalogue, Scenario, ScenarioSet
+from interp_culture.vectors import extract
+
+# The largest error of a number, in standard deviations of all numbers of its kind.
+TOLERANCE = 1e-3
+READOUTS: tuple[Readout, ...] = ("letters", "continuation")
+NEW_TOKENS = 8
+ASKED = ("hello", "what shall we do today, and with whom", "tell me more of it")
+OPTIONS = (("walk home now", "run"), ("call her", "write a letter"), ("go", "stay there"))
+CATALOGUE = Catalogue.model_validate(
+    {
+        "name": "tiny",
+        "axes": {"F": {"negative": "cold", "positive": "warm"}},
+        "domains": ["d"],
+        "items": {"F1": {"axis": "F", "label": "f"}},
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A tiny model as plain Hugging Face, and as the package loaded it: None where it refused."""
+
+    entry: Entry
+    reference: Reference
+    model: LanguageModel | None
+    refusal: str
+
+    @property
+    def loaded(self) -> LanguageModel:
+        assert self.model is not None, self.refusal
+        return self.model
+
+
+@cache
+def opened(name: str) -> Opened:
+    """The architecture's model, built and loaded once a session."""
+    about = entry(name)
+    plain = about.build()
+    reference = Reference(plain, about.layers, byte_tokenizer(), about.rope_length is not None)
+    try:
+        model = load_model(copy.deepcopy(plain), tokenizer=byte_tokenizer(), device="cpu")
+    except InputError as refusal:
+        return Opened(about, reference, None, str(refusal))
+    return Opened(about, reference, model, "")
+
+
+def few_controls() -> Any:
+    """A context in which the readout's own check, which is not tested here, reads three items."""
+    return mock.patch("interp_culture.readout.load_controls", dilemmas)
+
+
+def dilemmas() -> ScenarioSet:
+    """Three scenarios of unequal lengths, whose texts share more tokens than a stem needs."""
+    return ScenarioSet(
+        tuple(_dilemma(f"s{n}", "." * 7 * n, *options) for n, options in enumerate(OPTIONS)),
+        CATALOGUE,
+    )
+
+
+def with_a_long_one(tokens: int) -> ScenarioSet:
+    """The same, and one that is longer than this many tokens."""
+    long = _dilemma("long", ". Long ago" * (tokens // 10 + 1), "walk home", "stay")
+    return ScenarioSet((*dilemmas(), long), CATALOGUE)
+
+
+def _dilemma(name: str, tail: str, positive: str, negative: str) -> Scenario:
+    return Scenario(
+        id=name,
+        axis="F",
+        item="F1",
+        domain="d",
+        situation=f"It is late, and this is case {name}{tail}",
+        positive=positive,
+        negative=negative,
+    )
+
+
+# -- what is added --------------------------------------------------------------------------------
+
+
+@cache
+def pushes_of(name: str) -> dict[str, tuple[Push, ...]]:
+    """Vectors to add at an early, a middle and the last layer, and two at once at other tokens."""
+    reference = opened(name).reference
+    last = len(reference.layers) - 1
+    draw = torch.Generator().manual_seed(1)
+    layers = (0, last // 2, last)
+    vectors = torch.randn(len(layers), reference.width, generator=draw)
+    early, middle, late = (Push(*at) for at in zip(layers, vectors, strict=True))
+    prompt = Push(early.layer, early.vector, positions="prompt")
+    answer = Push(late.layer, late.vector, positions="answer")
+    return {"early": (early,), "middle": (middle,), "last": (late,), "two": (prompt, answer)}
+
+
+def edits_of(pushes: Sequence[Push]) -> list[Edit]:
+    return [Edit(p.layer, p.vector, float(p.strength), positions=p.positions) for p in pushes]
+
+
+@cache
+def expected_choices(name: str, readout: Readout, run: str) -> list[float]:
+    """The reference's logit differences under a run of `pushes_of`, or "plain"."""
+    pushes = pushes_of(name).get(run, ())
+    return [float(opened(name).reference.choice(readout, s, pushes)) for s in dilemmas()]
+
+
+# -- checks ---------------------------------------------------------------------------------------
+
+
+def error(found: Any, expected: Any) -> float:
+    """The largest difference, in standard deviations of what is expected."""
+    found, expected = np.asarray(found, dtype=float), np.asarray(expected, dtype=float)
+    assert found.shape == expected.shape, (found.shape, expected.shape)
+    return float(np.abs(found - expected).max() / expected.std())
+
+
+def choice_error(case: Opened, runs: dict[str, list[Edit]]) -> float:
+    """Both readouts under all runs, read in one go, against the reference's runs."""
+    errors = []
+    for readout in READOUTS:
+        table = read_runs(case.loaded, dilemmas(), runs, readout=readout)
+        found = [table[table.run == run].logit_diff.to_numpy() for run in runs]
+        expected = [expected_choices(case.entry.name, readout, run) for run in runs]
+        errors.append(error(found, expected))
+    return max(errors)
+
+
+def plain_error(case: Opened) -> float:
+    return choice_error(case, {"plain": []})
+
+
+def steered_error(case: Opened) -> float:
+    runs = {run: edits_of(pushes) for run, pushes in pushes_of(case.entry.name).items()}
+    return choice_error(case, {"plain": [], **runs})
+
+
+def residual_error(case: Opened) -> float:
+    """After every block at the last token of raw texts, and their mean differences."""
+    found = read_activations(case.loaded, dilemmas())
+    vectors = extract(case.loaded, dilemmas())["F"].direction
+    expected = case.reference.ends(dilemmas())
+    means = (expected[:, 0] - expected[:, 1]).mean(0)
+    errors = []
+    for layer in range(len(means)):
+        for pole, ours in enumerate((found.positive, found.negative)):
+            errors.append(error(ours[:, layer], expected[:, pole, layer]))
+        errors.append(error(vectors[layer], means[layer]))
+    return max(errors)
+
+
+def gradient_error(case: Opened) -> float:
+    """First-order effects of the same vectors against derivatives of the plain model."""
+    runs = {run: p for run, p in pushes_of(case.entry.name).items() if len(p) == 1}
+    edits = {run: edits_of(pushes) for run, pushes in runs.items()}
+    errors = []
+    for readout in READOUTS:
+        table = predicted_runs(case.loaded, dilemmas(), {"plain": (), **edits}, readout=readout)
+        by_run = table.pivot(index="id", columns="run", values="logit_diff")
+        effects = by_run[list(runs)].sub(by_run["plain"], axis=0)
+        pushes = [push for (push,) in runs.values()]
+        slopes = [case.reference.slopes(readout, s, pushes) for s in dilemmas()]
+        errors.append(error(effects, slopes))
+    return max(errors)
+
+
+def generation_error(case: Opened) -> float:
+    """The share of texts that differ from those written token by token, without a cache."""
+    wrong = [
+        found != expected
+        for positions in ("all", "prompt", "answer")
+        for found, expected in zip(*texts(case, positions), strict=True)
+    ]
+    return float(np.mean(wrong))
+
+
+def uncached_error(case: Opened) -> float:
+    """The same where a checkpoint's settings switch the cache off."""
+    settings = case.loaded.bridge.original_model.generation_config
+    with mock.patch.object(settings, "use_cache", False):
+        pairs = list(zip(*texts(case, "answer"), strict=True))
+    return float(np.mean([found != expected for found, expected in pairs]))
+
+
+def texts(case: Opened, positions: str) -> tuple[list[str], list[str]]:
+    """(written by the package, expected) under a vector at these tokens."""
+    name = case.entry.name
+    prompts = [Prompt(text) for text in ASKED]
+    found = generate(case.loaded, prompts, NEW_TOKENS, edits_of(writing_push(name, positions)))
+    return found, expected_texts(name, positions)
+
+
+@cache
+def expected_texts(name: str, positions: str) -> list[str]:
+    pushes = writing_push(name, positions)
+    return [opened(name).reference.written(text, NEW_TOKENS, pushes) for text in ASKED]
+
+
+def writing_push(name: str, positions: Any) -> tuple[Push, ...]:
+    (push,) = pushes_of(name)["middle"]
+    return (Push(push.layer, 2 * push.vector, positions=positions),)
+
+
+CHECKS: dict[str, Callable[[Opened], float]] = {
+    "readouts plain": plain_error,
+    "steered": steered_error,
+    "residuals": residual_error,
+    "gradients": gradient_error,
+    "generation": generation_error,
+    "without cache": uncached_error,
+}
+
+
+# -- the table of now -----------------------------------------------------------------------------
+
+
+def outcome(check: Callable[[Opened], float], case: Opened) -> str:
+    try:
+        found = check(case)
+    except InputError as refused:
+        return f"refused ({str(refused)[:60]})"
+    except Exception as crash:
+        return f"crash ({type(crash).__name__})"
+    return f"right ({found:.0e})" if found <= TOLERANCE else f"**wrong** ({found:.1e})"
+
+
+def outcomes(about: Entry) -> list[str]:
+    """What becomes of an architecture, a word for each check."""
+    try:
+        case = opened(about.name)
+    except Exception as crash:
+        return [f"crash at load ({type(crash).__name__}: {str(crash)[:60]})"]
+    if case.model is None:
+        return [f"refused at load ({case.refusal[:80]})"]
+    return [outcome(check, case) for check in CHECKS.values()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="architectures; all by default")
+    chosen = parser.parse_args().names or [e.name for e in ZOO]
+    print("| architecture | expected | " + " | ".join(CHECKS) + " | s |")
+    print("|---" * (len(CHECKS) + 3) + "|")
+    for name in chosen:
+        started = time.time()
+        with few_controls():
+            found = outcomes(entry(name))
+        found += ["–"] * (len(CHECKS) - len(found))
+        cells = [name, entry(name).expect, *found, f"{time.time() - started:.1f}"]
+        print(f"| {' | '.join(cells)} |".replace("\n", " "), flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
