@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
@@ -65,10 +66,11 @@ def generate_runs(
     for edits in runs.values():
         model.check_edits(edits)
     sequences, texts = model.tokenise_all(prompts), {key: list[str]() for key in runs}
-    for number, batch in enumerate(_chunks(sequences, BATCH_PROMPTS)):
+    size = BATCH_PROMPTS if _may_pad(model, sequences, max_new_tokens) else 1
+    for number, batch in enumerate(_chunks(sequences, size)):
         for keys in _chunks(list(runs), max(1, STACKED_ROWS // len(batch))):
             noise = [_Noise(temperature, f"{seed} {number}", len(batch))] if temperature else []
-            written = _write(model, batch, max_new_tokens, [runs[key] for key in keys], noise)
+            written = write(model, batch, max_new_tokens, [runs[key] for key in keys], noise)
             for key, own in zip(keys, _chunks(written, len(batch)), strict=True):
                 texts[key] += own
     return texts
@@ -76,6 +78,13 @@ def generate_runs(
 
 def _chunks(values: list[T], size: int) -> Iterator[list[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def _may_pad(model: LanguageModel, sequences: Sequence[TokenSequence], max_new_tokens: int) -> bool:
+    """Whether prompts of unequal length may be written side by side."""
+    shortcuts = model.usable_shortcuts
+    longest = max((len(sequence.prompt) for sequence in sequences), default=0)
+    return shortcuts.padded_generation and shortcuts.holds_for(longest + max_new_tokens)
 
 
 class _Noise(LogitsProcessor):
@@ -94,33 +103,46 @@ class _Noise(LogitsProcessor):
         return scores.float() / self.temperature + noise.repeat(len(scores) // self.rows, 1)
 
 
-def _write(
+def write(
     model: LanguageModel,
     sequences: Sequence[TokenSequence],
     max_new_tokens: int,
     runs: Sequence[Sequence[Edit]],
     noise: Sequence[LogitsProcessor],
 ) -> list[str]:
-    """The texts of the first run, then those of the second, and so on."""
+    """The texts of the first run, then those of the second, and so on, each prompt's with its processors applied."""
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
-    with torch.inference_mode(), Hooks(model, runs) as hooks:
+    hf_model = model.bridge.original_model
+    with torch.inference_mode(), _own_settings(hf_model, model.pad_token), Hooks(model, runs) as hooks:
         steps = _Steps(prompts, hooks)
         handle = model.bridge.blocks[0].register_forward_pre_hook(steps.advance)
         try:
-            whole = model.bridge.original_model.generate(
+            whole = hf_model.generate(
                 input_ids=prompts.tokens.repeat(len(runs), 1),
                 attention_mask=(~prompts.is_padding).long().repeat(len(runs), 1),
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
                 logits_processor=LogitsProcessorList([*noise]),
-                num_beams=1,
-                repetition_penalty=1.0,
-                no_repeat_ngram_size=0,
-                pad_token_id=model.pad_token,
             )
         finally:
             handle.remove()
     return model.tokenizer.batch_decode(whole[:, prompts.tokens.shape[1] :], skip_special_tokens=True)
+
+
+@contextmanager
+def _own_settings(hf_model: Any, pad: int) -> Iterator[None]:
+    """Greedy, one token a step after cached ones; of a checkpoint's own settings only the tokens that end a text."""
+    before = hf_model.generation_config
+    hf_model.generation_config = GenerationConfig(
+        bos_token_id=before.bos_token_id,
+        eos_token_id=before.eos_token_id,
+        pad_token_id=pad,
+        do_sample=False,
+        use_cache=True,
+    )
+    try:
+        yield
+    finally:
+        hf_model.generation_config = before
 
 
 class _Steps:

