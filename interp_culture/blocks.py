@@ -62,8 +62,8 @@ def run_block(block: Any, hidden: Resid, call: BlockCall, cache: Cache | None = 
 
 
 def stream_of(output: Any) -> Resid:
-    """The residual stream in what a block gives back: alone or first in a tuple."""
-    return output[0] if isinstance(output, tuple) else output
+    """The residual stream in what a block gives back: alone, or first in a tuple or list."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def output_form(bridge: Any) -> Form:
@@ -83,7 +83,7 @@ def output_form(bridge: Any) -> Form:
         pass
     finally:
         handle.remove()
-    return _in_tuple if isinstance(seen[0], tuple) else _alone
+    return {tuple: _in_tuple, list: _in_list}.get(type(seen[0]), _alone)
 
 
 @contextmanager
@@ -115,6 +115,10 @@ def _alone(hidden: Tensor) -> Tensor:
 
 def _in_tuple(hidden: Tensor) -> tuple[Tensor]:
     return (hidden,)
+
+
+def _in_list(hidden: Tensor) -> list[Tensor]:
+    return [hidden]
 
 
 def _each(value: Any, change: Callable[[Any], Any]) -> Any:

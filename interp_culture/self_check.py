@@ -35,7 +35,7 @@ NEW_TOKENS = 2
 TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 3e-2, torch.bfloat16: 8e-2}
 # What a config calls a window. Those named here are in our masks; trees are not taken where there is any other, since
 # the check's sequences are too short to see it.
-WINDOWS, KNOWN_WINDOWS = ("window", "chunk", "local"), ("sliding_window", "attention_chunk_size", "local_attention")
+WINDOWS, KNOWN_WINDOWS = ("window", "chunk"), ("sliding_window", "attention_chunk_size")
 # RoPE of these kinds changes with the longest position of a batch, beyond the length that the model was trained on.
 CHANGING_ROPE = ("dynamic", "longrope")
 
@@ -58,12 +58,6 @@ class PlainPasses:
     plain: dict[tuple[int, int], PlainPass]
     steered: dict[tuple[int, int], PlainPass]
 
-    @property
-    def members(self) -> Iterator[tuple[tuple[int, int], TokenSequence]]:
-        for g, group in enumerate(self.groups):
-            for m, sequence in enumerate(group):
-                yield (g, m), sequence
-
 
 # -- before the model is hooked -----------------------------------------------------------------------------
 
@@ -73,7 +67,7 @@ def plain_passes(hf_model: Any, tokenizer: Any) -> PlainPasses:
     decoder layers or numbers cannot be found."""
     groups = _sequences(hf_model, tokenizer)
     layers = decoder_layers(hf_model)
-    members = [(key, sequence) for key, sequence in _members(groups)]
+    members = list(_members(groups))
     with torch.inference_mode():
         plain = {key: _plain_pass(hf_model, layers, sequence) for key, sequence in members}
         _check_plain(hf_model, plain)
@@ -136,7 +130,7 @@ def _plain_pass(
         if number == layer and vector is not None:
             hidden = hidden + vector.to(hidden)
         resid.append(hidden[0].clone())
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+        return hidden if isinstance(output, Tensor) else type(output)((hidden, *output[1:]))
 
     with ExitStack() as stack:
         stack.callback(layers[0].register_forward_pre_hook(keep_input, with_kwargs=True).remove)
@@ -292,7 +286,7 @@ def _written_error(model: LanguageModel, expected: PlainPasses) -> float:
     batches = [[0, 1]] if model.shortcuts.padded_generation else [[0], [1]]
     errors = []
     for rows in batches:
-        said = _Dictated(torch.tensor([answers[row] for row in rows], device=model.device)[:, :NEW_TOKENS])
+        said = _Dictated(torch.tensor([answers[row][:NEW_TOKENS] for row in rows], device=model.device))
         write(model, [sequences[row] for row in rows], NEW_TOKENS, [[edit]], [said])
         for i, row in enumerate(rows):
             n = len(sequences[row].prompt)

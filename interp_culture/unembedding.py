@@ -73,7 +73,8 @@ class Unembedding:
             read, _ = self._tail(resid)
             if read.shape[-1] != self._weight.shape[1] or len(read) != TRIED:
                 return False
-            self.is_norm_alone = torch.allclose(read, self._normed(resid), atol=1e-4, rtol=1e-4)
+            normed = self._normed(resid)
+            self.is_norm_alone = read.shape == normed.shape and torch.allclose(read, normed, atol=1e-4, rtol=1e-4)
             return self._find_after(generator)
 
     def _find_after(self, generator: torch.Generator) -> bool:
