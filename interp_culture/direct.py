@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -259,10 +258,13 @@ def _exclusive(
     model: LanguageModel, prompts: Sequence[Prompt], spelled: Sequence[Mapping[tuple[int, str], str]]
 ) -> list[dict[tuple[int, str], float]]:
     """Probability of each spelling as the beginning of a prompt's reply, less those of longer ones that begin alike."""
-    encode = partial(model.tokenizer.encode, add_special_tokens=False)
-    answers = [{key: tuple(encode(text)) for key, text in spellings.items()} for spellings in spelled]
+    answers = []
+    for prompt, spellings in zip(prompts, spelled, strict=True):
+        tokens = model.answers_after(prompt, list(spellings.values()))
+        answers.append(dict(zip(spellings, tokens, strict=True)))
     unique = [{answer: key for key, answer in own.items()} for own in answers]
-    starts, most = [model.tokenise(prompt).prompt for prompt in prompts], max(map(len, unique))
+    starts = [sequence.prompt for sequence in model.tokenise_all(prompts)]
+    most = max(map(len, unique))
     # Groups are of one size: what is there already costs nothing again.
     padded = [list(islice(cycle(own), most)) for own in unique]
     groups = [[TokenSequence(start, a) for a in own] for start, own in zip(starts, padded, strict=True)]
