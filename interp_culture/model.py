@@ -6,6 +6,7 @@ The only module that imports transformer_lens. Hook names are the bridge's own, 
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -42,12 +43,19 @@ class LanguageModel:
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def wrap(cls, hf_model: Any, tokenizer: Any, name: str, revision: str | None = None) -> LanguageModel:
-        """Hook a loaded Hugging Face model, which is changed in place: keep a copy if you need it plain."""
+    def wrap(
+        cls, hf_model: Any, tokenizer: Any, name: str, revision: str | None = None, architecture: str | None = None
+    ) -> LanguageModel:
+        """Hook a loaded Hugging Face model, which is changed in place: keep a copy if you need it plain.
+
+        `architecture` is TransformerLens' name of it, by default the name of the model's class.
+        """
         from transformer_lens.model_bridge.sources import build_bridge_from_module
 
         hf_model = hf_model.eval().requires_grad_(False)
-        bridge = build_bridge_from_module(hf_model, type(hf_model).__name__, hf_config=hf_model.config)
+        architecture = architecture or type(hf_model).__name__
+        bridge = build_bridge_from_module(hf_model, architecture, hf_config=hf_model.config)
+        _give_tokenizer(bridge, tokenizer)
         return cls(bridge, tokenizer, name, revision)
 
     @property
@@ -246,3 +254,27 @@ class LanguageModel:
     def _capped(self, logits: Tensor) -> Tensor:
         cap = getattr(self.text_config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def supported_architectures() -> frozenset[str]:
+    """The names of the model classes that TransformerLens has an adapter for."""
+    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+
+    ArchitectureAdapterFactory.discover_entry_points()
+    return frozenset(ArchitectureAdapterFactory._adapters)
+
+
+def _give_tokenizer(bridge: Any, tokenizer: Any) -> None:
+    """The bridge's own tokenizer, for `bridge("text")` and `bridge.to_tokens`: the tokens of `tokenise_text`.
+
+    Given to `build_bridge_from_module`, TransformerLens would replace it by one that is loaded again with a BOS. It
+    pads with a tokenizer's pad token even where there is one text: without one, a copy gets one.
+    """
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.pad_token = tokenizer.eos_token
+    bridge.tokenizer = tokenizer
+    ids = tokenizer("a").input_ids
+    has_bos = len(ids) > 1 and ids[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id)
+    bridge.cfg.tokenizer_prepends_bos = bridge.cfg.default_prepend_bos = has_bos
+    bridge.cfg.tokenizer_appends_eos = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id
