@@ -22,6 +22,7 @@ from interp_culture.prompts import (
     Template,
     continuation_prompts,
     letter_prompts,
+    system_text,
 )
 from interp_culture.scenarios import Scenario, ScenarioSet
 from interp_culture.scores import Score, answer_logprob, next_token_logits
@@ -49,6 +50,7 @@ class Form:
             raise InputError(f"unknown labels {self.labels!r}; known: {', '.join(LABELS)}")
         if self.template not in LETTER_TEMPLATES:
             raise InputError(f"unknown template {self.template!r}; known: {', '.join(LETTER_TEMPLATES)}")
+        object.__setattr__(self, "system", system_text(self.system))
 
     def prompts(self, scenario: Scenario) -> list[Prompt]:
         if self.readout == "letters":

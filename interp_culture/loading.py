@@ -177,13 +177,14 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         # Unpacking takes long enough that transformers' own bar is left to be seen.
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        hf_model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             path.parent,
             gguf_file=path.name,
             dtype=dtype,
             quantization_config=GgufConfig(gguf_file=path.name, dequantize=True),
             output_loading_info=True,
         )
+        hf_model, report = loaded
     except Exception as error:  # a file of anybody's making fails in any way
         raise InputError(f"{path}: not a .gguf file that transformers can unpack: {first_line(error)}") from error
     check_weights(str(path), report, type(hf_model).__name__)
@@ -201,13 +202,14 @@ def _from_pretrained(name: str, dtype: torch.dtype, revision: str | None) -> tup
             if getattr(config, "is_encoder_decoder", False):
                 raise InputError(f"{name} has an encoder; only causal (decoder-only) language models can be read")
             tokenizer = AutoTokenizer.from_pretrained(name, **where)
-            hf_model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name,
                 dtype=dtype,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # for a report in place of an error without names
                 **where,
             )
+        hf_model, report = loaded
     except InputError:
         raise
     except Exception as error:  # a checkpoint of anybody's making fails in any way

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from interp_culture.chat import ChatFormat, MarkupWarning, check_fit, max_length
 from interp_culture.errors import InputError
-from interp_culture.interventions import Edit
+from interp_culture.interventions import Edit, as_edits
 from interp_culture.prompts import Prompt
 from interp_culture.token_tree import TokenSequence
 
@@ -81,6 +82,10 @@ class LanguageModel:
         # Special ones first: `generate` fills up finished texts with it, and decoding leaves those out.
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, *self.tokenizer.all_special_ids)
         return next((t for t in known if t and (rows is None or t < rows)), 0)
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"LanguageModel({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {dtype} on {self.device})"
 
     def describe(self) -> dict[str, Any]:
         """What manifests record of the model."""
@@ -254,6 +259,22 @@ class LanguageModel:
     def _capped(self, logits: Tensor) -> Tensor:
         cap = getattr(self.text_config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
+
+
+@contextmanager
+def applied(model: LanguageModel, edits: Edit | Sequence[Edit]) -> Iterator[Any]:
+    """The raw bridge under edits, for plain passes of one's own over tokens [batch, pos] without padding.
+
+    Gives the bridge; no hook is left behind. Raises InputError for edits that do not fit the model or whose positions
+    a plain pass does not know (see `Edit.hook`).
+
+    >>> with applied(model, edits) as bridge:  # doctest: +SKIP
+    ...     logits = bridge(bridge.to_tokens("The weather is"))
+    """
+    edits = as_edits(edits)
+    model.check_edits(edits)
+    with model.bridge.hooks(fwd_hooks=[edit.hook() for edit in edits]):
+        yield model.bridge
 
 
 def supported_architectures() -> frozenset[str]:
