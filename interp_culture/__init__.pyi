@@ -29,7 +29,7 @@ from .generation import generate, generate_runs
 from .interventions import Edit
 from .loading import load_model
 from .microdata import SurveySummary, read_survey
-from .model import LanguageModel
+from .model import LanguageModel, applied
 from .neutral import load_neutral
 from .personas import Persona, advanced_persona, basic_persona, respondent_persona
 from .prompts import Prompt
@@ -73,6 +73,7 @@ __all__ = [
     "SurveySummary",
     "Validity",
     "advanced_persona",
+    "applied",
     "ask_directly",
     "ask_personas",
     "axis_cosines",

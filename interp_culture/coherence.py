@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_culture.errors import InputError
-from interp_culture.interventions import Edit
+from interp_culture.interventions import Edit, as_runs
 from interp_culture.model import LanguageModel
 from interp_culture.neutral import load_neutral
 from interp_culture.passes import Trace
@@ -44,14 +44,16 @@ def kl_on_neutral(
         One row a run and text: run, text (its index), kl (mean over all of its tokens, nats per token), n_tokens.
     """
     texts = list(load_neutral().values()) if texts is None else texts
-    sequences = [model.tokenise_text(text) for text in texts]
+    sequences = model.tokenise_texts(texts)
     if not sequences:
         raise InputError("no text to read")
     for index, sequence in enumerate(sequences):
         if not sequence.prompt:
             raise InputError(f"text {index} is no token for {model.name}: {texts[index]!r}")
     # The tokens of a shared stem would be read from once, not once a text.
-    found = score_stacks(model, [[s] for s in sequences], runs, _divergence, "reading neutral text", share_stem=False)
+    found = score_stacks(
+        model, [[s] for s in sequences], as_runs(runs), _divergence, "reading neutral text", share_stem=False
+    )
     rows = [
         (key, index, found[key][index, 0, 0], len(sequence.prompt))
         for key in runs
@@ -75,7 +77,7 @@ def perplexity(
     sequences = _answered(model, prompts, texts)
     written = [index for index, sequence in enumerate(sequences) if sequence.answer]
     groups = [[sequences[index]] for index in written]
-    found = score_runs(model, groups, runs, answer_logprob, "reading answers") if groups else {}
+    found = score_runs(model, groups, as_runs(runs), answer_logprob, "reading answers") if groups else {}
     rows = []
     for key in runs:
         entropies = np.full(len(sequences), np.nan)

@@ -101,12 +101,13 @@ def steered_readouts(
     seed: int = 42,
     labels: Labels = "A/B",
     template: Template = "paper",
+    hook_point: str = "hook_resid_post",
 ) -> pd.DataFrame:
     """Read all scenarios plain, under every axis' vectors at every alpha, and under random vectors.
 
     The `n_random` random vectors of an axis have the norm of its vectors at every layer and act at the same
-    layers, with the largest alpha. They are most of the work: `null_scenarios`, some of `scenarios`, may be all that
-    they are read on. The null is then wider than on all, so that it errs on the side of no effect.
+    layers and hook point, with the largest alpha. They are most of the work: `null_scenarios`, some of `scenarios`, may
+    be all that they are read on. The null is then wider than on all, so that it errs on the side of no effect.
     Raises InputError for vectors whose method is "random", which names the null.
 
     Returns:
@@ -115,14 +116,15 @@ def steered_readouts(
     """
     own: dict[_Run, Sequence[Edit]] = {("", "plain", -1, 0.0): ()}
     null: dict[_Run, Sequence[Edit]] = {}
+    _check_axes(vectors, layers)
     top = max(abs(a) for a in alphas)
     for axis, v in vectors.items():
         if v.method == "random":
             raise InputError(f"vectors of {axis}: random ones are their own null; give them another method's name")
         for alpha in alphas:
-            own[axis, v.method, -1, alpha] = steer(v, layers[axis], alpha)
+            own[axis, v.method, -1, alpha] = steer(v, layers[axis], alpha, hook_point=hook_point)
         for draw, noise in enumerate(random_like(v, n_random, seed)):
-            null[axis, "random", draw, top] = steer(noise, layers[axis], top)
+            null[axis, "random", draw, top] = steer(noise, layers[axis], top, hook_point=hook_point)
     if null_scenarios is None or not null:  # in one go: every batch is traced once
         parts = [(scenarios, own | null)]
     else:
@@ -130,6 +132,18 @@ def steered_readouts(
     form: dict[str, Any] = {"readout": readout, "order": order, "labels": labels, "template": template}
     table = pd.concat([read_runs(model, s, r, **form) for s, r in parts], ignore_index=True)
     return with_keys(table, ["steered", "method", "draw", "alpha"])
+
+
+def _check_axes(vectors: Any, layers: Any) -> None:
+    """Both are by axis, and every axis that is steered has layers."""
+    for name, given in (("vectors", vectors), ("layers", layers)):
+        if not isinstance(given, Mapping):
+            raise InputError(f"{name} is a {type(given).__name__}; give it by axis: {name}={{axis: ...}}")
+    if missing := [axis for axis in vectors if axis not in layers]:
+        raise InputError(
+            f"layers has none for axis {', '.join(missing)}; give layers={{axis: [...]}} for each of "
+            f"{', '.join(vectors)}"
+        )
 
 
 def _within(some: ScenarioSet, scenarios: ScenarioSet) -> ScenarioSet:

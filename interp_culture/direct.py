@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from interp_culture import culture_map
 from interp_culture.generation import generate
 from interp_culture.model import LanguageModel
 from interp_culture.personas import Persona
-from interp_culture.prompts import Prompt
+from interp_culture.prompts import Prompt, System, system_text
 from interp_culture.replies import read_reply, summarise_replies
 from interp_culture.scores import answer_logprob, score_runs
 from interp_culture.store import content_key, make_folder, read_table, write_table
@@ -55,7 +54,7 @@ class DirectAnswers:
     y: float
 
 
-def ask_directly(model: LanguageModel, system: str | None = None) -> DirectAnswers:
+def ask_directly(model: LanguageModel, system: System = None) -> DirectAnswers:
     """Ask the ten questions and read the answers from token probabilities.
 
     Two items are indices, as in the survey. Y02 (Y003): each of four qualities is asked by itself, and the
@@ -75,7 +74,7 @@ def ask_directly(model: LanguageModel, system: str | None = None) -> DirectAnswe
     return DirectAnswers(pd.DataFrame(shares), items, float(x), float(y))
 
 
-def write_answers(model: LanguageModel, system: str | None = None, max_new_tokens: int = 32) -> pd.DataFrame:
+def write_answers(model: LanguageModel, system: System = None, max_new_tokens: int = 32) -> pd.DataFrame:
     """Let the model write its (greedy) answer to every question: item, part, reply, value, refused, neutral.
 
     An index has one row a part: Y02 a quality each, X01 the first aim.
@@ -85,7 +84,7 @@ def write_answers(model: LanguageModel, system: str | None = None, max_new_token
         for item, question in questions().items()
         for part, text in _parts(question).items()
     ]
-    replies = generate(model, [Prompt(text, system=system) for _, _, text, _ in asked], max_new_tokens)
+    replies = generate(model, [Prompt(text, system=system_text(system)) for _, _, text, _ in asked], max_new_tokens)
     rows = []
     for (item, part, _, question), reply in zip(asked, replies, strict=True):
         found = read_reply(reply, question)
@@ -170,11 +169,11 @@ def _distance(read: DirectAnswers, iso3: str | None) -> float:
     return float(found.distance[iso3])
 
 
-def _reader(model: LanguageModel, system: str | None) -> Read:
+def _reader(model: LanguageModel, system: System) -> Read:
     """Gives the probability of each code as the reply to a question; all are read at once, under one persona."""
     asked = {text: codes for question in questions().values() for text, codes in _asked(question)}
     spelled = [{(c, space): f"{space}{c}" for c in codes for space in SPELLINGS} for codes in asked.values()]
-    prompts = [Prompt(text, system=system) for text in asked]
+    prompts = [Prompt(text, system=system_text(system)) for text in asked]
     found = dict(zip(asked, _exclusive(model, prompts, spelled), strict=True))
 
     def read(text: str, codes: Sequence[int]) -> tuple[dict[int, float], float]:
@@ -259,10 +258,13 @@ def _exclusive(
     model: LanguageModel, prompts: Sequence[Prompt], spelled: Sequence[Mapping[tuple[int, str], str]]
 ) -> list[dict[tuple[int, str], float]]:
     """Probability of each spelling as the beginning of a prompt's reply, less those of longer ones that begin alike."""
-    encode = partial(model.tokenizer.encode, add_special_tokens=False)
-    answers = [{key: tuple(encode(text)) for key, text in spellings.items()} for spellings in spelled]
+    answers = []
+    for prompt, spellings in zip(prompts, spelled, strict=True):
+        tokens = model.answers_after(prompt, list(spellings.values()))
+        answers.append(dict(zip(spellings, tokens, strict=True)))
     unique = [{answer: key for key, answer in own.items()} for own in answers]
-    starts, most = [model.tokenise(prompt).prompt for prompt in prompts], max(map(len, unique))
+    starts = [sequence.prompt for sequence in model.tokenise_all(prompts)]
+    most = max(map(len, unique))
     # Groups are of one size: what is there already costs nothing again.
     padded = [list(islice(cycle(own), most)) for own in unique]
     groups = [[TokenSequence(start, a) for a in own] for start, own in zip(starts, padded, strict=True)]

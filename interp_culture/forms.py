@@ -22,6 +22,7 @@ from interp_culture.prompts import (
     Template,
     continuation_prompts,
     letter_prompts,
+    system_text,
 )
 from interp_culture.scenarios import Scenario, ScenarioSet
 from interp_culture.scores import Score, answer_logprob, next_token_logits
@@ -49,6 +50,7 @@ class Form:
             raise InputError(f"unknown labels {self.labels!r}; known: {', '.join(LABELS)}")
         if self.template not in LETTER_TEMPLATES:
             raise InputError(f"unknown template {self.template!r}; known: {', '.join(LETTER_TEMPLATES)}")
+        object.__setattr__(self, "system", system_text(self.system))
 
     def prompts(self, scenario: Scenario) -> list[Prompt]:
         if self.readout == "letters":
@@ -63,10 +65,11 @@ def token_groups(model: LanguageModel, scenarios: ScenarioSet, form: Form) -> tu
     if not len(scenarios):
         raise InputError("no scenario to read")
     prompts = [form.prompts(s) for s in scenarios]
-    sequences = iter(model.tokenise_all([p for members in prompts for p in members]))
+    names = [f"scenario {s.id}" for s, members in zip(scenarios, prompts, strict=True) for _ in members]
+    sequences = iter(model.tokenise_all([p for members in prompts for p in members], names))
     groups = [list(islice(sequences, len(members))) for members in prompts]
     if form.readout == "letters":
-        return groups, next_token_logits(_letter_tokens(model, form.labels))
+        return groups, next_token_logits(_letter_tokens(model, form.labels, prompts[0][0]))
     _check_distinct(model, scenarios, groups)
     return groups, answer_logprob
 
@@ -119,9 +122,13 @@ def with_choice(table: pd.DataFrame, logit_diff: Float[np.ndarray, " scenario"])
     return table.assign(logit_diff=logit_diff, p_positive=1 / (1 + np.exp(-logit_diff)))
 
 
-def _letter_tokens(model: LanguageModel, labels: Labels) -> list[int]:
-    """Token ids of A, B, then of " A", " B"; a spelling that is not one token each repeats the other one."""
-    tried = {s + x: model.tokenizer.encode(s + x, add_special_tokens=False) for s in ("", " ") for x in LABELS[labels]}
+def _letter_tokens(model: LanguageModel, labels: Labels, prompt: Prompt) -> list[int]:
+    """Token ids of A, B, then of " A", " B"; a spelling that is not one token each repeats the other one.
+
+    They are those that the model would write after `prompt`; all prompts of a readout end alike.
+    """
+    spelled = [space + label for space in ("", " ") for label in LABELS[labels]]
+    tried = dict(zip(spelled, model.answers_after(prompt, spelled), strict=True))
     found: dict[str, list[int]] = {}
     for space in ("", " "):
         ids = [tried[space + x] for x in LABELS[labels]]

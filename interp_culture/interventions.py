@@ -6,10 +6,12 @@ activations that come in are never changed in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -22,6 +24,9 @@ NamedPositions = Literal["all", "prompt", "answer", "last", "options"]
 Positions = NamedPositions | tuple[int, int]
 
 HOOK_POINTS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+
+# A longer step squares to infinity in float32 (as every norm does): the logits would all be 0.
+LARGEST_STEP = math.sqrt(torch.finfo(torch.float32).max)
 
 Activation = Float[Tensor, "*token d_model"]
 Direction = Float[Tensor, " d_model"]
@@ -86,6 +91,9 @@ class Edit:
 
     Strength 0 changes nothing.
 
+    >>> Edit(14, torch.ones(576), 2.0).hook_name
+    'blocks.14.hook_resid_post'
+
     Attributes:
         layer: the block, 0-based.
         vector: direction in the residual stream, in its own units (not normalised).
@@ -95,7 +103,7 @@ class Edit:
         hook_point: name within the block, as in TransformerLens.
         positions: "all" tokens; the "prompt"; the "answer"; the "last" prompt token, from which the answer is
             read; the words of the "options", in the prompt (letters) or as the answer that is scored (continuation);
-            or (start, stop), token positions counted from the first token of the prompt.
+            or (start, stop), token positions counted from the first token of the prompt, 0 <= start < stop.
         model: name of the model the vector was computed on; None where any of the same width will do.
     """
 
@@ -108,18 +116,30 @@ class Edit:
     model: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layer", _layer(self.layer))
+        object.__setattr__(self, "vector", _vector(self.vector))
+        object.__setattr__(self, "positions", _positions(self.positions))
         if self.operation not in OPERATIONS:
             raise InputError(f"unknown operation {self.operation!r}; known: {', '.join(OPERATIONS)}")
-        if self.operation in ("ablate", "project") and not self.vector.float().norm() > 0:
+        check_hook_point(self.hook_point)
+        self._check_step()
+
+    def _check_step(self) -> None:
+        if not isinstance(self.strength, int | float | np.number) or not math.isfinite(self.strength):
+            raise InputError(f"field 'strength' is {self.strength!r}; give a number, neither NaN nor infinite")
+        length = float(self.vector.double().norm())
+        if self.operation in ("ablate", "project"):
+            if not length > 0:
+                raise InputError(
+                    f"field 'vector' has length {length:g}, which is no direction to {self.operation}; "
+                    "give a vector with a length above 0"
+                )
+            length = 1.0
+        if abs(self.strength) * length > LARGEST_STEP:
             raise InputError(
-                f"field 'vector' has length {float(self.vector.norm()):g}, which is no direction to {self.operation}; "
-                "give a vector with a length above 0"
+                f"strength {self.strength:g} at layer {self.layer} is a step of {abs(self.strength) * length:g}, "
+                "beyond what numbers hold; lower the strength"
             )
-        if self.hook_point not in HOOK_POINTS:
-            raise InputError(f"unknown hook point {self.hook_point!r}; known: {', '.join(HOOK_POINTS)}")
-        known = get_args(NamedPositions)
-        if isinstance(self.positions, str) and self.positions not in known:
-            raise InputError(f"unknown positions {self.positions!r}; known: {', '.join(known)}, or (start, stop)")
 
     @property
     def hook_name(self) -> str:
@@ -157,6 +177,27 @@ class Edit:
         changed = OPERATIONS[self.operation](activation, self.vector.to(activation.device), self.strength)
         return torch.where(self.where(batch)[..., None], changed, activation)
 
+    def hook(self) -> tuple[str, Callable[..., Tensor]]:
+        """Hook point and function for the raw bridge: `model.bridge.run_with_hooks(tokens, fwd_hooks=[edit.hook()])`.
+
+        For plain passes over [batch, pos], where every row begins with its first token. Raises InputError for
+        positions that a row of tokens does not tell: everything but "all" and (start, stop).
+        """
+        if isinstance(self.positions, str) and self.positions != "all":
+            raise InputError(
+                f"positions={self.positions!r}: a plain pass knows no prompt, answer or options; use 'all' or "
+                "(start, stop), or probe and generate, which know them"
+            )
+        touched = slice(None) if isinstance(self.positions, str) else slice(*self.positions)
+
+        def edit(activation: Float[Tensor, "batch pos d_model"], hook: Any = None) -> Tensor:
+            vector = self.vector.to(activation.device)
+            changed = activation.clone()
+            changed[:, touched] = OPERATIONS[self.operation](activation[:, touched], vector, self.strength)
+            return changed
+
+        return self.hook_name, edit
+
     def describe(self) -> dict[str, Any]:
         """What a manifest records; the vector stands as its norm."""
         return {
@@ -174,3 +215,79 @@ def _check_options(batch: Batch) -> None:
             "positions='options': the options' words cannot be found among the prompt's tokens (the tokenizer gives no "
             "character offsets, or the chat template changes the text); use other positions or readout='continuation'"
         )
+
+
+def as_edits(edits: Any) -> tuple[Edit, ...]:
+    """Edits as a tuple; one Edit stands for itself. Raises InputError for anything else.
+
+    >>> len(as_edits(Edit(3, torch.ones(8), 1.0)))
+    1
+    """
+    if isinstance(edits, Edit):
+        return (edits,)
+    if isinstance(edits, str) or not isinstance(edits, Sequence):
+        raise InputError(
+            f"edits is a {type(edits).__name__}; give a list of Edit, as steer(vectors, layers, alpha) does"
+        )
+    for edit in edits:
+        if not isinstance(edit, Edit):
+            raise InputError(f"edits holds a {type(edit).__name__}; give Edit, as steer(vectors, layers, alpha) does")
+    return tuple(edits)
+
+
+def as_runs(runs: Any) -> dict[Any, tuple[Edit, ...]]:
+    """Runs, edits by name, each as `as_edits` takes them."""
+    if not isinstance(runs, Mapping):
+        raise InputError(f'runs is a {type(runs).__name__}; give edits by name: {{"plain": (), "steered": edits}}')
+    return {key: as_edits(edits) for key, edits in runs.items()}
+
+
+def check_hook_point(name: str) -> None:
+    """Raise InputError for a name that is no hook point of a block's residual stream."""
+    if name not in HOOK_POINTS:
+        raise InputError(f"unknown hook point {name!r}; known: {', '.join(HOOK_POINTS)}")
+
+
+def _layer(layer: Any) -> int:
+    if isinstance(layer, bool) or not isinstance(layer, int | np.integer):
+        raise InputError(
+            f"field 'layer' is {layer!r}; an Edit acts at one layer, a number: steer(vectors, layers, alpha) "
+            "gives one Edit for each"
+        )
+    return int(layer)
+
+
+def _vector(vector: Any) -> Tensor:
+    """A vector as a tensor of floats; one of NumPy is converted."""
+    try:
+        tensor = vector if isinstance(vector, Tensor) else torch.tensor(np.asarray(vector, dtype=np.float32))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"field 'vector' is a {type(vector).__name__}; give a tensor or array of d_model numbers"
+        ) from None
+    if tensor.ndim != 1 or not tensor.is_floating_point():
+        raise InputError(
+            f"field 'vector' has shape {tuple(tensor.shape)} and dtype {str(tensor.dtype).removeprefix('torch.')}; "
+            "give d_model floats, such as vectors.direction[layer]"
+        )
+    if not bool(tensor.isfinite().all()):
+        raise InputError("field 'vector' holds NaN or infinity; compute it anew, in float32 or bfloat16")
+    return tensor
+
+
+def _positions(positions: Any) -> Positions:
+    known = get_args(NamedPositions)
+    if isinstance(positions, str):
+        if positions not in known:
+            raise InputError(f"unknown positions {positions!r}; known: {', '.join(known)}, or (start, stop)")
+        return positions  # type: ignore[return-value]
+    if not isinstance(positions, Sequence) or len(positions) != 2:
+        raise InputError(f"positions is {positions!r}; give one of {', '.join(known)}, or (start, stop)")
+    start, stop = positions
+    whole = all(isinstance(place, int | np.integer) for place in positions)
+    if not whole or not 0 <= start < stop:
+        raise InputError(
+            f"positions {tuple(positions)}: give 0 <= start < stop, counted from the prompt's first token. Places "
+            "from the end are not those of one text, since texts share tokens; use 'last', 'answer' or 'options'"
+        )
+    return int(start), int(stop)

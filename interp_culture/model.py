@@ -6,9 +6,11 @@ The only module that imports transformer_lens. Hook names are the bridge's own, 
 
 from __future__ import annotations
 
+import copy
 import inspect
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
@@ -20,8 +22,9 @@ from torch import Tensor
 
 from interp_culture import foreign_hooks
 from interp_culture.blocks import Form, output_form
+from interp_culture.chat import ChatFormat, MarkupWarning, check_fit, max_length
 from interp_culture.errors import InputError
-from interp_culture.interventions import Edit
+from interp_culture.interventions import Edit, as_edits
 from interp_culture.prompts import Prompt
 from interp_culture.shortcuts import NONE, Shortcuts
 from interp_culture.token_tree import TokenSequence
@@ -44,12 +47,19 @@ class LanguageModel:
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def wrap(cls, hf_model: Any, tokenizer: Any, name: str, revision: str | None = None) -> LanguageModel:
-        """Hook a loaded Hugging Face model, which is changed in place: keep a copy if you need it plain."""
+    def wrap(
+        cls, hf_model: Any, tokenizer: Any, name: str, revision: str | None = None, architecture: str | None = None
+    ) -> LanguageModel:
+        """Hook a loaded Hugging Face model, which is changed in place: keep a copy if you need it plain.
+
+        `architecture` is TransformerLens' name of it, by default the name of the model's class.
+        """
         from transformer_lens.model_bridge.sources import build_bridge_from_module
 
         hf_model = hf_model.eval().requires_grad_(False)
-        bridge = build_bridge_from_module(hf_model, type(hf_model).__name__, hf_config=hf_model.config)
+        architecture = architecture or type(hf_model).__name__
+        bridge = build_bridge_from_module(hf_model, architecture, hf_config=hf_model.config)
+        _give_tokenizer(bridge, tokenizer)
         model = cls(bridge, tokenizer, name, revision)
         model.unembedding  # noqa: B018  looked at now, before anybody's hooks are on the model
         return model
@@ -72,8 +82,15 @@ class LanguageModel:
 
     @property
     def pad_token(self) -> int:
-        """What fills a batch; always masked, so that any token will do."""
-        return self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0
+        """What fills a batch; always masked, so that any token with a row in the embedding will do."""
+        rows = getattr(self.text_config, "vocab_size", None)
+        # Special ones first: `generate` fills up finished texts with it, and decoding leaves those out.
+        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, *self.tokenizer.all_special_ids)
+        return next((t for t in known if t and (rows is None or t < rows)), 0)
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"LanguageModel({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {dtype} on {self.device})"
 
     def describe(self) -> dict[str, Any]:
         """What manifests record of the model."""
@@ -93,52 +110,86 @@ class LanguageModel:
         """`tokenise_all` of one prompt."""
         return self.tokenise_all([prompt])[0]
 
-    def tokenise_all(self, prompts: Sequence[Prompt]) -> list[TokenSequence]:
+    def tokenise_all(
+        self, prompts: Sequence[Prompt], names: Sequence[str] | None = None, new_tokens: int = 0
+    ) -> list[TokenSequence]:
         """Prompts in the model's chat format (or plain, where it has none) and their answers, as tokens.
 
         The template is applied once; a system message goes to the user turn where the template has no
-        system role. Special tokens are added only by the template or, without one, as a leading BOS.
+        system role, and a blank one is none. Special tokens are added only by the template or, without one,
+        by the tokenizer. Control tokens in a prompt's own words are read as plain text, with a warning.
+
+        Args:
+            names: what each prompt is called in messages, such as "scenario Y01-family-3".
+            new_tokens: how many are to be written after each prompt.
+
+        Raises:
+            InputError: a prompt that does not fit the model's context (see `max_length`), by name; a chat
+                template that does not work.
         """
-        texts = [self.render(prompt) for prompt in prompts]
-        space = "" if self.tokenizer.chat_template else " "
-        answers = [space + prompt.answer if prompt.answer else "" for prompt in prompts]
-        encoded = self._encode_all([*texts, *(text + answer for text, answer in zip(texts, answers, strict=True))])
-        sequences = []
-        starts, wholes = encoded[: len(texts)], encoded[len(texts) :]
-        for prompt, text, answer, (start, encoding), (whole, _) in zip(
-            prompts, texts, answers, starts, wholes, strict=True
-        ):
-            # A merge across the seam would change the last prompt token: then the answer is encoded by itself.
-            merged = whole[: len(start)] != start
-            rest = self._encode_all([answer])[0][0] if merged else whole[len(start) :]
-            sequences.append(TokenSequence(start, rest, _options(prompt, text, encoding)))
-        return sequences
+        chat = self.chat
+        markup = [chat.markup_in(p.user, p.system, p.answer) for p in prompts]
+        return self._read_all(chat.tokenise_all(prompts), names, "prompt", new_tokens, markup)
 
     def tokenise_text(self, text: str) -> TokenSequence:
-        """Plain text, without a template, with the BOS token where the tokenizer uses one."""
-        return TokenSequence(self._bos + self._encode_all([text])[0][0])
+        """`tokenise_texts` of one text."""
+        return self.tokenise_texts([text])[0]
+
+    def tokenise_texts(self, texts: Sequence[str], names: Sequence[str] | None = None) -> list[TokenSequence]:
+        """Plain texts, without a template, as the tokenizer encodes them: with its BOS, without an EOS.
+
+        `names`, warnings and errors are those of `tokenise_all`.
+        """
+        chat = self.chat
+        return self._read_all(chat.tokenise_texts(texts), names, "text", 0, [chat.markup_in(t) for t in texts])
+
+    def answers_after(self, prompt: Prompt, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens of each text as it would stand right after the rendered prompt.
+
+        A SentencePiece tokenizer puts a space mark before the first word of a text, which a model that
+        answers after a line's end does not write: a letter encoded by itself would be another token.
+        """
+        return self.chat.answers_after(prompt, texts)
 
     def render(self, prompt: Prompt) -> str:
-        """The text that the model is given for a prompt, up to where its answer begins."""
-        if not self.tokenizer.chat_template:
-            system = f"{prompt.system}\n\n" if prompt.system else ""
-            bos = self.tokenizer.bos_token if self._bos else ""
-            return f"{bos}{system}{prompt.user}\nAnswer:"
-        if prompt.system is None:
-            return self._chat([{"role": "user", "content": prompt.user}])
-        messages = [
-            {"role": "system", "content": prompt.system},
-            {"role": "user", "content": prompt.user},
-        ]
-        from jinja2.exceptions import TemplateError
+        """The text that the model is given for a prompt, up to where its answer begins.
 
-        try:
-            text = self._chat(messages)
-        except TemplateError:
-            text = ""
-        if prompt.system in text:
-            return text
-        return self._chat([{"role": "user", "content": f"{prompt.system}\n\n{prompt.user}"}])
+        Without a chat template the tokenizer puts its BOS, if it has one, before this text.
+        """
+        return self.chat.render(prompt)
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How this model's tokenizer turns prompts and texts into tokens."""
+        return ChatFormat(self.tokenizer, self.name)
+
+    @property
+    def max_length(self) -> int | None:
+        """The model's context: how many tokens its config says that it takes; None where it does not say."""
+        return max_length(self.text_config)
+
+    def _read_all(
+        self,
+        sequences: list[TokenSequence],
+        names: Sequence[str] | None,
+        kind: str,
+        new_tokens: int,
+        markup: Sequence[Sequence[str]],
+    ) -> list[TokenSequence]:
+        """The sequences, checked; control tokens in the words of prompts or texts are counted in a warning."""
+        names = [f"{kind} {i}" for i in range(len(sequences))] if names is None else names
+        rows = getattr(self.text_config, "vocab_size", None)
+        check_fit(sequences, names, self.name, self.max_length, rows, new_tokens)
+        marked = {name: found for name, found in zip(names, markup, strict=True) if found}
+        if marked:
+            known = ", ".join(dict.fromkeys(token for found in marked.values() for token in found))
+            warnings.warn(
+                f"control tokens of {self.name}'s tokenizer ({known}) stand in {len(marked)} of "
+                f"{len(set(names))} texts and are read as plain text there: {', '.join(list(marked)[:3])}",
+                MarkupWarning,
+                stacklevel=3,
+            )
+        return sequences
 
     # -- passes ---------------------------------------------------------------------------------------------
 
@@ -206,49 +257,46 @@ class LanguageModel:
         config = self.bridge.original_model.config
         return config.get_text_config()
 
-    @property
-    def _bos(self) -> tuple[int, ...]:
-        """The BOS token where the tokenizer puts one before plain text, else nothing."""
-        ids = self.tokenizer("").input_ids
-        bos = self.tokenizer.bos_token_id
-        return (bos,) if bos is not None and ids[:1] == [bos] else ()
-
-    def _encode_all(self, texts: Sequence[str]) -> list[tuple[tuple[int, ...], Any]]:
-        """Tokens and a fast tokenizer's encoding. Each different text once, all in one call, which takes all cores."""
-        different = list(dict.fromkeys(texts))
-        encoded = self.tokenizer(different, add_special_tokens=False)
-        pairs = zip(map(tuple, encoded.input_ids), encoded.encodings or repeat(None), strict=False)
-        of = dict(zip(different, pairs, strict=True))
-        return [of[text] for text in texts]
-
-    def _chat(self, messages: list[dict[str, str]]) -> str:
-        # A fixed date keeps Llama's template reproducible; Qwen3's thinking block would delay the answer.
-        return self.tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=True,
-            date_string="26 Jul 2024",
-            enable_thinking=False,
-        )
-
     def _accepts(self, name: str) -> bool:
         parameters = inspect.signature(self.bridge.original_model.forward).parameters
         return name in parameters or any(p.kind == p.VAR_KEYWORD for p in parameters.values())
 
 
-def _options(prompt: Prompt, text: str, encoding: Any) -> tuple[tuple[int, int], ...] | None:
-    """(start, stop) of the tokens that hold a part of an option; None where text or tokenizer do not tell."""
-    if not prompt.options:
-        return ()
-    user = text.rfind(prompt.user.strip())  # which templates trim
-    if encoding is None or user < 0:
-        return None
-    user -= len(prompt.user) - len(prompt.user.lstrip())
-    tokens, chars = range(len(encoding)), encoding.token_to_chars  # the offsets of all would be a list of tuples
-    return tuple(
-        (
-            bisect_right(tokens, user + start, key=lambda token: chars(token)[1]),
-            bisect_left(tokens, user + stop, key=lambda token: chars(token)[0]),
-        )
-        for start, stop in prompt.options
-    )
+@contextmanager
+def applied(model: LanguageModel, edits: Edit | Sequence[Edit]) -> Iterator[Any]:
+    """The raw bridge under edits, for plain passes of one's own over tokens [batch, pos] without padding.
+
+    Gives the bridge; no hook is left behind. Raises InputError for edits that do not fit the model or whose positions
+    a plain pass does not know (see `Edit.hook`).
+
+    >>> with applied(model, edits) as bridge:  # doctest: +SKIP
+    ...     logits = bridge(bridge.to_tokens("The weather is"))
+    """
+    edits = as_edits(edits)
+    model.check_edits(edits)
+    with model.bridge.hooks(fwd_hooks=[edit.hook() for edit in edits]):
+        yield model.bridge
+
+
+def supported_architectures() -> frozenset[str]:
+    """The names of the model classes that TransformerLens has an adapter for."""
+    from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+
+    ArchitectureAdapterFactory.discover_entry_points()
+    return frozenset(ArchitectureAdapterFactory._adapters)
+
+
+def _give_tokenizer(bridge: Any, tokenizer: Any) -> None:
+    """The bridge's own tokenizer, for `bridge("text")` and `bridge.to_tokens`: the tokens of `tokenise_text`.
+
+    Given to `build_bridge_from_module`, TransformerLens would replace it by one that is loaded again with a BOS. It
+    pads with a tokenizer's pad token even where there is one text: without one, a copy gets one.
+    """
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.pad_token = tokenizer.eos_token
+    bridge.tokenizer = tokenizer
+    ids = tokenizer("a").input_ids
+    has_bos = len(ids) > 1 and ids[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id)
+    bridge.cfg.tokenizer_prepends_bos = bridge.cfg.default_prepend_bos = has_bos
+    bridge.cfg.tokenizer_appends_eos = len(ids) > 1 and ids[-1] == tokenizer.eos_token_id

@@ -26,9 +26,9 @@ from interp_culture.forms import (
     with_choice,
 )
 from interp_culture.gradients import predict_runs
-from interp_culture.interventions import Edit
+from interp_culture.interventions import Edit, as_edits, as_runs
 from interp_culture.model import LanguageModel
-from interp_culture.prompts import Labels, Order, Template
+from interp_culture.prompts import Labels, Order, System, Template, system_text
 from interp_culture.scenario_files import load_controls
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.scores import score_runs
@@ -80,10 +80,10 @@ def probe(
     model: LanguageModel,
     scenarios: ScenarioSet,
     *,
-    edits: Sequence[Edit] = (),
+    edits: Edit | Sequence[Edit] = (),
     readout: Readout = "letters",
     order: Order = "both",
-    system: str | None = None,
+    system: System = None,
     seed: int = 42,
     labels: Labels = "A/B",
 ) -> pd.DataFrame:
@@ -94,7 +94,8 @@ def probe(
             mean log-probability per token of the options' words as the answer.
         order: "both" shows the options in both orders and averages the logit difference; "random" is the
             paper's (one order per scenario, drawn with `seed`). Letters only.
-        system: a persona, put before the situation as the system message.
+        edits: what `steer` gives, or one Edit.
+        system: a persona or a text, put before the situation as the system message.
         labels: what the options are called; "1/2" and "X/Y" are the control for "A/B". Letters only.
 
     Returns:
@@ -103,6 +104,7 @@ def probe(
         logits) and consistent; for continuation logprob_positive and logprob_negative (nats per token).
         Warns with ReadoutWarning where the readout fails its check on this model.
     """
+    runs = {"": as_edits(edits)}
     validity = check_readout(model, readout, labels)
     if not validity.ok:
         other = "continuation" if readout == "letters" else "letters"
@@ -111,7 +113,6 @@ def probe(
             ReadoutWarning,
             stacklevel=2,
         )
-    runs = {"": tuple(edits)}
     table = read_runs(model, scenarios, runs, readout=readout, order=order, system=system, seed=seed, labels=labels)
     return table.drop(columns="run")
 
@@ -119,11 +120,11 @@ def probe(
 def read_runs(
     model: LanguageModel,
     scenarios: ScenarioSet,
-    runs: Mapping[Any, Sequence[Edit]],
+    runs: Mapping[Any, Edit | Sequence[Edit]],
     *,
     readout: Readout,
     order: Order = "both",
-    system: str | None = None,
+    system: System = None,
     seed: int = 42,
     labels: Labels = "A/B",
     template: Template = "paper",
@@ -133,8 +134,8 @@ def read_runs(
     `template` words the letters' prompt (one of LETTER_TEMPLATES); how the letters are spelled is chosen with the
     default one. Returns the table of `probe` with the run's key in the column `run`, runs in the order given.
     """
-    form = Form(readout, order, system, seed, labels, template)
-    raw = _read(model, scenarios, form, runs)
+    form = Form(readout, order, system_text(system), seed, labels, template)
+    raw = _read(model, scenarios, form, as_runs(runs))
     letters = check_readout(model, readout, labels).letters
     return _by_run({key: choice_table(scenarios, values, form, letters) for key, values in raw.items()})
 
@@ -142,20 +143,20 @@ def read_runs(
 def predicted_runs(
     model: LanguageModel,
     scenarios: ScenarioSet,
-    runs: Mapping[Any, Sequence[Edit]],
+    runs: Mapping[Any, Edit | Sequence[Edit]],
     *,
     readout: Readout,
     order: Order = "both",
-    system: str | None = None,
+    system: System = None,
     seed: int = 42,
     labels: Labels = "A/B",
 ) -> pd.DataFrame:
     """`read_runs` to first order in the edits: one backward pass stands for all runs. Only the choice is given."""
-    form = Form(readout, order, system, seed, labels)
+    form = Form(readout, order, system_text(system), seed, labels)
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
     weights = choice_weights(scenarios, form, check_readout(model, readout, labels).letters, n_tokens)
-    predicted = predict_runs(model, groups, runs, score, weights, f"gradients of {readout}")
+    predicted = predict_runs(model, groups, as_runs(runs), score, weights, f"gradients of {readout}")
     frame = scenarios.frame()
     return _by_run({key: with_choice(frame, diff) for key, diff in predicted.items()})
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import LogitsProcessor
 
 from interp_culture.blocks import stream_of
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, first_line
 from interp_culture.generation import write
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
@@ -67,13 +67,16 @@ def plain_passes(hf_model: Any, tokenizer: Any) -> PlainPasses:
     decoder layers or numbers cannot be found."""
     groups = _sequences(hf_model, tokenizer)
     layers = decoder_layers(hf_model)
-    members = list(_members(groups))
-    with torch.inference_mode():
-        plain = {key: _plain_pass(hf_model, layers, sequence) for key, sequence in members}
-        _check_plain(hf_model, plain)
-        layer = (len(layers) - 1) // 2
-        vector = _step(plain[0, 0].resid[layer + 1])
-        steered = {key: _plain_pass(hf_model, layers, sequence, layer, vector) for key, sequence in members}
+    try:
+        plain = {key: _plain_pass(hf_model, layers, sequence) for key, sequence in _members(groups)}
+    except Exception as error:
+        raise InputError(
+            f"{type(hf_model).__name__} does not run on plain tokens: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    _check_plain(hf_model, plain)
+    layer = (len(layers) - 1) // 2
+    vector = _step(plain[0, 0].resid[layer + 1])
+    steered = {key: _plain_pass(hf_model, layers, sequence, layer, vector) for key, sequence in _members(groups)}
     return PlainPasses(groups, layer, vector, plain, steered)
 
 
@@ -113,6 +116,7 @@ def _members(groups: Sequence[Sequence[TokenSequence]]) -> Iterator[tuple[tuple[
             yield (g, m), sequence
 
 
+@torch.inference_mode()
 def _plain_pass(
     hf_model: Any,
     layers: nn.ModuleList,
@@ -155,7 +159,10 @@ def _check_plain(hf_model: Any, plain: Mapping[tuple[int, int], PlainPass]) -> N
     one, other = plain[0, 0].resid[-1], plain[0, 1].resid[-1]
     shared = STEM + TAILS[0][0][0]
     if _error(one[:shared], other[:shared]) > TOLERANCES[hf_model.dtype]:
-        raise InputError(f"{name} is no causal language model: what it gives to a token depends on the tokens after it")
+        raise InputError(
+            f"{name} is not causal: what it gives to a token changes with later tokens, as in masked models; "
+            "load a decoder-only language model"
+        )
 
 
 def _step(resid: Float[Tensor, "pos d_model"]) -> Float[Tensor, " d_model"]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -21,6 +23,8 @@ from interp_culture.interventions import Edit, Operation, Positions
 from interp_culture.model import LanguageModel
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import replacing
+
+METADATA = "interp_culture"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,50 @@ class SteeringVectors:
     direction: Float[Tensor, "layer d_model"]
     resid_norm: Float[Tensor, " layer"]
     provenance: dict[str, Any]
+
+    def __repr__(self) -> str:
+        n_layers, d_model = self.direction.shape
+        of = f", model {self.provenance['model']!r}" if "model" in self.provenance else ""
+        return f"SteeringVectors(axis {self.axis!r}, method {self.method!r}, {n_layers} layers x {d_model}{of})"
+
+    @classmethod
+    def from_tensors(
+        cls, axis: str, direction: Any, *, resid_norm: Any = None, method: str = "given", model: str | None = None
+    ) -> SteeringVectors:
+        """Vectors of one's own, from PyTorch or NumPy.
+
+        Args:
+            direction: [layer, d_model], one row for every layer of the model, in units of the residual stream. It
+                points to the positive pole: positive minus negative.
+            resid_norm: [layer], the mean norm of the residual stream; by default NaN, not known.
+            method: how it was computed, in a word.
+            model: name of the model it is of; without one it may steer any model of the same width.
+
+        >>> SteeringVectors.from_tensors("X", torch.ones(30, 576))
+        SteeringVectors(axis 'X', method 'given', 30 layers x 576)
+        """
+        rows = _floats("direction", direction, 2, "[layer, d_model]")
+        norms = (
+            torch.full((len(rows),), torch.nan)
+            if resid_norm is None
+            else _floats("resid_norm", resid_norm, 1, "[layer]")
+        )
+        if len(norms) != len(rows):
+            raise InputError(f"resid_norm has {len(norms)} layers, direction {len(rows)}; give one norm a layer")
+        if not bool(rows.isfinite().all()):
+            raise InputError("direction holds NaN or infinity; compute it anew")
+        return cls(axis, method, rows, norms, {} if model is None else {"model": model})
+
+
+def _floats(name: str, values: Any, ndim: int, shape: str) -> Tensor:
+    """Numbers of a tensor or an array as float32 on the CPU."""
+    try:
+        tensor = torch.as_tensor(values).detach().float().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} is a {type(values).__name__}; give a tensor or an array {shape}") from None
+    if tensor.ndim != ndim:
+        raise InputError(f"{name} has shape {tuple(tensor.shape)}; give {shape}")
+    return tensor
 
 
 class _NormMeter:
@@ -122,19 +170,40 @@ def steer(
     alpha: float,
     positions: Positions = "all",
     operation: Operation = "add",
+    hook_point: str = "hook_resid_post",
 ) -> list[Edit]:
-    """Edits that add `alpha * direction[l]` at the output of each block l of `layers`, or do another operation there.
+    """Edits that add `alpha * direction[l]` in each block l of `layers`, or do another operation there.
 
-    With "ablate" and "project" the length of the direction does not matter, and alpha 1 is the whole of it.
+    With "ablate" and "project" the length of the direction does not matter, and alpha 1 is the whole of it. Vectors
+    are read at the output of a block, `hook_resid_post`, and act there; `hook_point` names another place in it.
+
+    >>> vectors = SteeringVectors.from_tensors("X", torch.ones(30, 576))
+    >>> [edit.hook_name for edit in steer(vectors, layers=[14, 15], alpha=2.0)]
+    ['blocks.14.hook_resid_post', 'blocks.15.hook_resid_post']
     """
+    if isinstance(vectors, Mapping):
+        axes = ", ".join(map(str, vectors))
+        raise InputError(f"vectors holds several axes ({axes}); give those of one: steer(vectors[axis], ...)")
+    if not isinstance(vectors, SteeringVectors):
+        raise InputError(
+            f"vectors is a {type(vectors).__name__}; give SteeringVectors, from extract, load_vectors or from_tensors"
+        )
     n_layers = len(vectors.direction)
-    for layer in layers:
+    for layer in _layers(layers):
         if not 0 <= layer < n_layers:
             raise InputError(f"layer {layer} is out of range: these vectors have layers 0 to {n_layers - 1}")
-    return [
-        Edit(layer, vectors.direction[layer], alpha, operation, positions=positions, model=vectors.provenance["model"])
-        for layer in layers
-    ]
+    model = vectors.provenance.get("model")
+    return [Edit(layer, vectors.direction[layer], alpha, operation, hook_point, positions, model) for layer in layers]
+
+
+def _layers(layers: Any) -> Sequence[int]:
+    if isinstance(layers, int | np.integer):
+        raise InputError(f"layers is {layers}; give a list, also of one: layers=[{layers}]")
+    if isinstance(layers, Mapping):
+        raise InputError(f"layers holds several axes ({', '.join(map(str, layers))}); give one: layers[axis]")
+    if isinstance(layers, str) or not all(isinstance(layer, int | np.integer) for layer in layers):
+        raise InputError(f"layers is {layers!r}; give a list of numbers, such as [14, 15]")
+    return layers
 
 
 def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors]) -> None:
@@ -145,25 +214,34 @@ def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors]) -> None:
         tensors[f"{axis}.resid_norm"] = v.resid_norm.contiguous()
         about[axis] = {"method": v.method, "provenance": v.provenance}
     with replacing(Path(path)) as part:
-        save_file(tensors, part, metadata={"interp_culture": json.dumps(about)})
+        save_file(tensors, part, metadata={METADATA: json.dumps(about)})
 
 
 def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
     """The vectors that `save_vectors` wrote. Raises InputError for any other file."""
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file; write one with `interp-culture extract --out {path}`")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["interp_culture"])
-            return {
-                axis: SteeringVectors(
-                    axis,
-                    a["method"],
-                    file.get_tensor(f"{axis}.direction"),
-                    file.get_tensor(f"{axis}.resid_norm"),
-                    a["provenance"],
-                )
-                for axis, a in about.items()
-            }
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; write one with `interp-culture extract --out {path}`") from error
-    except (SafetensorError, KeyError, OSError) as error:
-        raise InputError(f"{path}: not a file of steering vectors written by this toolkit ({error})") from error
+            about = json.loads((file.metadata() or {})[METADATA])
+            return {axis: _stored(file, axis, own) for axis, own in about.items()}
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise InputError(
+            f"{path}: not a file that save_vectors wrote ({_why_not(Path(path), error)}); vectors of your own come in "
+            "with SteeringVectors.from_tensors"
+        ) from error
+
+
+def _stored(file: Any, axis: str, about: dict[str, Any]) -> SteeringVectors:
+    direction, norms = (file.get_tensor(f"{axis}.{name}") for name in ("direction", "resid_norm"))
+    if direction.ndim != 2 or norms.shape != direction.shape[:1]:
+        raise ValueError(f"axis {axis}: direction {tuple(direction.shape)}, resid_norm {tuple(norms.shape)}")
+    return SteeringVectors(axis, about["method"], direction, norms, dict(about["provenance"]))
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    if isinstance(error, KeyError) and error.args == (METADATA,):
+        return "a .safetensors file without its metadata"
+    if isinstance(error, SafetensorError):
+        return f"a {path.suffix or 'nameless'} file that is no whole .safetensors file"
+    return f"{type(error).__name__}: {error}"

@@ -123,7 +123,7 @@ def test_a_random_model_fails_the_check_and_says_so(tiny: LanguageModel, few: Sc
 def test_letters_that_are_no_single_tokens_raise() -> None:
     model = make_pair("llama").model
     model.tokenizer = byte_tokenizer(CHAT)
-    model.tokenizer.encode = lambda text, add_special_tokens=False: [7] * (2 + len(text))
+    model.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("A", "AA")
     with pytest.raises(InputError, match="labels A/B are not single, different tokens"):
         check_readout(model, "letters")
 
@@ -137,10 +137,13 @@ def test_options_that_are_the_same_tokens_raise(few: ScenarioSet) -> None:
 
 
 def test_a_strength_that_breaks_the_logits_is_named(tiny: LanguageModel, few: ScenarioSet) -> None:
-    edits = [Edit(2, torch.full((tiny.d_model,), 1e38), 10.0)]
+    edits = [Edit(2, torch.full((tiny.d_model,), 1e17), 10.0, "add", "hook_attn_out")]
+    squares = torch.nn.Parameter(torch.full((tiny.d_model,), 1e30), requires_grad=False)
+    model = make_pair("llama").model
+    model.bridge.ln_final.original_component.weight = squares
     with pytest.raises(InputError, match=r"strength 10 at layer 2 makes the logits NaN or infinite; lower"):
-        probe(tiny, few, edits=edits)
-    assert not tiny.is_hooked
+        read_runs(model, few, {"": edits}, readout="letters")
+    assert not model.is_hooked
 
 
 def test_unknown_labels_raise() -> None:

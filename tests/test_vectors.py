@@ -131,7 +131,7 @@ def test_files_that_are_no_vectors_raise(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_vectors(tmp_path / "v.safetensors")
     (tmp_path / "v.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(InputError, match="not a file of steering vectors"):
+    with pytest.raises(InputError, match="not a file that save_vectors wrote"):
         load_vectors(tmp_path / "v.safetensors")
 
 

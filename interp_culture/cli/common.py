@@ -48,6 +48,9 @@ PersonaName = Annotated[
 FactsFolder = Annotated[Path | None, typer.Option("--facts", help="A folder that `wvs` wrote, over what is shipped.")]
 Vectors = Annotated[Path, typer.Option("--vectors", help="A file that `extract` wrote.")]
 Layers = Annotated[str, typer.Option("--layers", help="Layers to steer, comma-separated, 0-based.")]
+HookPoint = Annotated[
+    str, typer.Option("--hook-point", help="Where in the block: hook_resid_post, its output, or hook_resid_pre, ...")
+]
 Axis = Annotated[str, typer.Option("--axis", help="The axis to steer.")]
 PerCell = Annotated[
     int | None, typer.Option("--per-cell", help="At most so many scenarios per item x domain; all by default.")

@@ -13,6 +13,7 @@ from interp_culture.cli.common import (
     Device,
     Dtype,
     FactsFolder,
+    HookPoint,
     Layers,
     Model,
     PerCell,
@@ -178,6 +179,7 @@ def steer(
     axis: Axis,
     layers: Layers,
     alpha: Annotated[float, typer.Option(help="Strength; negative steers to the negative pole.")] = 1.0,
+    hook_point: HookPoint = "hook_resid_post",
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
@@ -199,7 +201,7 @@ def steer(
     from interp_culture.vectors import steer as edits_of
 
     found = load_vectors(vectors)
-    edits = edits_of(pick(found, axis), parse_layers(layers), alpha)
+    edits = edits_of(pick(found, axis), parse_layers(layers), alpha, hook_point=hook_point)
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
     loaded, items = load(model, scenarios, None, device, dtype, out)
@@ -217,6 +219,7 @@ def steer(
 def entangle(
     layers: Annotated[list[str], typer.Option(help="AXIS=l1,l2,...; one for each axis.")],
     alpha: Annotated[float, typer.Option(help="Strength; both signs are run.")] = 1.0,
+    hook_point: HookPoint = "hook_resid_post",
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
@@ -230,8 +233,10 @@ def entangle(
 ) -> None:
     """Response matrix and entanglement ratio on the held-out half, with intervals and a random-vector null."""
     from interp_culture.coupling import response, response_matrix, steered_readouts
+    from interp_culture.interventions import check_hook_point
     from interp_culture.vectors import load_vectors
 
+    check_hook_point(hook_point)
     found = load_vectors(vectors)
     chosen = dict(parse_axis_layers(text) for text in layers)
     picked = {axis: pick(found, axis) for axis in chosen}
@@ -248,6 +253,7 @@ def entangle(
         n_random=n_random,
         readout=form,
         seed=seed,
+        hook_point=hook_point,
     )
     summary = response(table)
     write_out(summary, out)
