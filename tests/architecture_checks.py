@@ -9,16 +9,18 @@ import argparse
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import torch
 from architecture_reference import Push, Readout, Reference
 from conftest import byte_tokenizer
 from tiny_models import Entry
+from torch import Tensor
 from zoo import ZOO, entry
 
 from interp_culture.activations import read_activations
@@ -112,15 +114,18 @@ def _dilemma(name: str, tail: str, positive: str, negative: str) -> Scenario:
 
 @cache
 def pushes_of(name: str) -> dict[str, tuple[Push, ...]]:
-    """Vectors to add at an early, a middle and the last layer, and two at once at other tokens."""
-    reference = opened(name).reference
-    last = len(reference.layers) - 1
+    """Vectors to add at an early, a middle and the last layer, and two at once at other tokens.
+
+    They are as large as the residual stream there.
+    """
+    spread = expected_ends(name).std(dim=(0, 1, 3))
+    layers = (0, (len(spread) - 1) // 2, len(spread) - 1)
     draw = torch.Generator().manual_seed(1)
-    layers = (0, last // 2, last)
-    vectors = torch.randn(len(layers), reference.width, generator=draw)
+    vectors = torch.randn(len(layers), opened(name).reference.width, generator=draw)
+    vectors = vectors * spread[list(layers), None]
     early, middle, late = (Push(*at) for at in zip(layers, vectors, strict=True))
-    prompt = Push(early.layer, early.vector, positions="prompt")
-    answer = Push(late.layer, late.vector, positions="answer")
+    prompt = replace(early, positions="prompt")
+    answer = replace(late, positions="answer")
     return {"early": (early,), "middle": (middle,), "last": (late,), "two": (prompt, answer)}
 
 
@@ -128,11 +133,49 @@ def edits_of(pushes: Sequence[Push]) -> list[Edit]:
     return [Edit(p.layer, p.vector, float(p.strength), positions=p.positions) for p in pushes]
 
 
+def unapplied(pushes: Sequence[Push]) -> list[Push]:
+    return [replace(push, strength=0.0) for push in pushes]
+
+
+# -- what is expected, and what is read -----------------------------------------------------------
+
+
+@cache
+def expected_ends(name: str) -> Tensor:
+    """Residual streams at the last token of raw texts: [scenario, pole, layer, d_model]."""
+    return opened(name).reference.ends(dilemmas())
+
+
 @cache
 def expected_choices(name: str, readout: Readout, run: str) -> list[float]:
     """The reference's logit differences under a run of `pushes_of`, or "plain"."""
     pushes = pushes_of(name).get(run, ())
     return [float(opened(name).reference.choice(readout, s, pushes)) for s in dilemmas()]
+
+
+@cache
+def expected_texts(name: str, positions: str) -> list[str]:
+    pushes = writing_push(name, positions)
+    return [opened(name).reference.written(text, NEW_TOKENS, pushes) for text in ASKED]
+
+
+def writing_push(name: str, positions: Any) -> tuple[Push, ...]:
+    (push,) = pushes_of(name)["middle"]
+    return (replace(push, strength=4.0, positions=positions),)
+
+
+@cache
+def steered_choices(name: str, readout: Readout) -> pd.DataFrame:
+    """The package's logit differences, [scenario, run]: plain, steered and at strength 0, stacked."""
+    runs: dict[str, list[Edit]] = {"plain": []}
+    for run, pushes in pushes_of(name).items():
+        runs[run] = edits_of(pushes)
+        runs[f"{run} at 0"] = edits_of(unapplied(pushes))
+    return by_run(read_runs(opened(name).loaded, dilemmas(), runs, readout=readout))
+
+
+def by_run(table: pd.DataFrame) -> pd.DataFrame:
+    return table.pivot(index="id", columns="run", values="logit_diff")
 
 
 # -- checks ---------------------------------------------------------------------------------------
@@ -145,36 +188,46 @@ def error(found: Any, expected: Any) -> float:
     return float(np.abs(found - expected).max() / expected.std())
 
 
-def choice_error(case: Opened, runs: dict[str, list[Edit]]) -> float:
-    """Both readouts under all runs, read in one go, against the reference's runs."""
+def plain_error(case: Opened) -> float:
+    """Both readouts of the plain model alone."""
     errors = []
     for readout in READOUTS:
-        table = read_runs(case.loaded, dilemmas(), runs, readout=readout)
-        found = [table[table.run == run].logit_diff.to_numpy() for run in runs]
-        expected = [expected_choices(case.entry.name, readout, run) for run in runs]
-        errors.append(error(found, expected))
+        table = read_runs(case.loaded, dilemmas(), {"plain": ()}, readout=readout)
+        errors.append(error(table.logit_diff, expected_choices(case.entry.name, readout, "plain")))
     return max(errors)
 
 
-def plain_error(case: Opened) -> float:
-    return choice_error(case, {"plain": []})
-
-
 def steered_error(case: Opened) -> float:
-    runs = {run: edits_of(pushes) for run, pushes in pushes_of(case.entry.name).items()}
-    return choice_error(case, {"plain": [], **runs})
+    """Both readouts under many runs, read in one go."""
+    name = case.entry.name
+    errors = []
+    for readout in READOUTS:
+        found = steered_choices(name, readout)
+        for run in ("plain", *pushes_of(name)):
+            errors.append(error(found[run], expected_choices(name, readout, run)))
+    return max(errors)
+
+
+def zero_error(case: Opened) -> float:
+    """Strength 0 against plain, which should be a hundred times nearer than other numbers."""
+    errors = []
+    for readout in READOUTS:
+        found = steered_choices(case.entry.name, readout)
+        for run in pushes_of(case.entry.name):
+            errors.append(100 * error(found[f"{run} at 0"], found["plain"]))
+    return max(errors)
 
 
 def residual_error(case: Opened) -> float:
     """After every block at the last token of raw texts, and their mean differences."""
     found = read_activations(case.loaded, dilemmas())
     vectors = extract(case.loaded, dilemmas())["F"].direction
-    expected = case.reference.ends(dilemmas())
+    expected = expected_ends(case.entry.name)
     means = (expected[:, 0] - expected[:, 1]).mean(0)
     errors = []
     for layer in range(len(means)):
-        for pole, ours in enumerate((found.positive, found.negative)):
-            errors.append(error(ours[:, layer], expected[:, pole, layer]))
+        errors.append(error(found.positive[:, layer], expected[:, 0, layer]))
+        errors.append(error(found.negative[:, layer], expected[:, 1, layer]))
         errors.append(error(vectors[layer], means[layer]))
     return max(errors)
 
@@ -186,11 +239,10 @@ def gradient_error(case: Opened) -> float:
     errors = []
     for readout in READOUTS:
         table = predicted_runs(case.loaded, dilemmas(), {"plain": (), **edits}, readout=readout)
-        by_run = table.pivot(index="id", columns="run", values="logit_diff")
-        effects = by_run[list(runs)].sub(by_run["plain"], axis=0)
+        found = by_run(table)
         pushes = [push for (push,) in runs.values()]
         slopes = [case.reference.slopes(readout, s, pushes) for s in dilemmas()]
-        errors.append(error(effects, slopes))
+        errors.append(error(found[list(runs)].sub(found["plain"], axis=0), slopes))
     return max(errors)
 
 
@@ -220,20 +272,10 @@ def texts(case: Opened, positions: str) -> tuple[list[str], list[str]]:
     return found, expected_texts(name, positions)
 
 
-@cache
-def expected_texts(name: str, positions: str) -> list[str]:
-    pushes = writing_push(name, positions)
-    return [opened(name).reference.written(text, NEW_TOKENS, pushes) for text in ASKED]
-
-
-def writing_push(name: str, positions: Any) -> tuple[Push, ...]:
-    (push,) = pushes_of(name)["middle"]
-    return (Push(push.layer, 2 * push.vector, positions=positions),)
-
-
 CHECKS: dict[str, Callable[[Opened], float]] = {
     "readouts plain": plain_error,
     "steered": steered_error,
+    "strength 0": zero_error,
     "residuals": residual_error,
     "gradients": gradient_error,
     "generation": generation_error,

@@ -67,8 +67,8 @@ class Entry:
         return model
 
 
-# A recurrence's own rates, which are left as drawn.
-RATES = ("A_log", "time_decay", "time_first", "recurrent_param")
+# A recurrence's own rates, which are left as drawn: larger ones would forget all but a few tokens.
+RATES = ("A_log", "dt_proj", "conv1d", "time_decay", "time_first", "recurrent_param")
 
 # -- sizes ----------------------------------------------------------------------------------------
 
