@@ -18,7 +18,7 @@ from interp_culture.prompts import Labels, Order, Template
 from interp_culture.readout import read_runs, shifts_from, with_keys
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import Estimate, bootstrap_weights, p_of_null, weighted_means
-from interp_culture.vectors import SteeringVectors, random_like, steer
+from interp_culture.vectors import SteeringVectors, check_by_axis, random_like, steer
 
 _Run = tuple[str, str, int, float]  # steered axis, method, draw, alpha
 
@@ -136,9 +136,7 @@ def steered_readouts(
 
 def _check_axes(vectors: Any, layers: Any) -> None:
     """Both are by axis, and every axis that is steered has layers."""
-    for name, given in (("vectors", vectors), ("layers", layers)):
-        if not isinstance(given, Mapping):
-            raise InputError(f"{name} is a {type(given).__name__}; give it by axis: {name}={{axis: ...}}")
+    check_by_axis(vectors=vectors, layers=layers)
     if missing := [axis for axis in vectors if axis not in layers]:
         raise InputError(
             f"layers has none for axis {', '.join(missing)}; give layers={{axis: [...]}} for each of "

@@ -19,7 +19,7 @@ from interp_culture.prompts import Order
 from interp_culture.readout import predicted_runs, read_runs, shifts_from, with_keys
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import bootstrap_weights
-from interp_culture.vectors import SteeringVectors, random_like, steer
+from interp_culture.vectors import SteeringVectors, check_by_axis, random_like, steer
 
 SweepMethod = Literal["exact", "gradient", "refined"]
 SWEEP_METHODS: tuple[SweepMethod, ...] = ("exact", "gradient", "refined")
@@ -113,6 +113,7 @@ def layer_sweep(
     """
     if method not in SWEEP_METHODS:
         raise InputError(f"unknown sweep method {method!r}; known: {', '.join(SWEEP_METHODS)}")
+    check_by_axis(vectors=vectors)
     alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
     layers = range(model.n_layers) if layers is None else layers
     tables = []

@@ -196,6 +196,13 @@ def steer(
     return [Edit(layer, vectors.direction[layer], alpha, operation, hook_point, positions, model) for layer in layers]
 
 
+def check_by_axis(**given: Any) -> None:
+    """Raise InputError for an argument that is not by axis, as what `extract` returns is."""
+    for name, value in given.items():
+        if not isinstance(value, Mapping):
+            raise InputError(f"{name} is a {type(value).__name__}; give it by axis: {name}={{axis: ...}}")
+
+
 def _layers(layers: Any) -> Sequence[int]:
     if isinstance(layers, int | np.integer):
         raise InputError(f"layers is {layers}; give a list, also of one: layers=[{layers}]")

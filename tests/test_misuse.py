@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from reference import forward
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from interp_culture import interventions, prompts
+from interp_culture import vectors as vectors_module
 from interp_culture.cli import app
 from interp_culture.coupling import steered_readouts
 from interp_culture.errors import InputError
@@ -274,3 +277,10 @@ def test_the_command_line_knows_hook_points(verb: list[str], tmp_path: Path, vec
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, InputError)
     assert "unknown hook point 'resid'" in str(result.exception)
+
+
+@pytest.mark.parametrize("module", [prompts, interventions, vectors_module])
+def test_examples_in_docstrings_are_true(module: Any) -> None:
+    result = doctest.testmod(module)
+    assert result.failed == 0
+    assert result.attempted > 0
