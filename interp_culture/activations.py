@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from interp_culture.batching import over_batches
 from interp_culture.errors import InputError
+from interp_culture.interventions import Edit, as_edits
 from interp_culture.model import LanguageModel
 from interp_culture.passes import trace
 from interp_culture.prompts import contrastive_texts
@@ -53,32 +54,37 @@ class Activations:
 CACHE_MANIFEST = "activations.json"
 
 
-def contrastive_activations(model: LanguageModel, scenarios: ScenarioSet) -> Iterator[Activations]:
-    """The activations of each scenario's two texts, read once, in batches of any order.
+def contrastive_activations(
+    model: LanguageModel, scenarios: ScenarioSet, edits: Sequence[Edit] = ()
+) -> Iterator[Activations]:
+    """The activations of each scenario's two texts, read once, in batches of any order, plain or under `edits`.
 
-    Raises InputError while hooks are on the model: vectors of a steered model are not its vectors.
+    Raises InputError while somebody's hooks are on the model, since vectors of a steered model are not its vectors;
+    for a text beyond the model's context, by its scenario; and for NaN or infinite activations.
     """
     if model.is_hooked:
         raise InputError(
-            "hooks are active on the model: its activations are not plain ones; leave the `hooks(...)` block "
-            "or call model.bridge.reset_hooks() before extracting"
+            f"hooks are active on the model, at {', '.join(model.hook_places[:3])}: its activations are not plain "
+            "ones; leave the `hooks(...)` block, or remove them (model.bridge.reset_hooks(), handle.remove())"
         )
-    texts = [contrastive_texts(scenario) for scenario in scenarios]
-    groups = [[model.tokenise_text(text) for text in pair] for pair in texts]
+    edits = as_edits(edits)
+    texts = [text for scenario in scenarios for text in contrastive_texts(scenario)]
+    names = [f"scenario {scenario.id}" for scenario in scenarios for _ in range(2)]
+    sequences = model.tokenise_texts(texts, names)
+    groups = [sequences[i : i + 2] for i in range(0, len(sequences), 2)]
     layers = range(1, model.n_layers + 1)
 
     def read(batch: Batch) -> Activations:
-        kept = trace(model, batch, layers=layers)
+        kept = trace(model, batch, edits, layers=layers)
         rows = [path.row for path in batch.paths]
         last = [int(path.reads[-1]) for path in batch.paths]
         resid = torch.stack([kept.resid[layer][rows, last] for layer in layers], dim=1).float().cpu()
         of = {(path.group, path.member): i for i, path in enumerate(batch.paths)}
         members = sorted({path.group for path in batch.paths})
-        return Activations(
-            tuple(scenarios.scenarios[g].id for g in members),
-            resid[[of[g, 0] for g in members]],
-            resid[[of[g, 1] for g in members]],
-        )
+        ids = tuple(scenarios.scenarios[g].id for g in members)
+        positive, negative = (resid[[of[g, member] for g in members]] for member in (0, 1))
+        _check_finite(model, ids, torch.stack([positive, negative], dim=1), edits)
+        return Activations(ids, positive, negative)
 
     with tqdm(total=len(scenarios), desc="reading activations", unit="scenario", delay=1) as bar:
         for activations in over_batches(model, groups, read):
@@ -86,10 +92,13 @@ def contrastive_activations(model: LanguageModel, scenarios: ScenarioSet) -> Ite
             bar.update(len(activations.ids))
 
 
-def read_activations(model: LanguageModel, scenarios: ScenarioSet) -> Activations:
-    """All activations in memory, in the order of `scenarios`; `cache_activations` keeps them in files instead."""
+def read_activations(model: LanguageModel, scenarios: ScenarioSet, edits: Sequence[Edit] = ()) -> Activations:
+    """All activations in memory, in the order of `scenarios`, plain or under `edits`.
+
+    `cache_activations` keeps plain ones in files instead.
+    """
     poles = [np.empty(_shape(model, scenarios), np.float32) for _ in range(2)]
-    _fill(model, scenarios, *poles)
+    _fill(model, scenarios, *poles, edits=edits)
     return Activations(tuple(s.id for s in scenarios), *map(torch.from_numpy, poles))
 
 
@@ -125,6 +134,22 @@ def load_activations(folder: str | Path) -> Activations:
     return Activations(tuple(about["ids"]), *poles)
 
 
+def _check_finite(
+    model: LanguageModel,
+    ids: Sequence[str],
+    resid: Float[Tensor, "scenario pole layer d_model"],
+    edits: Sequence[Edit],
+) -> None:
+    bad = ~torch.isfinite(resid).all(-1)
+    if not bad.any():
+        return
+    layer = int(bad.any(0).any(0).int().argmax())
+    scenario = ids[int(bad[:, :, layer].any(1).int().argmax())]
+    dtype = str(model.dtype).removeprefix("torch.")
+    remedy = "lower the strength" if edits else "load the model in float32 or bfloat16"
+    raise InputError(f"scenario {scenario}: NaN or infinite activations, first after layer {layer} ({dtype}); {remedy}")
+
+
 def _shape(model: LanguageModel, scenarios: ScenarioSet) -> tuple[int, int, int]:
     return len(scenarios), model.n_layers, model.d_model
 
@@ -134,10 +159,11 @@ def _fill(
     scenarios: ScenarioSet,
     positive: Float[np.ndarray, "scenario layer d_model"],
     negative: Float[np.ndarray, "scenario layer d_model"],
+    edits: Sequence[Edit] = (),
 ) -> None:
     """Read every scenario's activations into its row."""
     place = {s.id: i for i, s in enumerate(scenarios)}
-    for batch in contrastive_activations(model, scenarios):
+    for batch in contrastive_activations(model, scenarios, edits):
         rows = [place[i] for i in batch.ids]
         positive[rows] = batch.positive.numpy()
         negative[rows] = batch.negative.numpy()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from interp_culture.errors import InputError, first_line
+from interp_culture.errors import InputError
 from interp_culture.foreign_hooks import hook_places
 from interp_culture.model import LanguageModel, supported_architectures
 

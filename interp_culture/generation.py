@@ -13,10 +13,10 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from interp_culture.errors import InputError
-from interp_culture.interventions import Edit
+from interp_culture.interventions import Edit, as_edits
 from interp_culture.model import LanguageModel
 from interp_culture.passes import Hooks
-from interp_culture.prompts import Prompt
+from interp_culture.prompts import Prompt, as_prompts
 from interp_culture.token_tree import Batch, TokenSequence
 
 K = TypeVar("K", bound=Hashable)
@@ -28,7 +28,7 @@ STACKED_ROWS = 64  # prompts times runs
 
 def generate(
     model: LanguageModel,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt | str],
     max_new_tokens: int = 32,
     edits: Sequence[Edit] = (),
     *,
@@ -37,6 +37,8 @@ def generate(
 ) -> list[str]:
     """The model's answers, in the order of the prompts, without special tokens: greedy, or sampled (the paper: 0.7).
 
+    A prompt may be mere text, the question.
+
     With a temperature above 0 every token is drawn from the whole distribution `softmax(logits / temperature)`; the
     same seed gives the same random numbers whatever the edits, and torch's own random state stays as it is. What a
     checkpoint's own generation settings would add (a repetition penalty, top-k) is switched off.
@@ -44,14 +46,14 @@ def generate(
     Prompts are padded on the left and masked, so that a batch writes what each prompt alone would. `edits` act on the
     prompt's tokens when it is read and on each new token when it is, by their positions: "answer" are the new
     ones, "options" those of the prompt alone. Hooks that are on the model act too. Raises InputError for a prompt
-    that already carries an answer and for a negative temperature.
+    that already carries an answer, for one that leaves no room for new tokens, and for a negative temperature.
     """
-    return generate_runs(model, prompts, {"": edits}, max_new_tokens, temperature=temperature, seed=seed)[""]
+    return generate_runs(model, prompts, {"": as_edits(edits)}, max_new_tokens, temperature=temperature, seed=seed)[""]
 
 
 def generate_runs(
     model: LanguageModel,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt | str],
     runs: Mapping[K, Sequence[Edit]],
     max_new_tokens: int = 32,
     *,
@@ -61,11 +63,13 @@ def generate_runs(
     """The answers under every run's edits, as `generate` gives them; runs are written side by side, which is faster."""
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")
+    prompts = as_prompts(prompts)
     if any(prompt.answer for prompt in prompts):
         raise InputError("a prompt with an answer leaves nothing to write; give prompts without one")
     for edits in runs.values():
         model.check_edits(edits)
-    sequences, texts = model.tokenise_all(prompts), {key: list[str]() for key in runs}
+    sequences = model.tokenise_all(prompts, new_tokens=max_new_tokens)
+    texts = {key: list[str]() for key in runs}
     size = BATCH_PROMPTS if _may_pad(model, sequences, max_new_tokens) else 1
     for number, batch in enumerate(_chunks(sequences, size)):
         for keys in _chunks(list(runs), max(1, STACKED_ROWS // len(batch))):

@@ -33,7 +33,7 @@ def attention_mask(model: LanguageModel, batch: Batch) -> Any:
     if kinds is None:
         within = narrow["sliding_attention"]
         return full if within is None else _additive(model, visible & within)
-    masks = {kind: full for kind in kinds}
+    masks = dict.fromkeys(kinds, full)
     for kind, within in narrow.items():
         if kind in masks and within is not None:
             masks[kind] = _additive(model, visible & within)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import repeat
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from interp_culture import foreign_hooks
 from interp_culture.blocks import Form, output_form
 from interp_culture.chat import ChatFormat, MarkupWarning, check_fit, max_length
 from interp_culture.errors import InputError
-from interp_culture.interventions import Edit, as_edits
+from interp_culture.interventions import HOOK_POINTS, Edit, as_edits
 from interp_culture.prompts import Prompt
 from interp_culture.shortcuts import NONE, Shortcuts
 from interp_culture.token_tree import TokenSequence
@@ -36,7 +35,7 @@ class LanguageModel:
     """A hooked transformer and its tokenizer.
 
     `bridge` is the TransformerBridge, for whatever this class does not offer. `shortcuts` are those that the check
-    at loading found to hold. `memo` keeps what is measured once per model (the validity of a readout).
+    at loading found to hold, `check` whether there was one. `memo` keeps what is measured once per model (the validity of a readout).
     """
 
     bridge: Any
@@ -44,6 +43,7 @@ class LanguageModel:
     name: str
     revision: str | None = None
     shortcuts: Shortcuts = field(default=Shortcuts())
+    check: str = "none"
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -101,6 +101,7 @@ class LanguageModel:
             "d_model": self.d_model,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
+            "check": self.check,
             "shortcuts_off": list(self.shortcuts.off),
         }
 
@@ -238,6 +239,11 @@ class LanguageModel:
         for edit in edits:
             if not 0 <= edit.layer < self.n_layers:
                 raise InputError(f"layer {edit.layer} is out of range: {self.name} has layers 0 to {self.n_layers - 1}")
+            if edit.hook_name not in self.bridge.hook_dict:
+                raise InputError(
+                    f"{self.name} has no hook point {edit.hook_name}; of those of an Edit its blocks have "
+                    f"{', '.join(h for h in HOOK_POINTS if f'blocks.{edit.layer}.{h}' in self.bridge.hook_dict)}"
+                )
             if edit.vector.shape != (self.d_model,):
                 raise InputError(
                     f"a vector of shape {tuple(edit.vector.shape)} does not fit {self.name} "

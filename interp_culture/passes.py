@@ -192,9 +192,7 @@ def unrolled_streams(
     streams: dict[int, Tensor] = {}
     for length in sorted(set(lengths)):
         own = [row for row, n in enumerate(lengths) if n == length]
-        part = _whole(
-            model, rows.select(own, length), edits, wanted, None, plain=True, differentiable=differentiable
-        )
+        part = _whole(model, rows.select(own, length), edits, wanted, None, plain=True, differentiable=differentiable)
         for layer, resid in part.resid.items():
             whole = streams.setdefault(layer, resid.new_zeros(len(lengths), max(lengths), resid.shape[-1]))
             whole[own, :length] = resid

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from interp_culture.foreign_hooks import without_hooks
 from interp_culture.forms import (
     Form,
     Readout,
@@ -173,11 +174,15 @@ def _by_run(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
 
 
 def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B") -> Validity:
-    """Measure a readout's validity on the shipped control items, plain model, no persona; once per model."""
+    """Measure a readout's validity on the shipped control items, plain model, no persona; once per model.
+
+    Somebody's hooks are put away meanwhile: how far a readout can be believed is told by the model itself.
+    """
     form, key = Form(readout, labels=labels), ("validity", readout, labels)
     if key not in model.memo:
         controls = load_controls()
-        values = _read(model, controls, form, {"": ()})[""]
+        with without_hooks(model.bridge):
+            values = _read(model, controls, form, {"": ()})[""]
         letters = choose_letters(values, labels) if readout == "letters" else None
         model.memo[key] = _judge(choice_table(controls, values, form, letters), readout, letters)
     return model.memo[key]

@@ -6,6 +6,7 @@ architecture that nobody has thought of is right or refused too.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from interp_culture.generation import write
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.passes import resume, trace
-from interp_culture.shortcuts import Shortcuts
+from interp_culture.shortcuts import WORDS, Shortcuts
 from interp_culture.token_tree import Batch, TokenSequence, make_batches
 
 TEXT = "Every morning the baker opens the shop before six, sweeps the floor and waits for the first guests."
@@ -38,6 +39,10 @@ TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 3e-2, tor
 WINDOWS, KNOWN_WINDOWS = ("window", "chunk"), ("sliding_window", "attention_chunk_size")
 # RoPE of these kinds changes with the longest position of a batch, beyond the length that the model was trained on.
 CHANGING_ROPE = ("dynamic", "longrope")
+
+
+class ShortcutWarning(UserWarning):
+    """A way of saving work does not hold for this model and is switched off: the numbers are right, the work is more."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ def decoder_layers(hf_model: nn.Module) -> nn.ModuleList:
     n_layers = hf_model.config.get_text_config().num_hidden_layers
     lists = [m for m in hf_model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
     if not lists:
-        raise InputError(f"{type(hf_model).__name__}: no list of its {n_layers} layers is found in it; is it a decoder?")
+        raise InputError(
+            f"{type(hf_model).__name__}: no list of its {n_layers} layers is found in it; is it a decoder?"
+        )
     return max(lists, key=lambda found: sum(p.numel() for p in found.parameters()))
 
 
@@ -185,6 +192,14 @@ def check_model(model: LanguageModel, expected: PlainPasses) -> None:
     )
     for check, ways in checks:
         _settle(model, expected, check, ways)
+    model.check = "passed"
+    if model.shortcuts.off:
+        words = "; ".join(WORDS[name] for name in model.shortcuts.off)
+        warnings.warn(
+            f"{model.name}: right, but slower than other models; switched off, since they do not hold for it: {words}",
+            ShortcutWarning,
+            stacklevel=4,
+        )
 
 
 _PLAIN = (("trees", "padding"), ("fused", "trees", "padding"))
