@@ -39,6 +39,10 @@ class Activations:
     positive: Float[Tensor, "scenario layer d_model"]
     negative: Float[Tensor, "scenario layer d_model"]
 
+    def __repr__(self) -> str:
+        n, layers, d_model = self.positive.shape
+        return f"Activations({n} scenarios, {layers} layers, d_model {d_model})"
+
     def select(self, ids: Sequence[str]) -> Activations:
         """The rows of these scenarios, in this order; one may be named more than once (a bootstrap sample).
 
@@ -98,7 +102,7 @@ def read_activations(model: LanguageModel, scenarios: ScenarioSet, edits: Sequen
     `cache_activations` keeps plain ones in files instead.
     """
     poles = [np.empty(_shape(model, scenarios), np.float32) for _ in range(2)]
-    _fill(model, scenarios, *poles, edits=edits)
+    _fill(model, scenarios, *poles, edits)
     return Activations(tuple(s.id for s in scenarios), *map(torch.from_numpy, poles))
 
 

@@ -83,7 +83,8 @@ def output_form(bridge: Any) -> Form:
         pass
     finally:
         handle.remove()
-    return {tuple: _in_tuple, list: _in_list}.get(type(seen[0]), _alone)
+    forms: dict[type, Form] = {tuple: _in_tuple, list: _in_list}
+    return forms.get(type(seen[0]), _alone)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from interp_culture.errors import InputError
-from interp_culture.interventions import Edit, as_edits
+from interp_culture.interventions import Edit, as_runs
 from interp_culture.model import LanguageModel
 from interp_culture.passes import Hooks
 from interp_culture.prompts import Prompt, as_prompts
@@ -30,7 +30,7 @@ def generate(
     model: LanguageModel,
     prompts: Sequence[Prompt | str],
     max_new_tokens: int = 32,
-    edits: Sequence[Edit] = (),
+    edits: Edit | Sequence[Edit] = (),
     *,
     temperature: float = 0.0,
     seed: int = 42,
@@ -48,13 +48,13 @@ def generate(
     ones, "options" those of the prompt alone. Hooks that are on the model act too. Raises InputError for a prompt
     that already carries an answer, for one that leaves no room for new tokens, and for a negative temperature.
     """
-    return generate_runs(model, prompts, {"": as_edits(edits)}, max_new_tokens, temperature=temperature, seed=seed)[""]
+    return generate_runs(model, prompts, {"": edits}, max_new_tokens, temperature=temperature, seed=seed)[""]
 
 
 def generate_runs(
     model: LanguageModel,
     prompts: Sequence[Prompt | str],
-    runs: Mapping[K, Sequence[Edit]],
+    runs: Mapping[K, Edit | Sequence[Edit]],
     max_new_tokens: int = 32,
     *,
     temperature: float = 0.0,
@@ -63,7 +63,7 @@ def generate_runs(
     """The answers under every run's edits, as `generate` gives them; runs are written side by side, which is faster."""
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")
-    prompts = as_prompts(prompts)
+    prompts, runs = as_prompts(prompts), as_runs(runs)
     if any(prompt.answer for prompt in prompts):
         raise InputError("a prompt with an answer leaves nothing to write; give prompts without one")
     for edits in runs.values():

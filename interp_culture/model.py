@@ -35,7 +35,8 @@ class LanguageModel:
     """A hooked transformer and its tokenizer.
 
     `bridge` is the TransformerBridge, for whatever this class does not offer. `shortcuts` are those that the check
-    at loading found to hold, `check` whether there was one. `memo` keeps what is measured once per model (the validity of a readout).
+    at loading found to hold, `check` whether there was one. `memo` keeps what is measured once per model (the
+    validity of a readout).
     """
 
     bridge: Any

@@ -6,6 +6,7 @@ architecture that nobody has thought of is right or refused too.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -42,7 +43,7 @@ CHANGING_ROPE = ("dynamic", "longrope")
 
 
 class ShortcutWarning(UserWarning):
-    """A way of saving work does not hold for this model and is switched off: the numbers are right, the work is more."""
+    """A way of saving work does not hold for this model and is switched off: same numbers, more work."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ class PlainPasses:
 
 
 def plain_passes(hf_model: Any, tokenizer: Any) -> PlainPasses:
-    """Read the check's sequences with a model that is not hooked. Raises InputError for one that is not causal, or whose
-    decoder layers or numbers cannot be found."""
+    """Read the check's sequences with a model that is not hooked.
+
+    Raises InputError for one that is not causal, whose layers are not found, or that gives NaN.
+    """
     groups = _sequences(hf_model, tokenizer)
     layers = decoder_layers(hf_model)
     try:
@@ -85,7 +88,7 @@ def plain_passes(hf_model: Any, tokenizer: Any) -> PlainPasses:
     return PlainPasses(groups, layer, vector, plain, steered)
 
 
-def decoder_layers(hf_model: nn.Module) -> nn.ModuleList:
+def decoder_layers(hf_model: Any) -> nn.ModuleList:
     """The decoder's layers: the largest list of as many modules as the config has layers."""
     n_layers = hf_model.config.get_text_config().num_hidden_layers
     lists = [m for m in hf_model.modules() if isinstance(m, nn.ModuleList) and len(m) == n_layers]
@@ -347,4 +350,4 @@ def _error(found: Float[Tensor, "pos value"], want: Float[Tensor, "pos value"]) 
     by_token = (found.float() - want.float()).norm(dim=-1) / want.float().norm(dim=-1).clamp_min(1e-6)
     is_16_bit = want.dtype in (torch.float16, torch.bfloat16)
     error = float(by_token.median() if is_16_bit else by_token.max())
-    return error if error == error else float("inf")
+    return error if math.isfinite(error) else math.inf
