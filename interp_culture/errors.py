@@ -6,3 +6,16 @@ class InputError(ValueError):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+def check_known(name: str, value: object, known: Iterable[str]) -> None:
+    """Raise InputError where `value` is none of the `known` words; the message lists them.
+
+    >>> check_known("order", "both", ("both", "random"))
+    >>> check_known("order", "paper", ("both", "random"))
+    Traceback (most recent call last):
+    interp_culture.errors.InputError: unknown order 'paper'; known: both, random
+    """
+    words = list(known)
+    if value not in words:
+        raise InputError(f"unknown {name} {value!r}; known: {', '.join(words)}")
