@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.token_tree import Batch
 
 Operation = Literal["add", "ablate", "project", "add_preserving_norm"]
@@ -108,15 +108,13 @@ class Edit:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        if self.operation not in OPERATIONS:
-            raise InputError(f"unknown operation {self.operation!r}; known: {', '.join(OPERATIONS)}")
+        check_known("operation", self.operation, OPERATIONS)
         if self.operation in ("ablate", "project") and not self.vector.float().norm() > 0:
             raise InputError(
                 f"field 'vector' has length {float(self.vector.norm()):g}, which is no direction to {self.operation}; "
                 "give a vector with a length above 0"
             )
-        if self.hook_point not in HOOK_POINTS:
-            raise InputError(f"unknown hook point {self.hook_point!r}; known: {', '.join(HOOK_POINTS)}")
+        check_known("hook point", self.hook_point, HOOK_POINTS)
         known = get_args(NamedPositions)
         if isinstance(self.positions, str) and self.positions not in known:
             raise InputError(f"unknown positions {self.positions!r}; known: {', '.join(known)}, or (start, stop)")

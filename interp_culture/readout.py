@@ -75,6 +75,13 @@ class Validity:
         """The fields and `ok` for a table; failures in one text."""
         return {**vars(self), "failures": "; ".join(self.failures), "ok": self.ok}
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Validity:
+        """What `row` was made from: a stored check need not be read again."""
+        values = {name: None if pd.isna(value) else value for name, value in row.items() if name != "ok"}
+        failures = tuple(text for text in row["failures"].split("; ") if text)
+        return cls(**{**values, "failures": failures, "n": int(row["n"])})
+
 
 def probe(
     model: LanguageModel,
@@ -103,14 +110,8 @@ def probe(
         logits) and consistent; for continuation logprob_positive and logprob_negative (nats per token).
         Warns with ReadoutWarning where the readout fails its check on this model.
     """
-    validity = check_readout(model, readout, labels)
-    if not validity.ok:
-        other = "continuation" if readout == "letters" else "letters"
-        warnings.warn(
-            f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. Consider readout={other!r}.",
-            ReadoutWarning,
-            stacklevel=2,
-        )
+    Form(readout, order, system, seed, labels)  # an unknown word is an error before the check takes its time
+    warn_of(model, readout, labels, again=True)
     runs = {"": tuple(edits)}
     table = read_runs(model, scenarios, runs, readout=readout, order=order, system=system, seed=seed, labels=labels)
     return table.drop(columns="run")
@@ -132,8 +133,10 @@ def read_runs(
 
     `template` words the letters' prompt (one of LETTER_TEMPLATES); how the letters are spelled is chosen with the
     default one. Returns the table of `probe` with the run's key in the column `run`, runs in the order given.
+    Warns with ReadoutWarning, once for a model, where the readout fails its check: before the work.
     """
     form = Form(readout, order, system, seed, labels, template)
+    warn_of(model, readout, labels)
     raw = _read(model, scenarios, form, runs)
     letters = check_readout(model, readout, labels).letters
     return _by_run({key: choice_table(scenarios, values, form, letters) for key, values in raw.items()})
@@ -152,6 +155,7 @@ def predicted_runs(
 ) -> pd.DataFrame:
     """`read_runs` to first order in the edits: one backward pass stands for all runs. Only the choice is given."""
     form = Form(readout, order, system, seed, labels)
+    warn_of(model, readout, labels)
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
     weights = choice_weights(scenarios, form, check_readout(model, readout, labels).letters, n_tokens)
@@ -180,6 +184,22 @@ def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B"
         letters = choose_letters(values, labels) if readout == "letters" else None
         model.memo[key] = _judge(choice_table(controls, values, form, letters), readout, letters)
     return model.memo[key]
+
+
+def warn_of(model: LanguageModel, readout: Readout, labels: Labels = "A/B", *, again: bool = False) -> None:
+    """Warn with ReadoutWarning where the readout fails its check on this model; once, or `again` each time."""
+    validity = check_readout(model, readout, labels)
+    key = ("warned", readout, labels)
+    if validity.ok or (key in model.memo and not again):
+        return
+    model.memo[key] = True
+    other = "continuation" if readout == "letters" else "letters"
+    warnings.warn(
+        f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. "
+        f"Consider readout={other!r}.",
+        ReadoutWarning,
+        stacklevel=3,
+    )
 
 
 def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
