@@ -101,7 +101,7 @@ def cache_activations(model: LanguageModel, scenarios: ScenarioSet, folder: str 
     """
     folder = Path(folder)
     about = {**model.describe(), "scenarios": scenarios.digest, "ids": [s.id for s in scenarios]}
-    if _manifest(folder) != about:
+    if (stored := _manifest(folder)) is None or _key(stored) != _key(about):
         with replacing(folder) as part:
             part.mkdir()
             paths = [part / f"{pole}.npy" for pole in ("positive", "negative")]
@@ -141,6 +141,11 @@ def _fill(
         rows = [place[i] for i in batch.ids]
         positive[rows] = batch.positive.numpy()
         negative[rows] = batch.negative.numpy()
+
+
+def _key(about: dict[str, Any]) -> dict[str, Any]:
+    """What decides the activations: not the name by which the model was loaded, nor where it ran."""
+    return {name: value for name, value in about.items() if name not in ("model", "revision", "device")}
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -96,7 +96,9 @@ class Edit:
         positions: "all" tokens; the "prompt"; the "answer"; the "last" prompt token, from which the answer is
             read; the words of the "options", in the prompt (letters) or as the answer that is scored (continuation);
             or (start, stop), token positions counted from the first token of the prompt.
-        model: name of the model the vector was computed on; None where any of the same width will do.
+        model: name of the model the vector was computed on, for messages; None where any of the same width will do.
+        weights: hash of that model's weights (`LanguageModel.identity`), which decides whether the edit fits; None
+            where it is not known (then the name decides) or where any model of the same width will do.
     """
 
     layer: int
@@ -106,6 +108,7 @@ class Edit:
     hook_point: str = "hook_resid_post"
     positions: Positions = "all"
     model: str | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         check_known("operation", self.operation, OPERATIONS)

@@ -6,9 +6,12 @@ The only module that imports transformer_lens. Hook names are the bridge's own, 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
@@ -24,6 +27,23 @@ from interp_culture.token_tree import TokenSequence
 # Rows of the unembedding that are multiplied at a time. On a CPU the logits of a piece then stay in its cache:
 # twice as fast as all at once.
 VOCABULARY_ROWS = {"cpu": 512, "cuda": 8192}
+SAMPLED = 64  # of each parameter, for the hash of the weights: 135M parameters in 272 tensors take a tenth of a second
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What a model is, whatever it is called and wherever it lies.
+
+    Attributes:
+        weights: hash of the name, the shape and some 64 elements of every parameter, rounded to bfloat16, so that
+            one checkpoint in float32 and in bfloat16 is the same model.
+        tokenizer: hash of the tokenizer's vocabulary, rules and special tokens.
+        template: hash of the chat template; None for a model without one.
+    """
+
+    weights: str
+    tokenizer: str
+    template: str | None
 
 
 @dataclass
@@ -70,11 +90,22 @@ class LanguageModel:
         """What fills a batch; always masked, so that any token will do."""
         return self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0
 
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """Hashes of weights, tokenizer and chat template, computed when first asked for."""
+        template = self.tokenizer.chat_template
+        return ModelIdentity(
+            _weights_hash(self.bridge.original_model),
+            _short_hash(_tokenizer_text(self.tokenizer)),
+            _short_hash(json.dumps(template, sort_keys=True)) if template else None,
+        )
+
     def describe(self) -> dict[str, Any]:
-        """What manifests record of the model."""
+        """What manifests record of the model; name, revision and device do not decide what it is."""
         return {
             "model": self.name,
             "revision": self.revision,
+            **asdict(self.identity),
             "n_layers": self.n_layers,
             "d_model": self.d_model,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -173,11 +204,20 @@ class LanguageModel:
                     f"a vector of shape {tuple(edit.vector.shape)} does not fit {self.name} "
                     f"(d_model {self.d_model}); extract it on this model"
                 )
-            if edit.model is not None and edit.model != self.name:
-                raise InputError(
-                    f"the vector was extracted on {edit.model!r}, not on {self.name!r}; extract it anew, or "
-                    "build the Edit with model=None if you mean to transfer it"
-                )
+            self._check_origin(edit)
+
+    def _check_origin(self, edit: Edit) -> None:
+        """Raise InputError where the vector comes from other weights; by the name where they are not known."""
+        if edit.weights is not None:
+            fits = edit.weights == self.identity.weights
+        else:
+            fits = edit.model in (None, self.name)
+        if not fits:
+            same_name = " (the name is the same, the weights are not)" if edit.model == self.name else ""
+            raise InputError(
+                f"the vector was extracted on {edit.model!r}, not on {self.name!r}{same_name}; extract it anew, "
+                'or give steer(..., origin="any") if you mean to transfer it'
+            )
 
     # -- internals ------------------------------------------------------------------------------------------
 
@@ -233,6 +273,30 @@ class LanguageModel:
     def _capped(self, logits: Tensor) -> Tensor:
         cap = getattr(self.text_config, "final_logit_softcapping", None)
         return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def _weights_hash(hf_model: Any) -> str:
+    digest = hashlib.sha256()
+    for name, parameter in hf_model.named_parameters():
+        flat = parameter.detach().reshape(-1)
+        sampled = flat[:: max(1, len(flat) // SAMPLED)].to(torch.bfloat16).cpu()
+        digest.update(f"{name} {tuple(parameter.shape)}".encode())
+        digest.update(sampled.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _tokenizer_text(tokenizer: Any) -> str:
+    """Everything that decides its tokens, as text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return json.dumps([type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())])
+    text = backend.to_str()
+    # What stands before are the padding and truncation of the last call.
+    return text[text.find('"added_tokens"') :]
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _options(prompt: Prompt, text: str, encoding: Any) -> tuple[tuple[int, int], ...] | None:

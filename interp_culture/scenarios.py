@@ -111,6 +111,11 @@ class ScenarioSet:
         lines = "\n".join(s.model_dump_json() for s in self.scenarios)
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
+    @property
+    def fingerprints(self) -> list[str]:
+        """A short hash of each scenario's content: the same text has the same one in any set."""
+        return [hashlib.sha256(s.model_dump_json().encode()).hexdigest()[:12] for s in self.scenarios]
+
     def filter(self, *, axis: str | None = None, item: str | None = None, domain: str | None = None) -> ScenarioSet:
         """The scenarios of one axis, item and/or domain; an unknown name raises InputError."""
         for field, value, known in (

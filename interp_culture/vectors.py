@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
@@ -16,11 +16,14 @@ from torch import Tensor
 
 from interp_culture.activations import Activations, contrastive_activations
 from interp_culture.directions import check_method, direction, drawn, with_norm
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.interventions import Edit, Operation, Positions
 from interp_culture.model import LanguageModel
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import replacing
+
+
+Origin = Literal["same_model", "any"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class SteeringVectors:
         direction: added at `blocks.l.hook_resid_post`, in residual-stream units, float32.
         resid_norm: mean norm of the residual stream at the tokens it was read from; `direction.norm() /
             resid_norm` says how large a step of alpha 1 is.
-        provenance: model, texts, versions.
+        provenance: model (with the hash of its weights), texts (with a hash of each), versions.
     """
 
     axis: str
@@ -87,6 +90,7 @@ def extract(
             "hook_point": "hook_resid_post",
             "scenarios": own.digest,
             "n_scenarios": len(own),
+            "texts": own.fingerprints,
             "transformer_lens": version("transformer-lens"),
             **({"seed": seed} if method == "random" else {}),
         }
@@ -122,30 +126,62 @@ def steer(
     alpha: float,
     positions: Positions = "all",
     operation: Operation = "add",
+    origin: Origin = "same_model",
 ) -> list[Edit]:
     """Edits that add `alpha * direction[l]` at the output of each block l of `layers`, or do another operation there.
 
     With "ablate" and "project" the length of the direction does not matter, and alpha 1 is the whole of it.
+    The edits fit the model that the vectors come from, known by its weights whatever its name; `origin="any"` makes
+    edits for any model of the same width.
     """
+    check_known("origin", origin, get_args(Origin))
     n_layers = len(vectors.direction)
     for layer in layers:
         if not 0 <= layer < n_layers:
             raise InputError(f"layer {layer} is out of range: these vectors have layers 0 to {n_layers - 1}")
+    about = vectors.provenance if origin == "same_model" else {"model": None}
     return [
-        Edit(layer, vectors.direction[layer], alpha, operation, positions=positions, model=vectors.provenance["model"])
+        Edit(
+            layer,
+            vectors.direction[layer],
+            alpha,
+            operation,
+            positions=positions,
+            model=about["model"],
+            weights=about.get("weights"),
+        )
         for layer in layers
     ]
 
 
-def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors]) -> None:
-    """All axes in one .safetensors file with their provenance as metadata."""
+def check_held_out(vectors: SteeringVectors, scenarios: ScenarioSet) -> None:
+    """Raise InputError where vectors were extracted from scenarios that are to be read as held-out ones."""
+    used = set(vectors.provenance.get("texts", ())) & set(scenarios.fingerprints)
+    if used:
+        raise InputError(
+            f"{len(used)} of the {len(scenarios)} held-out scenarios are among those that the vectors of "
+            f"{vectors.axis} were extracted from: give the --seed and the --scenarios that `extract` had"
+        )
+
+
+def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors], key: str = "") -> None:
+    """All axes in one .safetensors file with their provenance as metadata, and the key of the study they belong to."""
     tensors, about = {}, {}
     for axis, v in vectors.items():
         tensors[f"{axis}.direction"] = v.direction.contiguous()
         tensors[f"{axis}.resid_norm"] = v.resid_norm.contiguous()
         about[axis] = {"method": v.method, "provenance": v.provenance}
     with replacing(Path(path)) as part:
-        save_file(tensors, part, metadata={"interp_culture": json.dumps(about)})
+        save_file(tensors, part, metadata={"interp_culture": json.dumps(about), "key": key})
+
+
+def stored_key(path: str | Path) -> str | None:
+    """The key that `save_vectors` wrote; None where there is no such file, or none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("key")
+    except (SafetensorError, OSError):
+        return None
 
 
 def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
