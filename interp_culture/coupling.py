@@ -260,6 +260,23 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     return pd.DataFrame(rows)
 
 
+def moved_alone(matrix: pd.DataFrame, responses: pd.DataFrame) -> list[str]:
+    """In words, where steering an axis moves another beyond random vectors but not itself beyond its interval.
+
+    Args:
+        matrix: what `response_matrix` returned.
+        responses: what `response` returned of the same readouts.
+    """
+    outside = responses[responses.outside_null].groupby(["steered", "axis"]).size()
+    other = matrix[(matrix.steered != matrix.axis) & ~matrix.defined & (matrix.low * matrix.high > 0)]
+    return [
+        f"Steering {r.steered} moves {r.axis} by {interval_words(r.D, r.low, r.high)} per unit alpha, beyond random "
+        f"vectors, although {r.steered} itself does not move beyond its interval: an effect on {r.axis}, no coupling."
+        for r in other.itertuples()
+        if (r.steered, r.axis) in outside.index
+    ]
+
+
 def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> pd.DataFrame:
     """Each scenario's response per unit alpha in every group of `by` (columns that tell the runs apart, but alpha).
 
