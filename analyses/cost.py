@@ -92,8 +92,16 @@ def _divergence_title(cost: pd.DataFrame, alpha: float) -> str:
     for axis, own in cost[cost.alpha == alpha].groupby("steered"):
         (vector,), (noise,) = (own[(own.method == "random") == is_noise].itertuples() for is_noise in (False, True))
         known = np.isfinite([vector.kl_low, noise.kl_low]).all()
-        beside = "not told from" if not known else (
-            "more than" if vector.kl_low > noise.kl_high else "less than" if vector.kl_high < noise.kl_low else "like"
+        beside = (
+            "not told from"
+            if not known
+            else (
+                "more than"
+                if vector.kl_low > noise.kl_high
+                else "less than"
+                if vector.kl_high < noise.kl_low
+                else "like"
+            )
         )
         told.append(f"{axis} costs {_kl(vector)} nats per token, {beside} a random vector of its norm ({_kl(noise)})")
     return f"At alpha {alpha:g} steering {'; '.join(told)}"

@@ -62,7 +62,9 @@ def _null(study: ic.Study) -> pd.DataFrame:
     top = max(study.config.alphas)
     found = ic.response(study.steered(study.lead)).query("alpha == @top")
     bounds = {"low": found.null_low / top, "high": found.null_high / top}
-    reach = ic.random_range(study.steered(study.lead)).set_index(["steered", "axis"]).null_reach.div(top).rename("reach")
+    reach = (
+        ic.random_range(study.steered(study.lead)).set_index(["steered", "axis"]).null_reach.div(top).rename("reach")
+    )
     return found[["steered", "axis"]].assign(**bounds).join(reach, on=["steered", "axis"])
 
 

@@ -26,6 +26,8 @@ from interp_culture.vectors import SteeringVectors, steer
 
 LOGITS_AT_ONCE = 2**25  # 128 MB in float32; there are a few such tensors at a time
 TOLERANCE = 0.02  # of a calibrated KL; a tenth of it in log alpha
+
+
 class BudgetError(InputError):
     """No strength up to the largest one that is tried costs the budget."""
 

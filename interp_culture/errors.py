@@ -1,5 +1,7 @@
 """The one error that is the user's to fix."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Input that cannot be used: the message says where, what was found, and what to do.

@@ -208,10 +208,8 @@ class LanguageModel:
 
     def _check_origin(self, edit: Edit) -> None:
         """Raise InputError where the vector comes from other weights; by the name where they are not known."""
-        if edit.weights is not None:
-            fits = edit.weights == self.identity.weights
-        else:
-            fits = edit.model in (None, self.name)
+        known = edit.weights is not None
+        fits = edit.weights == self.identity.weights if known else edit.model in (None, self.name)
         if not fits:
             same_name = " (the name is the same, the weights are not)" if edit.model == self.name else ""
             raise InputError(

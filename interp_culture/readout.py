@@ -195,8 +195,7 @@ def warn_of(model: LanguageModel, readout: Readout, labels: Labels = "A/B", *, a
     model.memo[key] = True
     other = "continuation" if readout == "letters" else "letters"
     warnings.warn(
-        f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. "
-        f"Consider readout={other!r}.",
+        f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. Consider readout={other!r}.",
         ReadoutWarning,
         stacklevel=3,
     )

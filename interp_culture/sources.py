@@ -12,7 +12,16 @@ from typing import Any
 
 OWN = __name__.partition(".")[0]
 # What only shows numbers, or starts the work: it may change while a study's tables stay.
-PRESENTATION = ("bench", "cli", "findings.py", "plots.py", "quality_page.py", "report.py", "report_plots.py", "templates")
+PRESENTATION = (
+    "bench",
+    "cli",
+    "findings.py",
+    "plots.py",
+    "quality_page.py",
+    "report.py",
+    "report_plots.py",
+    "templates",
+)
 
 
 @cache

@@ -22,7 +22,6 @@ from interp_culture.model import LanguageModel
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import replacing
 
-
 Origin = Literal["same_model", "any"]
 
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from interp_culture.errors import InputError
 from interp_culture.cli.common import (
     VECTORS,
     Axis,
@@ -37,6 +36,7 @@ from interp_culture.cli.common import (
     training_half,
     write_out,
 )
+from interp_culture.errors import InputError
 
 
 @app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
