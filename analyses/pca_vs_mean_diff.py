@@ -22,9 +22,9 @@ def measure(study: ic.Study) -> Tables:
 
     effects: method, steered, axis, effect (change of mean P+ per unit alpha, from both signs), low, high, n. against:
     the same less mean_diff's, scenario by scenario. null: steered, axis, low, high (95% of random vectors' effects
-    per unit alpha), reach (the size beyond which an effect is outside them). ratios: method, steered, axis, ratio (Eq. 5), low, high, defined. cosines, stability: see
-    `extraction`. fluency: method, steered, perplexity (for the plain model, of texts written at alpha above 0), low,
-    high.
+    per unit alpha), reach (the size beyond which an effect is outside them). ratios: method, steered, axis,
+    ratio (Eq. 5), low, high, defined. cosines, stability: see `extraction`. fluency: method, steered, perplexity (for
+    the plain model, of texts written at alpha above 0), low, high.
     """
     table = readouts(study)
     slopes = ic.slopes(table, ["method", "steered"])

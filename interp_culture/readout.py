@@ -78,9 +78,10 @@ class Validity:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Validity:
         """What `row` was made from: a stored check need not be read again."""
-        values = {name: None if pd.isna(value) else value for name, value in row.items() if name != "ok"}
+        values: dict[str, Any] = {k: None if pd.isna(v) else v for k, v in row.items() if k != "ok"}
         failures = tuple(text for text in row["failures"].split("; ") if text)
-        return cls(**{**values, "failures": failures, "n": int(row["n"])})
+        values |= {"failures": failures, "n": int(row["n"])}
+        return cls(**values)
 
 
 def probe(
