@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,10 +167,11 @@ def test_readouts_that_fail_warn_before_the_work_and_once(planted: tuple) -> Non
     model, _, test, vectors = planted
     kept = {key: model.memo.pop(key) for key in list(model.memo) if key[0] == "warned"}
     args = (model, test, vectors, {"X": [1], "Y": [1]})
-    with pytest.warns(ReadoutWarning) as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         steered_readouts(*args, alphas=[0.1], n_random=0, readout="continuation")
         layer_sweep(model, test, vectors, layers=[1], readout="continuation")
-    assert len([w for w in caught if w.category is ReadoutWarning]) == 1
+    assert [w.category for w in caught].count(ReadoutWarning) == 1
     model.memo.update(kept)
 
 
@@ -179,12 +182,8 @@ def test_the_seed_decides_the_random_order(planted: tuple) -> None:
     )
     assert one.equals(same)
     assert not one.equals(other)
-    steered = [
-        steered_readouts(
-            model, test, vectors, {"X": [1], "Y": [1]}, alphas=[0.1], n_random=0, order="random", seed=seed
-        )
-        for seed in (1, 2)
-    ]
+    layers, form = {"X": [1], "Y": [1]}, {"alphas": [0.1], "n_random": 0, "order": "random"}
+    steered = [steered_readouts(model, test, vectors, layers, **form, seed=seed) for seed in (1, 2)]
     assert not steered[0].p_positive.equals(steered[1].p_positive)
 
 

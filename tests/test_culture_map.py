@@ -74,13 +74,7 @@ def test_place_by_hand() -> None:
 def uneven(few: float) -> pd.DataFrame:
     """Of every item nine scenarios in a domain with score 0.5, three in another with score `few`."""
     rows = [
-        {
-            "id": f"{i}-{n}",
-            "axis": i[0],
-            "item": i,
-            "domain": "a" if n < 9 else "b",
-            "p_positive": 0.5 if n < 9 else few,
-        }
+        {"id": f"{i}-{n}", "axis": i[0], "item": i, "domain": "ab"[n >= 9], "p_positive": few if n >= 9 else 0.5}
         for i in survey_items().index
         for n in range(12)
     ]

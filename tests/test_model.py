@@ -56,7 +56,7 @@ def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> N
     other, renamed = make_pair("qwen3").model, replace(tiny, name="renamed")
     good, weights = torch.ones(tiny.d_model), tiny.identity.weights
     renamed.check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
-    with pytest.raises(InputError, match='the weights are not.*origin="any"'):
+    with pytest.raises(InputError, match=r'the weights are not.*origin="any"'):
         replace(other, name=tiny.name).check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
     about = {"model": tiny.name, **asdict(tiny.identity)}
     v = SteeringVectors("X", "mean_diff", torch.ones(4, tiny.d_model), torch.ones(4), about)

@@ -77,8 +77,9 @@ def test_a_table_replaced_under_an_old_manifest_is_unfinished(tmp_path: Path, mo
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patch:
         patch.setattr(pd.DataFrame, "to_csv", full)
-        table_once(tmp_path, "t", {"key": "new"}, lambda: TABLE.assign(value=9.0))
+        with pytest.raises(OSError, match="No space"):
+            table_once(tmp_path, "t", {"key": "new"}, lambda: TABLE.assign(value=9.0))
     assert read_table(tmp_path, "t", {"key": "old"}) is None
     pd.testing.assert_frame_equal(table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE), TABLE)
