@@ -40,7 +40,7 @@ def measure(study: ic.Study) -> Tables:
         "effects": reading_effects(readouts),
         "letter": reading_shifts(readouts),
         "agreement": scenario_agreement(reading_slopes(readouts).query("reading == 'value'"), "variant"),
-        "validity": _validity(study.model, [*variants.values()]),
+        "validity": study.once("answer_encoding.checks", lambda: _validity(study.model, [*variants.values()])),
     }
 
 

@@ -45,7 +45,7 @@ def random_effects(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     """What random vectors would do, to first order: layer, steered, axis, null_low, null_high."""
     n, seed, order = study.config.n_random, study.config.seed, study.config.order
     steps = runs(study, [random for v in study.vectors().values() for random in ic.random_like(v, n, seed)])
-    table = ic.predicted_runs(study.model, scenarios, steps, readout=study.lead, order=order)
+    table = ic.predicted_runs(study.model, scenarios, steps, readout=study.lead, order=order, seed=seed)
     slopes = ic.slopes(ic.with_keys(table, RUN), RUN[:3])
     draws = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
     return pd.DataFrame({"null_low": draws.quantile(0.025), "null_high": draws.quantile(0.975)}).reset_index()
@@ -105,6 +105,7 @@ def _angles(cosines: pd.DataFrame) -> tuple[str, list[str]]:
 def _coupling(cross: pd.DataFrame) -> tuple[str, list[str]]:
     found, ratios = [], []
     for pair, own in cross.groupby("pair"):
+        # To first order a random vector and its opposite move alike: the band lies around 0 already.
         sure = (own.low * own.high > 0) & ((own.effect < own.null_low) | (own.effect > own.null_high))
         known = own[own.defined].ratio
         found.append(f"{pair} at {sure.sum()} of {len(own)} layers")

@@ -16,6 +16,7 @@ from analyses.answers import NAMES, PLAIN, Runs
 from interp_culture import plots
 from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
+from interp_culture.coherence import BudgetError
 
 STEPS = (0.5, 1, 2, 4, 8), (2, 4)  # times half the study's largest alpha; the second in a brief study
 BUDGET = 0.1  # nats per token
@@ -61,7 +62,7 @@ def _at_budget(study: ic.Study) -> pd.DataFrame:
     """Readouts at the strength of the budget; an axis that reaches it at no strength is left out."""
     runs = dict(PLAIN)
     for axis, v in study.vectors().items():
-        with suppress(ic.InputError):
+        with suppress(BudgetError):
             alpha = ic.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts(study))
             runs[axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
     return study.read(runs, NAMES)
@@ -94,7 +95,8 @@ def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
         own = effects[(effects.steered == r.steered) & (effects.axis == r.axis)]
         moved = set(own[np.where(own.alpha > 0, own.low > 0, own.high < 0)].alpha)
         both = [f"first at |alpha| {alpha:g}" for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
-        first, beside = (both or ["at no strength"])[0], "beyond" if r.outside_null else "within"
+        first = (both or ["at no strength"])[0]
+        beside = "beyond" if r.outside_null else "not shown beyond" if np.isnan(r.p_null) else "within"
         told.append(f"{r.axis} follows both signs {first}; at {top:g} {interval_text(r)}, {beside} random vectors")
     return ". ".join(told)
 

@@ -16,6 +16,7 @@ import interp_culture as ic
 from analyses.answers import NAMES, TEMPERATURE, Runs, averages, perplexities, written
 from interp_culture import plots
 from interp_culture.analysis import About, Section, Tables
+from interp_culture.stats import interval_words
 
 NEUTRAL_CHARACTERS, N_TOKENS = 600, 128
 N_TEXTS = None, 2  # the second in a brief study
@@ -90,15 +91,24 @@ def _divergence_title(cost: pd.DataFrame, alpha: float) -> str:
     told = []
     for axis, own in cost[cost.alpha == alpha].groupby("steered"):
         (vector,), (noise,) = (own[(own.method == "random") == is_noise].itertuples() for is_noise in (False, True))
+        known = np.isfinite([vector.kl_low, noise.kl_low]).all()
         beside = (
-            "more than" if vector.kl_low > noise.kl_high else "less than" if vector.kl_high < noise.kl_low else "like"
+            "not told from"
+            if not known
+            else (
+                "more than"
+                if vector.kl_low > noise.kl_high
+                else "less than"
+                if vector.kl_high < noise.kl_low
+                else "like"
+            )
         )
         told.append(f"{axis} costs {_kl(vector)} nats per token, {beside} a random vector of its norm ({_kl(noise)})")
     return f"At alpha {alpha:g} steering {'; '.join(told)}"
 
 
 def _kl(row: Any) -> str:
-    return f"{row.kl:.3f} [{row.kl_low:.3f}, {row.kl_high:.3f}]"
+    return interval_words(row.kl, row.kl_low, row.kl_high, sign="")
 
 
 def _perplexity_title(cost: pd.DataFrame) -> str:

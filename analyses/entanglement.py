@@ -56,8 +56,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
     drags = cross.assign(effect=cross.D, sure=cross.low * cross.high > 0, **bounds)
     bounds = {c: cross[c.replace("low", "ratio_low").replace("high", "ratio_high")] for c in ("low", "high", *bounds)}
     ratios = cross.assign(effect=cross.ratio, sure=cross.defined, **bounds)
-    for table in (drags, ratios):
-        table["outside"] = (table.effect < table.null_low) | (table.effect > table.null_high)
+    drags["outside"] = drags.effect.abs() > drags.null_reach / drags.alpha
+    ratios["outside"] = (ratios.effect < ratios.null_low) | (ratios.effect > ratios.null_high)
     human = culture_map.human_coupling() if "map_ratio" in tables else {}
     marks = {"X → Y": human["y_per_x"], "Y → X": human["x_per_y"]} if human else {}
     how = (

@@ -29,7 +29,8 @@ def measure(study: ic.Study) -> Tables:
     sweep, config = study.sweep(), study.config
     on: tuple[Any, ...] = study.model, study.sweep_scenarios, study.vectors()
     form: dict[str, Any] = {"alpha": config.sweep_alphas, "readout": study.lead, "order": config.order}
-    null = study.once("layer_sweep.null", lambda: ic.sweep_null(*on, **form, n=config.n_random, seed=config.seed))
+    form["seed"] = config.seed
+    null = study.once("layer_sweep.null", lambda: ic.sweep_null(*on, **form, n=config.n_random))
     if sweep.predicted_shift.isna().any():  # an exact sweep; others hold what the gradient says
         gradient = study.once("layer_sweep.gradient", lambda: ic.layer_sweep(*on, **form, method="gradient"))
         sweep = sweep.drop(columns="predicted_shift").merge(gradient[[*RUN, "id", "predicted_shift"]])
@@ -79,7 +80,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
 def _choice(taken: pd.DataFrame, halves: pd.DataFrame) -> tuple[str, list[str]]:
     found, sure, net = [], [], []
     for axis, own in taken.groupby("steered"):
-        beyond = (own.effect > own.null_high).groupby(own.layer).all()
+        beyond = (own.low.notna() & (own.effect > own.null_high)).groupby(own.layer).all()
         among = f"{beyond.sum() or 'none'} of {len(beyond)} beyond random vectors"
         found.append(f"{axis} moves most at layers {', '.join(map(str, beyond.index))}, {among}")
         both, kept = halves[halves.steered == axis], own.groupby("layer").share.first().sum()

@@ -35,7 +35,7 @@ def measure(study: ic.Study) -> Tables:
     by_persona = decided.groupby(KEYS, sort=False)[["item", "domain", "p_positive"]]
     scenarios = by_persona.apply(lambda part: pd.Series(culture_map.place(part))).reset_index()
     places = {"direct": direct[[*KEYS, "x", "y"]], "scenarios": scenarios}
-    validity = pd.DataFrame([ic.check_readout(study.model, study.lead).row])
+    validity = pd.DataFrame([study.validity()[study.lead].row])
     places = pd.concat(places, names=["paradigm"]).reset_index("paradigm")
     return {"readouts": decided, "places": places, "answers": direct[[*KEYS, *SHARES]], "validity": validity}
 
@@ -88,6 +88,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 def _place_title(places: pd.DataFrame) -> str:
     of = places.pivot(index="persona", columns="paradigm")
+    if of.x_low.scenarios.isna().all():
+        return "Too few scenarios of each item were read to hold direct answers against decisions"
     ends = {c: (of[c].direct, of[f"{c}_low"].scenarios, of[f"{c}_high"].scenarios) for c in "xy"}
     apart = {c: (direct < low) | (direct > high) for c, (direct, low, high) in ends.items()}
     if not (apart["x"] | apart["y"]).any():

@@ -22,9 +22,9 @@ def measure(study: ic.Study) -> Tables:
 
     effects: method, steered, axis, effect (change of mean P+ per unit alpha, from both signs), low, high, n. against:
     the same less mean_diff's, scenario by scenario. null: steered, axis, low, high (95% of random vectors' effects
-    per unit alpha). ratios: method, steered, axis, ratio (Eq. 5), low, high, defined. cosines, stability: see
-    `extraction`. fluency: method, steered, perplexity (for the plain model, of texts written at alpha above 0), low,
-    high.
+    per unit alpha), reach (the size beyond which an effect is outside them). ratios: method, steered, axis,
+    ratio (Eq. 5), low, high, defined. cosines, stability: see `extraction`. fluency: method, steered, perplexity (for
+    the plain model, of texts written at alpha above 0), low, high.
     """
     table = readouts(study)
     slopes = ic.slopes(table, ["method", "steered"])
@@ -61,7 +61,11 @@ def _against(slopes: pd.DataFrame) -> pd.DataFrame:
 def _null(study: ic.Study) -> pd.DataFrame:
     top = max(study.config.alphas)
     found = ic.response(study.steered(study.lead)).query("alpha == @top")
-    return found[["steered", "axis"]].assign(low=found.null_low / top, high=found.null_high / top)
+    bounds = {"low": found.null_low / top, "high": found.null_high / top}
+    reach = (
+        ic.random_range(study.steered(study.lead)).set_index(["steered", "axis"]).null_reach.div(top).rename("reach")
+    )
+    return found[["steered", "axis"]].assign(**bounds).join(reach, on=["steered", "axis"])
 
 
 def _ratios(table: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +98,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 
 def _effect_title(effects: pd.DataFrame, null: pd.DataFrame) -> str:
-    bounds = null[null.axis == null.steered].set_index("steered").high
+    bounds = null[null.axis == null.steered].set_index("steered").reach
     own = effects[effects.axis == effects.steered]
     clear = own[(own.low > 0) & (own.effect > own.steered.map(bounds))]
     told = [f"{a} by {', '.join(clear[clear.steered == a].method) or 'no method'}" for a in sorted(set(own.steered))]

@@ -26,7 +26,7 @@ def measure(study: ic.Study) -> Tables:
     """Every axis steered at rising strengths without a persona, by the largest configured alpha under each persona.
 
     moves: persona, steered, alpha, axis, effect (change of mean P+ against the persona's plain readout), low, high, n;
-    null_low, null_high (random vectors, same scenarios, no persona; at the largest configured alpha). hybrid: persona,
+    null_low, null_high, null_reach (random vectors, same scenarios, no persona; at the largest alpha). hybrid: persona,
     steered, axis, effect (per unit alpha under the persona minus alone, paired by scenario), low, high, n. On the map:
     places: persona, steered, alpha, x, y (map units), x_low, x_high, y_low, y_high; angles: persona and the columns of
     `culture_map.movements` (degrees from the intended direction, and equation 5 from coordinates).
@@ -34,7 +34,7 @@ def measure(study: ic.Study) -> Tables:
     table, top, null = readouts(study), max(study.config.alphas), study.steered(study.lead)
     by_persona = list(table.groupby("persona", sort=False))
     moves = pd.concat([ic.effects(ic.shifts(part), ["persona", "steered", "alpha"]) for _, part in by_persona])
-    bounds = ic.random_range(null[null.id.isin(table.id)])[["steered", "axis", "null_low", "null_high"]]
+    bounds = ic.random_range(null[null.id.isin(table.id)])[["steered", "axis", "null_low", "null_high", "null_reach"]]
     moves = moves.assign(size=moves.alpha.abs()).merge(bounds.assign(size=top), how="left").drop(columns="size")
     tables = {"moves": moves, "hybrid": hybrid(table[table.alpha.abs() <= top])}
     if culture_map.covers(set(table["item"])):
@@ -72,7 +72,7 @@ def hybrid(readouts: pd.DataFrame) -> pd.DataFrame:
 def sections(tables: Tables, about: About) -> list[Section]:
     top = max(about["config"]["alphas"])
     own = tables["moves"].query("axis == steered and abs(alpha) == @top")
-    beyond = (own.low * own.high > 0) & ((own.effect < own.null_low) | (own.effect > own.null_high))
+    beyond = (own.low * own.high > 0) & (own.effect.abs() > own.null_reach)
     own = own.assign(label=own.persona, panel=own.steered + " steered", kind=own.alpha.map("alpha {:+g}".format))
     own["sure"] = beyond & (own.effect * own.alpha > 0)
     where = f"{about['n_some']} held-out scenarios, {about['lead']} readout, vectors at the intervention's layers"

@@ -101,9 +101,10 @@ def read_activations(model: LanguageModel, scenarios: ScenarioSet, edits: Sequen
 
     `cache_activations` keeps plain ones in files instead.
     """
-    poles = [np.empty(_shape(model, scenarios), np.float32) for _ in range(2)]
-    _fill(model, scenarios, *poles, edits)
-    return Activations(tuple(s.id for s in scenarios), *map(torch.from_numpy, poles))
+    positive, negative = (np.empty(_shape(model, scenarios), np.float32) for _ in range(2))
+    _fill(model, scenarios, positive, negative, edits)
+    ids = tuple(s.id for s in scenarios)
+    return Activations(ids, torch.from_numpy(positive), torch.from_numpy(negative))
 
 
 def cache_activations(model: LanguageModel, scenarios: ScenarioSet, folder: str | Path) -> Activations:
@@ -114,13 +115,13 @@ def cache_activations(model: LanguageModel, scenarios: ScenarioSet, folder: str 
     """
     folder = Path(folder)
     about = {**model.describe(), "scenarios": scenarios.digest, "ids": [s.id for s in scenarios]}
-    if _manifest(folder) != about:
+    if (stored := _manifest(folder)) is None or _key(stored) != _key(about):
         with replacing(folder) as part:
             part.mkdir()
             paths = [part / f"{pole}.npy" for pole in ("positive", "negative")]
             shape = _shape(model, scenarios)
             poles = [np.lib.format.open_memmap(path, "w+", np.float32, shape) for path in paths]
-            _fill(model, scenarios, *poles)
+            _fill(model, scenarios, poles[0], poles[1])
             for pole in poles:
                 pole.flush()
             write_json(part / CACHE_MANIFEST, about)
@@ -171,6 +172,11 @@ def _fill(
         rows = [place[i] for i in batch.ids]
         positive[rows] = batch.positive.numpy()
         negative[rows] = batch.negative.numpy()
+
+
+def _key(about: dict[str, Any]) -> dict[str, Any]:
+    """What decides the activations: not the name by which the model was loaded, nor where it ran."""
+    return {name: value for name, value in about.items() if name not in ("model", "revision", "device")}
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from interp_culture.activations import Activations
 from interp_culture.coupling import effects
 from interp_culture.directions import direction
 from interp_culture.scenarios import ScenarioSet
-from interp_culture.stats import Estimate
+from interp_culture.stats import LEAST_N, Estimate
 from interp_culture.vectors import SteeringVectors
 
 
@@ -32,7 +32,7 @@ def split_half(
     """`mean_cosine` between the directions of two random halves of the scenarios: its mean over draws, and their 95%.
 
     What a cosine to any other direction is to be held against: texts that do not agree with themselves agree with
-    no others. NaN for fewer than four scenarios.
+    no others. NaN for fewer than four scenarios, no interval for fewer than six.
     """
     here = Activations(activations.ids, activations.positive[:, layers], activations.negative[:, layers])
     n, rng = len(here.ids), np.random.default_rng(seed)
@@ -43,7 +43,7 @@ def split_half(
         shuffled = rng.permutation(here.ids).tolist()
         one, other = (direction(here.select(half), method) for half in (shuffled[: n // 2], shuffled[n // 2 :]))
         cosines.append(mean_cosine(one, other, range(len(layers))))
-    return Estimate.of(float(np.mean(cosines)), np.array(cosines))
+    return Estimate.of(float(np.mean(cosines)), np.array(cosines if n >= LEAST_N else []))
 
 
 def spearman_brown(half: float) -> float:

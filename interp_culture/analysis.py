@@ -60,9 +60,10 @@ class Analysis:
 
 
 def interval_text(row: Any, value: str = "effect", digits: int = 3) -> str:
-    """`+0.012 [+0.003, +0.020]` of a row with that value, low and high."""
-    number, low, high = getattr(row, value), row.low, row.high
-    return f"{number:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    """`+0.012 [+0.003, +0.020]` of a row with that value, low and high; in words where there is no interval."""
+    from interp_culture.stats import interval_words
+
+    return interval_words(getattr(row, value), row.low, row.high, digits)
 
 
 def installed() -> dict[str, Analysis]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from interp_culture.activations import Activations
 from interp_culture.coupling import response_matrix
 from interp_culture.scenarios import ScenarioSet
-from interp_culture.stats import bootstrap_weights
+from interp_culture.stats import LEAST_N, bootstrap_weights
 from interp_culture.vectors import SteeringVectors
 
 _Rows = Float[np.ndarray, "row d_model"]
@@ -44,7 +44,8 @@ def axis_cosines(activations: Activations, scenarios: ScenarioSet, draws: int = 
         for kind, seen in (("raw", difference), ("whitened", difference @ whitening(positive, negative, axes))):
             means = {a: _means(seen[axes == a], samples[:, axes == a], signs[:, axes == a]) for a in scenarios.axes}
             for a, b in combinations(means, 2):
-                rows.append((layer, a, b, kind, *_summary((means[a] * means[b]).sum(1), draws)))
+                few = min((axes == a).sum(), (axes == b).sum()) < LEAST_N
+                rows.append((layer, a, b, kind, *_summary((means[a] * means[b]).sum(1), draws, few)))
     return pd.DataFrame(rows, columns=["layer", "a", "b", "kind", "cosine", "low", "high", "null_low", "null_high"])
 
 
@@ -138,8 +139,10 @@ def _means(
     return sums / np.where(norms > 0, norms, np.nan)
 
 
-def _summary(cosines: Float[np.ndarray, " draw"], draws: int) -> tuple[float, ...]:
-    """Value, interval and null of the observed cosine, the bootstrap's and those of swapped poles."""
+def _summary(cosines: Float[np.ndarray, " draw"], draws: int, few: bool) -> tuple[float, ...]:
+    """Value, interval and null of the observed cosine, the bootstrap's and those of swapped poles; NaN of few texts."""
     value, bootstrap, swapped = cosines[0], cosines[1 : 1 + draws], cosines[1 + draws :]
+    if few:
+        return (float(value), *[np.nan] * 4)
     high, low = np.clip(2 * value - np.percentile(bootstrap, [2.5, 97.5]), -1, 1)
     return tuple(map(float, (value, low, high, *np.percentile(swapped, [2.5, 97.5]))))

@@ -26,6 +26,12 @@ from interp_culture.vectors import SteeringVectors, steer
 
 LOGITS_AT_ONCE = 2**25  # 128 MB in float32; there are a few such tensors at a time
 TOLERANCE = 0.02  # of a calibrated KL; a tenth of it in log alpha
+
+
+class BudgetError(InputError):
+    """No strength up to the largest one that is tried costs the budget."""
+
+
 LEAST_KL, BRACKET = 1e-9, 0.2  # rounding may give 0 or less; least step of log alpha
 
 
@@ -101,7 +107,7 @@ def calibrate(
     """The strength alpha > 0 at which steering with `sign * alpha` costs `budget` nats per token, within 2%.
 
     The cost is the mean of `kl_on_neutral` over the texts; strengths are tried from 1 on, up or down. Raises
-    InputError for a budget that is not reached up to `high`.
+    BudgetError, an InputError, for a budget that is not reached up to `high`.
     """
     if budget <= 0 or high <= 0:
         raise InputError(f"budget ({budget:g}) and high ({high:g}) must be above 0")
@@ -156,7 +162,7 @@ def _solve(excess: Callable[[float], float], budget: float, top: float) -> float
     step = max(abs(excess(low)) / 2, BRACKET)  # for small strengths KL ~ alpha^2
     while excess(high) < 0:
         if high >= top:
-            raise InputError(
+            raise BudgetError(
                 f"no strength up to {exp(top):g} gives the budget, a KL of {budget:g} nats per token: "
                 f"{exp(top):g} gives {budget * exp(excess(top)):.3g}; choose another budget, other layers or a larger "
                 "`high`"

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.prompts import Order
+from interp_culture.stats import LEAST_RANDOM
 
 
 class StudyConfig(BaseModel):
@@ -34,7 +35,7 @@ class StudyConfig(BaseModel):
     layers: dict[str, list[int]] | None = Field(
         None, description="layers of the intervention by axis, in place of the top_k of the sweep"
     )
-    n_random: int = Field(20, ge=20, description="norm-matched random vectors for the null")
+    n_random: int = Field(LEAST_RANDOM, ge=LEAST_RANDOM, description="norm-matched random vectors for the null")
     null_per_item: int | None = Field(
         None, ge=1, description="held-out scenarios per item under the random vectors; all by default"
     )
@@ -69,9 +70,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "sweep_method": "refined",
         "train_per_cell": 2,
         "test_per_cell": 1,
-        "sweep_per_item": 1,
+        # Two of each item are ten of an axis: with one there would be five, and no interval (stats.LEAST_N).
+        "sweep_per_item": 2,
         "null_per_item": 1,
-        "some_per_item": 1,
+        "some_per_item": 2,
         "brief": True,
         "analyses": ["all"],
         "out": "results/quick",
@@ -90,8 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def load_config(path: str | Path | None = None, preset: str = "full", **overrides: Any) -> StudyConfig:
     """A preset, over it a YAML file, over it the overrides that are not None. Raises InputError with the field."""
-    if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    check_known("preset", preset, PRESETS)
     values = dict(PRESETS[preset])
     if path is not None:
         values |= _read_yaml(Path(path))

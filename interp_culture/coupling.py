@@ -10,15 +10,25 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.forms import Readout
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Labels, Order, Template
-from interp_culture.readout import read_runs, shifts_from, with_keys
+from interp_culture.readout import read_runs, shifts_from, warn_of, with_keys
 from interp_culture.scenarios import ScenarioSet
-from interp_culture.stats import Estimate, bootstrap_weights, p_of_null, weighted_means
+from interp_culture.stats import (
+    LEVEL,
+    Estimate,
+    bootstrap_weights,
+    interval_words,
+    null_reach,
+    p_of_null,
+    weighted_means,
+)
 from interp_culture.vectors import SteeringVectors, check_by_axis, random_like, steer
+
+VALUES = ("shift", "logit_shift")
 
 _Run = tuple[str, str, int, float]  # steered axis, method, draw, alpha
 
@@ -28,7 +38,8 @@ class Entanglement:
     """What steering `target` did: changes of the mean p_positive of every axis, and the ratio of Eq. 5.
 
     `ratio[axis] = min(1, |shift[axis]| / |shift[target]|)`: 0 orthogonal, 1 the unintended shift meets or exceeds
-    the intended one. Where the interval of the target's shift holds 0, `defined` is False: the ratio divides noise.
+    the intended one. Where the interval of the target's shift holds 0, or there is none for want of scenarios,
+    `defined` is False: the ratio divides noise.
     """
 
     target: str
@@ -42,11 +53,19 @@ class Entanglement:
     def __str__(self) -> str:
         lines = [f"steering {self.target}: {self.target} {self.shift[self.target]}"]
         for axis, ratio in self.ratio.items():
-            text = f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+            text = interval_words(ratio.value, ratio.low, ratio.high, digits=2, sign="")
             lines.append(f"  {axis} {self.shift[axis]}, entanglement ratio {text}")
         if not self.defined:
-            lines.append("  the target did not move beyond its interval: the ratio is not defined")
+            lines.append(f"  {self._why_undefined()}: the ratio is not defined")
         return "\n".join(lines)
+
+    def _why_undefined(self) -> str:
+        if np.isnan(self.shift[self.target].low):
+            return "too few scenarios for an interval"
+        moved = [axis for axis, shift in self.shift.items() if axis != self.target and shift.excludes_zero]
+        if moved:
+            return f"{', '.join(moved)} moved although {self.target} itself did not move beyond its interval"
+        return "the target did not move beyond its interval"
 
 
 def entanglement(before: pd.DataFrame, after: pd.DataFrame, target: str, seed: int = 42) -> Entanglement:
@@ -114,6 +133,7 @@ def steered_readouts(
         The rows of `probe` with steered ("" for the plain model), method (plain, the vectors' own, or random), draw
         (the number of the random vector, else -1) and alpha.
     """
+    warn_of(model, readout, labels)
     own: dict[_Run, Sequence[Edit]] = {("", "plain", -1, 0.0): ()}
     null: dict[_Run, Sequence[Edit]] = {}
     _check_axes(vectors, layers)
@@ -129,7 +149,13 @@ def steered_readouts(
         parts = [(scenarios, own | null)]
     else:
         parts = [(scenarios, own), (_within(null_scenarios, scenarios), null)]
-    form: dict[str, Any] = {"readout": readout, "order": order, "labels": labels, "template": template}
+    form: dict[str, Any] = {
+        "readout": readout,
+        "order": order,
+        "labels": labels,
+        "template": template,
+        "seed": seed,
+    }
     table = pd.concat([read_runs(model, s, r, **form) for s, r in parts], ignore_index=True)
     return with_keys(table, ["steered", "method", "draw", "alpha"])
 
@@ -151,8 +177,16 @@ def _within(some: ScenarioSet, scenarios: ScenarioSet) -> ScenarioSet:
 
 
 def shifts(readouts: pd.DataFrame) -> pd.DataFrame:
-    """The steered rows of `steered_readouts` with shift and logit_shift against the plain row of the scenario."""
+    """The steered rows of `steered_readouts` with shift and logit_shift against the plain row of the scenario.
+
+    Raises InputError where scenarios have no plain row.
+    """
     plain = readouts.method == "plain"
+    if missing := sorted(set(readouts.id[~plain]) - set(readouts.id[plain])):
+        raise InputError(
+            f"the plain rows of {len(missing)} scenarios are missing ({', '.join(missing[:3])}): changes are taken "
+            "against them; keep the rows whose method is 'plain'"
+        )
     return shifts_from(readouts[plain], readouts[~plain])
 
 
@@ -165,9 +199,12 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
 
     Returns:
         steered, alpha, axis, effect (mean change), low, high (95%, bootstrap), null_low, null_high (2.5% and 97.5%
-        quantiles of the random vectors' effects at the largest alpha), p_null (two-sided rank among them; only
-        at the largest |alpha|, where they were measured) and outside_null.
+        quantiles of the random vectors' effects at the largest alpha: what they do), p_null (the rank of |effect|
+        among theirs; only at the largest |alpha|, where they were measured) and outside_null (p_null <= 0.05: the
+        effect is larger than what random vectors do in either direction). Without an interval, or with fewer than
+        20 random vectors, p_null is NaN and outside_null False.
     """
+    check_known("value", value, VALUES)
     table = shifts(readouts)
     random = table[table.method == "random"]
     own = table[table.method != "random"]
@@ -188,6 +225,7 @@ def _response_row(
 ) -> dict[str, object]:
     measured = at_top and len(null) > 0
     low, high = np.percentile(null, [2.5, 97.5]) if measured else (np.nan, np.nan)
+    p = p_of_null(estimate.value, null) if measured and not np.isnan(estimate.low) else np.nan
     return {
         "steered": steered,
         "alpha": alpha,
@@ -197,8 +235,8 @@ def _response_row(
         "high": estimate.high,
         "null_low": low,
         "null_high": high,
-        "p_null": p_of_null(estimate.value, null) if measured else np.nan,
-        "outside_null": bool(measured and not low <= estimate.value <= high),
+        "p_null": p,
+        "outside_null": bool(p <= LEVEL),
     }
 
 
@@ -212,6 +250,7 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
         steered, axis, D, low, high, ratio, ratio_low, ratio_high (Eq. 5 from D; NaN on the diagonal) and defined
         (whether the interval of the steered axis' own D excludes 0).
     """
+    check_known("value", value, VALUES)
     rows = []
     for (steered,), own in slopes(readouts, ["steered"], value).groupby(["steered"], sort=True):
         found = _couple(own.slope.to_numpy(), own.axis.to_numpy(), own["item"].to_numpy(), str(steered), seed)
@@ -233,11 +272,28 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     return pd.DataFrame(rows)
 
 
+def moved_alone(matrix: pd.DataFrame, responses: pd.DataFrame) -> list[str]:
+    """In words, where steering an axis moves another beyond random vectors but not itself beyond its interval.
+
+    Args:
+        matrix: what `response_matrix` returned.
+        responses: what `response` returned of the same readouts.
+    """
+    outside = responses[responses.outside_null].groupby(["steered", "axis"]).size()
+    other = matrix[(matrix.steered != matrix.axis) & ~matrix.defined & (matrix.low * matrix.high > 0)]
+    return [
+        f"Steering {r.steered} moves {r.axis} by {interval_words(r.D, r.low, r.high)} per unit alpha, beyond random "
+        f"vectors, although {r.steered} itself does not move beyond its interval: an effect on {r.axis}, no coupling."
+        for r in other.itertuples()
+        if (r.steered, r.axis) in outside.index
+    ]
+
+
 def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> pd.DataFrame:
     """Each scenario's response per unit alpha in every group of `by` (columns that tell the runs apart, but alpha).
 
     The central difference over both signs of the largest alpha: `slope = (value(+alpha) - value(-alpha)) / (2 alpha)`.
-    Random vectors are left out. Raises InputError where a group lacks a sign.
+    Random vectors are left out. Raises InputError where a group lacks a sign, or scenarios their plain rows.
 
     Returns: *by, id, axis, item, domain and slope.
     """
@@ -264,11 +320,13 @@ def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
 
 def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
     """Where the random vectors lie: steered, axis, null_low, null_high (2.5% and 97.5% of their effects, at their
-    alpha), null_ratio_low, null_ratio_median, null_ratio_high (of their ratios) and draws (how many they are)."""
+    alpha), null_reach (the size beyond which an effect is outside the null), null_ratio_low, null_ratio_median,
+    null_ratio_high (of their ratios) and draws (how many they are)."""
     groups = random_effects(readouts).groupby(["steered", "axis"], sort=True)
     quantiles = {"low": 0.025, "median": 0.5, "high": 0.975}
     columns = {f"null_{name}": groups.effect.quantile(q) for name, q in quantiles.items() if name != "median"}
     columns |= {f"null_ratio_{name}": groups.ratio.quantile(q) for name, q in quantiles.items()}
+    columns["null_reach"] = groups.effect.apply(lambda effect: null_reach(effect.to_numpy()))
     return pd.DataFrame(columns | {"draws": groups.size()}).reset_index()
 
 
@@ -302,13 +360,15 @@ def beside_random(found: pd.DataFrame, reach: pd.DataFrame) -> pd.DataFrame:
 
 def effects(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed: int = 42) -> pd.DataFrame:
     """The mean of `value` in every group of `by` and axis read: effect, low, high (95%, bootstrap by item; NaN
-    for one scenario) and n."""
+    for fewer than six scenarios) and n."""
+    for name in (*by, value):
+        check_known("column", name, shifted.columns)
     rows = []
     for keys, part in shifted.groupby(list(by), sort=True):
         found = _means(part[value].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed)
         for axis, means in found.items():
             n = int((part.axis == axis).sum())
-            e = Estimate.of(means[0], means[1:] if n > 1 else means[:0])
+            e = Estimate.of(means[0], means[1:])
             rows.append((*keys, axis, e.value, e.low, e.high, n))
     return pd.DataFrame(rows, columns=[*by, "axis", "effect", "low", "high", "n"])
 

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp_culture.errors import InputError
-from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
+from interp_culture.stats import Estimate, bootstrap_weights, free_values, weighted_means
 from interp_culture.survey import countries, load_facts, survey_items
 
 SCALE = {"x": (1.81, 0.038), "y": (1.61, -0.1)}
@@ -74,16 +74,27 @@ def place(table: pd.DataFrame, seed: int = 42) -> dict[str, float]:
 def place_draws(table: pd.DataFrame, seed: int = 42) -> Float[np.ndarray, "draw 2"]:
     """Bootstrap draws of `place`: over the scenarios of each item, the ten items being fixed by the map.
 
-    Tables of the same scenarios in the same order are drawn alike: what is computed from two of them, draw by draw,
-    is paired. All are NaN where an item has one scenario, of which nothing can be drawn.
+    Every domain of an item weighs the same, as in `place`, however many scenarios it has. Tables of the same scenarios
+    in the same order are drawn alike: what is computed from two of them, draw by draw, is paired. All are NaN where
+    an item has one scenario, of which nothing can be drawn, or fewer than six scenarios vary freely.
     """
     table = _placed(table)
     names, values = table["item"].to_numpy(), table.p_positive.to_numpy()
     # Each item is its own stratum and cluster, so that only its scenarios are drawn.
-    weights = bootstrap_weights(names, names, seed=seed)
-    means = [weighted_means(weights, values, names == item) for item in survey_items().index]
-    drawn = project(answers(np.stack(means, axis=-1)))
-    return drawn if table["item"].value_counts().min() > 1 else np.full_like(drawn, np.nan)
+    weights = bootstrap_weights(names, names, seed=seed) * _domain_weights(table)
+    n = free_values(names)
+    means = [weighted_means(weights, values, names == item, n) for item in survey_items().index]
+    return project(answers(np.stack(means, axis=-1)))
+
+
+def _domain_weights(table: pd.DataFrame) -> Float[np.ndarray, " scenario"]:
+    """The weight of each scenario with which an item's mean is the mean of its domains' means; 1 where those are even.
+
+    `n_item / (n_domains n_cell)`, for an item of n_item scenarios in n_domains domains, n_cell of them in this one.
+    """
+    of_item = table.groupby("item").domain
+    n_cell = table.groupby(["item", "domain"]).domain.transform("size")
+    return (of_item.transform("size") / (of_item.transform("nunique") * n_cell)).to_numpy()
 
 
 def no_preference() -> tuple[float, float]:

@@ -153,7 +153,9 @@ def ask_personas(
 def _manifest(model: LanguageModel, max_new_tokens: int) -> dict[str, Any]:
     asked = {item: question.model_dump() for item, question in questions().items()}
     content = {**model.describe(), "questions": content_key(asked), "max_new_tokens": max_new_tokens}
-    return {**content, "key": content_key({**content, "device": None})}
+    # What a model is decides, not its name, nor where it ran.
+    nameless = {"model": None, "revision": None, "device": None}
+    return {**content, "key": content_key({**content, **nameless})}
 
 
 def _country_shares(iso3: str | None) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_culture.activations import Activations
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 
 _Rows = Float[np.ndarray, "scenario d_model"]
 _Line = Float[np.ndarray, " d_model"]
@@ -141,8 +141,7 @@ METHODS = ("mean_diff", *_LINES, "random")
 
 def check_method(method: str) -> None:
     """Raises InputError for an unknown method."""
-    if method not in METHODS:
-        raise InputError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    check_known("method", method, METHODS)
 
 
 def with_norm(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from interp_culture import plots, report_plots
 from interp_culture.analysis import Section
+from interp_culture.stats import LEAST_N, excludes_zero, interval_words
 from interp_culture.survey import TARGETS, countries
 
 
@@ -161,6 +162,8 @@ def _steering_finding(summary: dict[str, Any], axis: str) -> str:
         f"{up['null_low']:+.3f} to {up['null_high']:+.3f}. "
     )
     beyond, sure = _followed(summary, axis)
+    if not _has_interval(up):
+        return text + f"Fewer than {LEAST_N} scenarios of the axis were read: nothing is claimed."
     if not beyond:
         return text + "Neither sign moves it the intended way beyond the random vectors: no effect is shown."
     which = "Both signs move" if len(beyond) == 2 else f"Only alpha {beyond[0]['alpha']:+g} moves"
@@ -180,7 +183,7 @@ def _steering_title(summary: dict[str, Any]) -> str:
 def _followed(summary: dict[str, Any], axis: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """At the largest alpha, where the axis follows beyond random vectors; those of it whose interval leaves out 0."""
     beyond = [r for r in _at_top(summary, axis, axis) if r["outside_null"] and r["effect"] * r["alpha"] > 0]
-    return beyond, [r for r in beyond if r["low"] * r["high"] > 0]
+    return beyond, [r for r in beyond if excludes_zero(r["low"], r["high"])]
 
 
 def _at_top(summary: dict[str, Any], steered: str, axis: str) -> list[dict[str, Any]]:
@@ -202,11 +205,19 @@ def _ratio_finding(summary: dict[str, Any], row: dict[str, Any]) -> str:
     steered, axis = row["steered"], row["axis"]
     text = (
         f"Steering {steered} drags {axis} along by {_interval(row, 'D')} per unit alpha: entanglement ratio "
-        f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]. Random vectors of the same norm give a "
+        f"{_ratio(row)}. Random vectors of the same norm give a "
         f"median ratio of {summary['null_ratio'][f'{steered} {axis}']:.2f}"
     )
     human = _human_ratios(summary).get(steered)
     text += f", human societies {human:.2f}." if human is not None else "."
+    if not _has_interval(row):
+        return text + f" Fewer than {LEAST_N} scenarios of {axis} were read: nothing is claimed."
+    if beyond := _moved_alone(summary, row):
+        at = " and ".join(beyond)
+        return (
+            f"{text} Steering {steered} moves {axis} (at alpha {at} beyond random vectors) although {steered} itself "
+            f"did not move beyond its interval: an effect on {axis}, but no coupling to {steered}, and no ratio."
+        )
     if not row["defined"]:
         return text + f" {steered} itself did not move beyond its interval, so the ratio divides noise."
     if row["low"] <= 0 <= row["high"]:
@@ -219,16 +230,29 @@ def _ratio_finding(summary: dict[str, Any], row: dict[str, Any]) -> str:
 
 def _coupled(summary: dict[str, Any], row: dict[str, Any]) -> list[str]:
     """The signs of the largest alpha at which a drag that excludes 0 lies beyond random vectors."""
-    if not row["defined"] or row["low"] <= 0 <= row["high"]:
+    return _beyond_both(summary, row) if row["defined"] else []
+
+
+def _moved_alone(summary: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """The same where the steered axis itself did not move beyond its interval."""
+    return [] if row["defined"] else _beyond_both(summary, row)
+
+
+def _beyond_both(summary: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    if not excludes_zero(row["low"], row["high"]):
         return []
     return [f"{r['alpha']:+g}" for r in _at_top(summary, row["steered"], row["axis"]) if r["outside_null"]]
 
 
 def _ratio_title(summary: dict[str, Any]) -> str:
     shown = [f"{row['axis']} to {row['steered']}" for row in _ratios(summary) if _coupled(summary, row)]
-    return (
-        f"Coupled beyond random vectors: {', '.join(shown)}" if shown else "No coupling of one axis to another is shown"
-    )
+    alone = [
+        f"Steering {row['steered']} moves {row['axis']} without moving {row['steered']} itself"
+        for row in _ratios(summary)
+        if _moved_alone(summary, row)
+    ]
+    coupled = f"Coupled beyond random vectors: {', '.join(shown)}" if shown else ""
+    return "; ".join(filter(None, [coupled, *alone])) or "No coupling of one axis to another is shown"
 
 
 def _domain_rows(domains: pd.DataFrame) -> pd.DataFrame:
@@ -280,7 +304,15 @@ def _human_ratios(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def _interval(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    return interval_words(row[name], row["low"], row["high"])
+
+
+def _ratio(row: dict[str, Any]) -> str:
+    return interval_words(row["ratio"], row["ratio_low"], row["ratio_high"], digits=2, sign="")
+
+
+def _has_interval(row: dict[str, Any]) -> bool:
+    return row["low"] == row["low"]  # NaN is not equal to itself
 
 
 def _signed(alphas: list[float]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import (
     LABELS,
@@ -44,12 +44,10 @@ class Form:
     template: Template = "paper"
 
     def __post_init__(self) -> None:
-        if self.readout not in READOUTS:
-            raise InputError(f"unknown readout {self.readout!r}; known: {', '.join(READOUTS)}")
-        if self.labels not in LABELS:
-            raise InputError(f"unknown labels {self.labels!r}; known: {', '.join(LABELS)}")
-        if self.template not in LETTER_TEMPLATES:
-            raise InputError(f"unknown template {self.template!r}; known: {', '.join(LETTER_TEMPLATES)}")
+        check_known("readout", self.readout, READOUTS)
+        check_known("order", self.order, get_args(Order))
+        check_known("labels", self.labels, LABELS)
+        check_known("template", self.template, LETTER_TEMPLATES)
         object.__setattr__(self, "system", system_text(self.system))
 
     def prompts(self, scenario: Scenario) -> list[Prompt]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.token_tree import Batch
 
 Operation = Literal["add", "ablate", "project", "add_preserving_norm"]
@@ -104,7 +104,9 @@ class Edit:
         positions: "all" tokens; the "prompt"; the "answer"; the "last" prompt token, from which the answer is
             read; the words of the "options", in the prompt (letters) or as the answer that is scored (continuation);
             or (start, stop), token positions counted from the first token of the prompt, 0 <= start < stop.
-        model: name of the model the vector was computed on; None where any of the same width will do.
+        model: name of the model the vector was computed on, for messages; None where any of the same width will do.
+        weights: hash of that model's weights (`LanguageModel.identity`), which decides whether the edit fits; None
+            where it is not known (then the name decides) or where any model of the same width will do.
     """
 
     layer: int
@@ -114,13 +116,13 @@ class Edit:
     hook_point: str = "hook_resid_post"
     positions: Positions = "all"
     model: str | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer", _layer(self.layer))
         object.__setattr__(self, "vector", _vector(self.vector))
         object.__setattr__(self, "positions", _positions(self.positions))
-        if self.operation not in OPERATIONS:
-            raise InputError(f"unknown operation {self.operation!r}; known: {', '.join(OPERATIONS)}")
+        check_known("operation", self.operation, OPERATIONS)
         check_hook_point(self.hook_point)
         self._check_step()
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from interp_culture import culture_map
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.store import make_folder, replacing, write_json
 from interp_culture.survey import countries as map_countries
 from interp_culture.survey import survey_items
@@ -65,6 +65,7 @@ def read_survey(
     """
     path, notes = Path(path), list[str]()
     kind, table = read_rows(path)
+    check_known("years", years, ("latest", "all"))
     rows = _choose(_usable(table, kind, notes), years, countries, path, notes)
     answers = pd.DataFrame({item: _answers(rows, kind, item, notes) for item in survey_items().index})
     if answers.isna().all(axis=None):

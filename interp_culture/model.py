@@ -11,7 +11,7 @@ import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,7 @@ from interp_culture import foreign_hooks
 from interp_culture.blocks import Form, output_form
 from interp_culture.chat import ChatFormat, MarkupWarning, check_fit, max_length
 from interp_culture.errors import InputError
+from interp_culture.identity import ModelIdentity, identity_of
 from interp_culture.interventions import HOOK_POINTS, Edit, as_edits
 from interp_culture.prompts import Prompt
 from interp_culture.shortcuts import NONE, Shortcuts
@@ -93,11 +94,17 @@ class LanguageModel:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"LanguageModel({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, {dtype} on {self.device})"
 
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """What the model is, whatever it is called: hashes of its weights, tokenizer and template."""
+        return identity_of(self.bridge.original_model, self.tokenizer)
+
     def describe(self) -> dict[str, Any]:
-        """What manifests record of the model."""
+        """What manifests record of the model; name, revision and device do not decide what it is."""
         return {
             "model": self.name,
             "revision": self.revision,
+            **asdict(self.identity),
             "n_layers": self.n_layers,
             "d_model": self.d_model,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -250,11 +257,18 @@ class LanguageModel:
                     f"a vector of shape {tuple(edit.vector.shape)} does not fit {self.name} "
                     f"(d_model {self.d_model}); extract it on this model"
                 )
-            if edit.model is not None and edit.model != self.name:
-                raise InputError(
-                    f"the vector was extracted on {edit.model!r}, not on {self.name!r}; extract it anew, or "
-                    "build the Edit with model=None if you mean to transfer it"
-                )
+            self._check_origin(edit)
+
+    def _check_origin(self, edit: Edit) -> None:
+        """Raise InputError where the vector comes from other weights; by the name where they are not known."""
+        known = edit.weights is not None
+        fits = edit.weights == self.identity.weights if known else edit.model in (None, self.name)
+        if not fits:
+            same_name = " (the name is the same, the weights are not)" if edit.model == self.name else ""
+            raise InputError(
+                f"the vector was extracted on {edit.model!r}, not on {self.name!r}{same_name}; extract it anew, "
+                'or give steer(..., origin="any") if you mean to transfer it'
+            )
 
     # -- internals ------------------------------------------------------------------------------------------
 

@@ -44,7 +44,8 @@ def axis_purity(model: LanguageModel, scenarios: ScenarioSet, layer: int | None 
 
 
 def item_purity(purity: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """Mean cosine of each item toward each axis: item, axis, toward, cosine, low, high (95%, over scenarios), n."""
+    """Mean cosine of each item toward each axis: item, axis, toward, cosine, low, high (95%, over scenarios; NaN for
+    fewer than six) and n."""
     rows = []
     for (item, axis, toward), group in purity.groupby(["item", "axis", "toward"], sort=True):
         values = group.cosine.to_numpy()

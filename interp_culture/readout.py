@@ -76,6 +76,14 @@ class Validity:
         """The fields and `ok` for a table; failures in one text."""
         return {**vars(self), "failures": "; ".join(self.failures), "ok": self.ok}
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Validity:
+        """What `row` was made from: a stored check need not be read again."""
+        values: dict[str, Any] = {k: None if pd.isna(v) else v for k, v in row.items() if k != "ok"}
+        failures = tuple(text for text in row["failures"].split("; ") if text)
+        values |= {"failures": failures, "n": int(row["n"])}
+        return cls(**values)
+
 
 def probe(
     model: LanguageModel,
@@ -105,15 +113,9 @@ def probe(
         logits) and consistent; for continuation logprob_positive and logprob_negative (nats per token).
         Warns with ReadoutWarning where the readout fails its check on this model.
     """
+    Form(readout, order, system_text(system), seed, labels)  # an unknown word is an error before the check takes its time
+    warn_of(model, readout, labels, again=True)
     runs = {"": as_edits(edits)}
-    validity = check_readout(model, readout, labels)
-    if not validity.ok:
-        other = "continuation" if readout == "letters" else "letters"
-        warnings.warn(
-            f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. Consider readout={other!r}.",
-            ReadoutWarning,
-            stacklevel=2,
-        )
     table = read_runs(model, scenarios, runs, readout=readout, order=order, system=system, seed=seed, labels=labels)
     return table.drop(columns="run")
 
@@ -134,9 +136,12 @@ def read_runs(
 
     `template` words the letters' prompt (one of LETTER_TEMPLATES); how the letters are spelled is chosen with the
     default one. Returns the table of `probe` with the run's key in the column `run`, runs in the order given.
+    Warns with ReadoutWarning, once for a model, where the readout fails its check: before the work.
     """
     form = Form(readout, order, system_text(system), seed, labels, template)
-    raw = _read(model, scenarios, form, as_runs(runs))
+    runs = as_runs(runs)
+    warn_of(model, readout, labels)
+    raw = _read(model, scenarios, form, runs)
     letters = check_readout(model, readout, labels).letters
     return _by_run({key: choice_table(scenarios, values, form, letters) for key, values in raw.items()})
 
@@ -154,6 +159,7 @@ def predicted_runs(
 ) -> pd.DataFrame:
     """`read_runs` to first order in the edits: one backward pass stands for all runs. Only the choice is given."""
     form = Form(readout, order, system_text(system), seed, labels)
+    warn_of(model, readout, labels)
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
     weights = choice_weights(scenarios, form, check_readout(model, readout, labels).letters, n_tokens)
@@ -186,6 +192,21 @@ def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B"
         letters = choose_letters(values, labels) if readout == "letters" else None
         model.memo[key] = _judge(choice_table(controls, values, form, letters), readout, letters)
     return model.memo[key]
+
+
+def warn_of(model: LanguageModel, readout: Readout, labels: Labels = "A/B", *, again: bool = False) -> None:
+    """Warn with ReadoutWarning where the readout fails its check on this model; once, or `again` each time."""
+    validity = check_readout(model, readout, labels)
+    key = ("warned", readout, labels)
+    if validity.ok or (key in model.memo and not again):
+        return
+    model.memo[key] = True
+    other = "continuation" if readout == "letters" else "letters"
+    warnings.warn(
+        f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. Consider readout={other!r}.",
+        ReadoutWarning,
+        stacklevel=3,
+    )
 
 
 def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:

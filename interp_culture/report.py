@@ -16,21 +16,26 @@ from plotly.offline import get_plotlyjs
 from interp_culture.analysis import About, Analysis, Section, Tables, installed
 from interp_culture.errors import InputError
 from interp_culture.findings import findings, sections
-from interp_culture.store import replacing
+from interp_culture.store import read_table, replacing
+from interp_culture.summary import read_summary
 from interp_culture.survey import countries
+
+# The study's tables from which sections are drawn; those of the map where the items are the map's.
+ON_MAP = ("places", "distances")
+SHOWN = ("response", "matrix", "null", "domains", "sweep", "validity", *ON_MAP)
 
 
 def write_report(folder: str | Path) -> Path:
     """Render `report.html` from the tables and the summary that a study left in `folder`."""
     folder = Path(folder)
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary = read_summary(folder)
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        tables = {path.stem: pd.read_parquet(path) for path in sorted(folder.glob("*.parquet"))}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{folder}: no finished study there ({error}); run `interp-culture study --out {folder}`"
         ) from error
+    tables = _tables(folder, summary, manifest)
     return _render(
         "report.html.j2",
         folder / "report.html",
@@ -38,7 +43,7 @@ def write_report(folder: str | Path) -> Path:
         manifest=manifest,
         findings=findings(summary),
         sections=_drawn(sections(summary, tables)),
-        analyses=[(a, _drawn(a.sections(own, summary))) for a, own in _finished(folder, manifest["key"], tables)],
+        analyses=[(a, _drawn(a.sections(own, summary))) for a, own in _finished(folder, manifest["key"])],
         distances=_distance_rows(summary),
         n_countries=len(countries()),
         matrix=[row for row in summary["matrix"] if row["readout"] == summary["lead"] and row["value"] == "shift"],
@@ -67,13 +72,38 @@ def _drawn(sections: list[Section]) -> list[tuple[Section, str]]:
     return [(section, _html(section.figure)) for section in sections]
 
 
-def _finished(folder: Path, key: str, tables: dict[str, pd.DataFrame]) -> Iterator[tuple[Analysis, Tables]]:
+def _tables(folder: Path, summary: dict[str, Any], manifest: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    """The study's own tables that sections are drawn from. Raises InputError for what is of another study."""
+    key = manifest.get("key")
+    if key is None or summary.get("key") != key:
+        raise InputError(f"{folder}: summary.json and manifest.json are of different studies; {_again(folder)}")
+    names = [name for name in SHOWN if summary["places"] or name not in ON_MAP]
+    return {name: _table(folder, name, key) for name in names}
+
+
+def _table(folder: Path, name: str, key: str) -> pd.DataFrame:
+    table = read_table(folder, name, {"key": key})
+    if table is None:
+        raise InputError(
+            f"{folder}: table {name} is missing, unfinished or of another study than the summary; {_again(folder)}"
+        )
+    return table
+
+
+def _again(folder: Path) -> str:
+    return f"run the study again with `interp-culture study --out {folder}`; what is finished is not computed again"
+
+
+def _finished(folder: Path, key: str) -> Iterator[tuple[Analysis, Tables]]:
     """Every installed analysis that was finished in the folder, for the study that lies there, with its tables."""
     for analysis in installed().values():
         path = folder / f"{analysis.name}.tables.json"
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"key": None}
-        if found["key"] == key:
-            yield analysis, {name: tables[f"{analysis.name}.{name}"] for name in found["tables"]}
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if stored.get("study") == key:
+            yield (
+                analysis,
+                {name: _table(folder, f"{analysis.name}.{name}", stored["key"]) for name in stored["tables"]},
+            )
 
 
 def _distance_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:

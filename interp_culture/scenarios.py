@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 
 DATA = Path(__file__).parent / "data"
 
@@ -111,6 +111,11 @@ class ScenarioSet:
         lines = "\n".join(s.model_dump_json() for s in self.scenarios)
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
+    @property
+    def fingerprints(self) -> list[str]:
+        """A short hash of each scenario's content: the same text has the same one in any set."""
+        return [hashlib.sha256(s.model_dump_json().encode()).hexdigest()[:12] for s in self.scenarios]
+
     def filter(self, *, axis: str | None = None, item: str | None = None, domain: str | None = None) -> ScenarioSet:
         """The scenarios of one axis, item and/or domain; an unknown name raises InputError."""
         for field, value, known in (
@@ -123,10 +128,16 @@ class ScenarioSet:
         wanted = {"axis": axis, "item": item, "domain": domain}
         return self._with(s for s in self.scenarios if all(v is None or getattr(s, k) == v for k, v in wanted.items()))
 
-    def split(self, seed: int = 42, train_share: float = 0.5) -> tuple[ScenarioSet, ScenarioSet]:
+    def split(
+        self, seed: int = 42, train_share: float = 0.5, per_cell: int | None = None
+    ) -> tuple[ScenarioSet, ScenarioSet]:
         """(train, test): vectors and layers come from the one, evaluation from the other.
 
-        Stratified by item x domain; the two halves share no scenario.
+        Stratified by item x domain; the two halves share no scenario, whatever `per_cell` is: each half is sampled
+        after the split, so that a scenario is in the same half of the whole set and of a sample.
+
+        Args:
+            per_cell: at most so many scenarios of every item x domain in each half; all by default.
         """
         from sklearn.model_selection import train_test_split
 
@@ -138,10 +149,14 @@ class ScenarioSet:
                 f"cannot split {len(self)} scenarios by item x domain: {error} "
                 "Give every item x domain at least two scenarios, or split by hand."
             ) from error
-        return self._pick(train), self._pick(test)
+        halves = self._pick(train), self._pick(test)
+        if per_cell is None:
+            return halves
+        return halves[0].sample(per_cell, seed), halves[1].sample(per_cell, seed)
 
     def sample(self, n: int, seed: int = 42, by: Literal["cell", "item"] = "cell") -> ScenarioSet:
         """At most `n` scenarios of every item x domain, or of every item, its domains in turn; drawn with a seed."""
+        check_known("stratum", by, ("cell", "item"))
         if n < 1:
             raise InputError(f"cannot sample {n} scenarios of each {by}: it takes 1 or more")
         strata: dict[str, list[int]] = defaultdict(list)

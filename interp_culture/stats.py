@@ -8,11 +8,17 @@ import numpy as np
 from jaxtyping import Float
 
 DRAWS = 2000
+# Fewer scenarios have no interval. All of n values have the same sign by chance with probability 2 / 2^n, and then a
+# percentile bootstrap excludes 0 whatever their size: 6% for n = 5, 3% for n = 6, the first below 5%.
+LEAST_N = 6
+# Fewer random vectors cannot show anything at LEVEL: the smallest p of n vectors is 1 / (n + 1), 0.048 for 20.
+LEAST_RANDOM = 20
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval."""
+    """A value with its 95% interval; low and high are NaN where fewer than `LEAST_N` values stand behind it."""
 
     value: float
     low: float
@@ -20,17 +26,38 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, draws: Float[np.ndarray, " draw"]) -> Estimate:
-        """The interval spans the middle 95% of the bootstrap draws; undefined draws (0/0) are left out."""
+        """The interval spans the middle 95% of the bootstrap draws; undefined draws (0/0) are left out.
+
+        Where all draws are NaN, as `weighted_means` has them below `LEAST_N`, there is no interval.
+        """
         drawn = draws[~np.isnan(draws)]
         low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
         return cls(float(value), float(low), float(high))
 
     @property
     def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
+        return excludes_zero(self.low, self.high)
 
     def __str__(self) -> str:
-        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return interval_words(self.value, self.low, self.high)
+
+
+def excludes_zero(low: float, high: float) -> bool:
+    """Whether 0 is outside the interval; False where there is none (NaN)."""
+    return bool(low > 0 or high < 0)
+
+
+def interval_words(value: float, low: float, high: float, digits: int = 3, sign: str = "+") -> str:
+    """A value with its interval for a sentence, the one formatter of both.
+
+    >>> interval_words(0.0123, 0.004, 0.02)
+    '+0.012 [+0.004, +0.020]'
+    >>> interval_words(0.0123, float("nan"), float("nan"))
+    '+0.012 [no interval: fewer than 6 values]'
+    """
+    if np.isnan(low) or np.isnan(high):
+        return f"{value:{sign}.{digits}f} [no interval: fewer than {LEAST_N} values]"
+    return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def bootstrap_weights(
@@ -62,12 +89,49 @@ def weighted_means(
     weights: Float[np.ndarray, "draw scenario"],
     values: Float[np.ndarray, " scenario"],
     mask: np.ndarray,
+    n: int | None = None,
 ) -> Float[np.ndarray, " draw"]:
-    """The mean of the masked values in every bootstrap sample."""
+    """The mean of the masked values in every bootstrap sample; NaN where too few values stand behind it.
+
+    This is the one place where `LEAST_N` acts: whatever is computed from NaN draws has no interval either.
+
+    Args:
+        n: how many values vary freely; by default the number of masked ones. See `free_values` for strata.
+    """
+    if (int(mask.sum()) if n is None else n) < LEAST_N:
+        return np.full(len(weights), np.nan)
     inside = weights[:, mask]
     return inside @ values[mask] / inside.sum(1)
 
 
+def free_values(strata: np.ndarray) -> int:
+    """How many values vary freely in a bootstrap within fixed strata: one, and one for each beyond a stratum's first.
+
+    1 where any stratum has a single value, since nothing of it can be drawn.
+
+    >>> free_values(np.array(["a", "a", "a", "b", "b"]))
+    4
+    """
+    sizes = np.unique(strata, return_counts=True)[1]
+    return 1 if sizes.min() < 2 else int(1 + (sizes - 1).sum())
+
+
 def p_of_null(observed: float, null: Float[np.ndarray, " draw"]) -> float:
-    """Two-sided Monte-Carlo p: how often a random vector does at least as much, counting the observed one."""
+    """Monte-Carlo p of the size of an effect: how often a random vector does at least as much, in either direction.
+
+    The observed one is counted. NaN for fewer than `LEAST_RANDOM` vectors, which cannot show anything.
+    """
+    if len(null) < LEAST_RANDOM:
+        return float("nan")
     return float((1 + (np.abs(null) >= abs(observed)).sum()) / (1 + len(null)))
+
+
+def null_reach(null: Float[np.ndarray, " draw"]) -> float:
+    """The size beyond which an effect has `p_of_null <= LEVEL`: of 20 random vectors the largest |effect|.
+
+    NaN for fewer than `LEAST_RANDOM` vectors.
+    """
+    if len(null) < LEAST_RANDOM:
+        return float("nan")
+    rank = int(LEVEL * (len(null) + 1))
+    return float(np.sort(np.abs(null))[-rank])

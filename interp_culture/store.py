@@ -79,21 +79,33 @@ def _without_nan(content: Any) -> Any:
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame, manifest: dict[str, Any]) -> None:
-    """`name.parquet` and `name.csv`, then `name.json`, the manifest, last: without it the table is unfinished."""
+    """`name.parquet` and `name.csv`, then `name.json`, the manifest, last: without it the table is unfinished.
+
+    The manifest holds the checksum of the parquet file. So a write that was cut off between the two is seen,
+    whatever lay in the folder before: a manifest counts for the bytes that it was written for alone.
+    """
     with replacing(folder / f"{name}.parquet") as part:
         table.to_parquet(part, index=False)
+        checksum = file_checksum(part)
     with replacing(folder / f"{name}.csv") as part:
         table.to_csv(part, index=False, float_format="%.6g")
-    write_json(folder / f"{name}.json", manifest)
+    write_json(folder / f"{name}.json", {**manifest, "sha256": checksum})
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_table(folder: Path, name: str, manifest: dict[str, Any]) -> pd.DataFrame | None:
-    """The finished table whose manifest has the same key, or None."""
+    """The finished table whose manifest has the same key and was written for these very bytes, or None."""
+    path = folder / f"{name}.parquet"
     try:
-        found = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        if found.get("key") != manifest["key"]:
+        stored = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        if stored.get("key") != manifest["key"] or stored.get("sha256") != file_checksum(path):
             return None
-        return pd.read_parquet(folder / f"{name}.parquet")
+        return pd.read_parquet(path)
     except (OSError, ValueError):
         return None
 

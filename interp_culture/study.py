@@ -30,10 +30,11 @@ from interp_culture.prompts import template_hash
 from interp_culture.readout import Validity, check_readout, read_runs, with_keys
 from interp_culture.scenario_files import load_scenarios
 from interp_culture.scenarios import ScenarioSet
+from interp_culture.sources import foreign_package, source_hash
 from interp_culture.store import content_key, make_folder, table_once, write_json, write_table
 from interp_culture.summary import derive, summarise_study
 from interp_culture.sweep import layer_sweep, top_layers
-from interp_culture.vectors import SteeringVectors, extract, load_vectors, save_vectors
+from interp_culture.vectors import SteeringVectors, extract, load_vectors, save_vectors, stored_key
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Study:
         for name, table in derived.items():
             write_table(folder, name, table.reset_index(drop=True), self.manifest)
         plain = readouts[(readouts.method == "plain") & (readouts.readout == lead)]
-        summary = summarise_study(self.about, validity, sweep, plain, derived)
+        summary = summarise_study(self.about, validity, sweep, plain, derived, self.manifest["key"])
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
         write_json(folder / "manifest.json", self.manifest)
@@ -86,9 +87,11 @@ class Study:
     def measure(self, analysis: Analysis) -> Tables:
         """The tables of an analysis, each stored as `NAME.table`; `NAME.tables.json` lists those of a finished one."""
         tables = analysis.measure(self)
+        manifest = self._manifest_of(analysis.measure)
         for name, table in tables.items():
-            write_table(self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), self.manifest)
-        write_json(self.folder / f"{analysis.name}.tables.json", {"tables": list(tables), "key": self.manifest["key"]})
+            write_table(self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), manifest)
+        finished = {"tables": list(tables), "key": manifest["key"], "study": self.manifest["key"]}
+        write_json(self.folder / f"{analysis.name}.tables.json", finished)
         return tables
 
     @cached_property
@@ -128,24 +131,37 @@ class Study:
     @cached_property
     def lead(self) -> Readout:
         """The letters, as in the paper, where they pass their check; else the first readout that does."""
-        return next((r for r in READOUTS if check_readout(self.model, r).ok), "continuation")
+        checks = self.validity()
+        return next((r for r in READOUTS if checks[r].ok), "continuation")
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
+        """What the tables come from. The key is of all that decides their numbers: configuration, the model's weights,
+        tokenizer and chat template, scenarios, and the code with its data files; not of the model's name or place."""
         content = {
             "config": self.config.key(),
             **self.model.describe(),
             "scenarios": self.scenarios.digest,
             "templates": template_hash(),
+            "source": source_hash("interp_culture"),
             "versions": {p: version(p) for p in ("interp-culture", "transformer-lens", "transformers", "torch")},
         }
         return {
             **content,
-            "key": content_key({**content, "device": None}),
+            "key": content_key({**content, **_nameless(content)}),
             **_git_state(),
             "threads": torch.get_num_threads(),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+    def _manifest_of(self, compute: Callable[..., Any]) -> dict[str, Any]:
+        """The manifest of a table; of an analysis' with the code of its package, on which the table hangs too."""
+        package = foreign_package(compute)
+        if package is None:
+            return self.manifest
+        source, study = source_hash(package), self.manifest["key"]
+        about = {"study": study, "analysis_source": source, "key": content_key([study, source])}
+        return {**self.manifest, **about}
 
     @cached_property
     def some(self) -> ScenarioSet:
@@ -197,8 +213,11 @@ class Study:
         }
 
     def once(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """The stored table, or the computed one, stored: a study that was cut off goes on from here."""
-        return table_once(self.folder, name, self.manifest, compute)
+        """The stored table, or the computed one, stored: a study that was cut off goes on from here.
+
+        What was computed by other code, by another model or from other texts is computed again.
+        """
+        return table_once(self.folder, name, self._manifest_of(compute), compute)
 
     def read(
         self,
@@ -209,27 +228,28 @@ class Study:
     ) -> pd.DataFrame:
         """`read_runs` with the leading readout, runs keyed by tuples that become the columns `names`.
 
-        `scenarios` are `some` by default; `form` goes to `read_runs` (readout, order, system, labels).
+        `scenarios` are `some` by default; `form` goes to `read_runs` (readout, order, seed, system, labels).
         """
-        form = {"readout": self.lead, "order": self.config.order, **form}
+        form = {"readout": self.lead, "order": self.config.order, "seed": self.config.seed, **form}
         return with_keys(read_runs(self.model, self.some if scenarios is None else scenarios, runs, **form), names)
 
     def validity(self) -> dict[str, Validity]:
-        checks: dict[str, Validity] = {r: check_readout(self.model, r) for r in READOUTS}
-        write_table(self.folder, "validity", pd.DataFrame([v.row for v in checks.values()]), self.manifest)
-        return checks
+        """The check of every readout, by its name; a stored one is not read again."""
+
+        def compute() -> pd.DataFrame:
+            return pd.DataFrame([check_readout(self.model, r).row for r in READOUTS])
+
+        rows = self.once("validity", compute).to_dict("records")
+        return {row["readout"]: Validity.from_row({str(k): v for k, v in row.items()}) for row in rows}
 
     def vectors(self) -> dict[str, SteeringVectors]:
         """The training half's vectors; the table beside them gives norms and the cosine between axes by layer."""
-        path = self.folder / "vectors.safetensors"
-
-        def compute() -> pd.DataFrame:
-            vectors = extract(self.model, self.train, self.config.method)
-            save_vectors(path, vectors)
-            return _geometry(vectors)
-
-        self.once("vectors", compute)
-        return load_vectors(path)
+        path, key = self.folder / "vectors.safetensors", self.manifest["key"]
+        if stored_key(path) != key:
+            save_vectors(path, extract(self.model, self.train, self.config.method), key)
+        vectors = load_vectors(path)
+        self.once("vectors", lambda: _geometry(vectors))
+        return vectors
 
     def sweep(self) -> pd.DataFrame:
         return self.once(
@@ -243,6 +263,7 @@ class Study:
                 order=self.config.order,
                 method=self.config.sweep_method,
                 k=self.config.top_k,
+                seed=self.config.seed,
             ),
         )
 
@@ -289,6 +310,12 @@ def _geometry(vectors: dict[str, SteeringVectors]) -> pd.DataFrame:
             share = norm / float(v.resid_norm[layer])
             rows.append({"axis": axis, "layer": layer, "norm": norm, "norm_share": share, **cosines})
     return pd.DataFrame(rows)
+
+
+def _nameless(content: dict[str, Any]) -> dict[str, Any]:
+    """In place of what does not decide a number: what the model is called, where it lies and where it runs."""
+    config = {**content["config"], "model": None, "dtype": None}  # the dtype that was resolved stands beside it
+    return {"config": config, "model": None, "revision": None, "device": None}
 
 
 def _git_state() -> dict[str, Any]:

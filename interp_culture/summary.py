@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -39,6 +41,7 @@ def summarise_study(
     sweep: pd.DataFrame,
     plain: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
+    key: str,
 ) -> dict[str, Any]:
     """`about` with the validity of each readout, plain scores, the best layers, the responses and where they lie.
 
@@ -46,12 +49,14 @@ def summarise_study(
         about: of the study.
         plain: the plain rows of the leading readout.
         tables: what `derive` returned.
+        key: of the study, which its tables have too.
     """
     lead = about["lead"]  # noqa: F841  (read by query)
     records = {name: table.to_dict("records") for name, table in tables.items() if name in ("matrix", "places")}
     of_lead = tables["response"].query("readout == @lead and value == 'shift'")
     return {
         **about,
+        "key": key,
         "validity": {r: {**asdict(v), "ok": v.ok} for r, v in validity.items()},
         "scores": plain.groupby("axis").p_positive.mean().to_dict(),
         "item_scores": plain.groupby("item").p_positive.mean().to_dict(),
@@ -68,6 +73,20 @@ def summarise_study(
         "human": culture_map.human_coupling() if "places" in tables else None,
         "projection": culture_map.projection_coupling() if "places" in tables else None,
     }
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary that a study stored, with NaN again where JSON has null for want of it."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    for name in ("response", "matrix", "places", "distances"):
+        rows = summary.get(name) or []
+        summary[name] = [{k: _number(value) for k, value in row.items()} for row in rows]
+    summary["null_ratio"] = {pair: _number(ratio) for pair, ratio in summary["null_ratio"].items()}
+    return summary
+
+
+def _number(value: Any) -> Any:
+    return float("nan") if value is None else value
 
 
 def _targets(distances: pd.DataFrame | None) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.forms import Readout
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Order
-from interp_culture.readout import predicted_runs, read_runs, shifts_from, with_keys
+from interp_culture.readout import predicted_runs, read_runs, shifts_from, warn_of, with_keys
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.stats import bootstrap_weights
 from interp_culture.vectors import SteeringVectors, check_by_axis, random_like, steer
@@ -45,6 +45,7 @@ class _Sweep:
     alphas: list[float]
     readout: Readout
     order: Order
+    seed: int
 
     def measured(self, layers: Sequence[int]) -> pd.DataFrame:
         return self._by("exact", layers)
@@ -80,7 +81,14 @@ class _Sweep:
     def _by(self, method: Literal["exact", "gradient"], layers: Sequence[int]) -> pd.DataFrame:
         runs = {(layer, a): steer(self.vectors, [layer], a) for layer in layers for a in self.alphas}
         read = read_runs if method == "exact" else predicted_runs
-        table = read(self.model, self.scenarios, {"plain": (), **runs}, readout=self.readout, order=self.order)
+        table = read(
+            self.model,
+            self.scenarios,
+            {"plain": (), **runs},
+            readout=self.readout,
+            order=self.order,
+            seed=self.seed,
+        )
         plain = table.run == "plain"
         moved = shifts_from(table[plain], table[~plain])
         return with_keys(moved, ["layer", "alpha"]).assign(differential=moved["shift"].abs(), method=method)
@@ -97,6 +105,7 @@ def layer_sweep(
     order: Order = "both",
     method: SweepMethod = "exact",
     k: int = 4,
+    seed: int = 42,
 ) -> pd.DataFrame:
     """Steer every layer alone, by every strength, and read the scenarios of the steered axis.
 
@@ -104,6 +113,7 @@ def layer_sweep(
         method: "exact" runs every layer. "gradient" predicts all layers from one backward pass, to first order in
             alpha. "refined" measures the gradient's best proposals exactly, more of them until the best `k` are
             settled, and all layers, with a SweepWarning, where prediction and measurement disagree.
+        seed: of the order in which options are shown, where that is "random".
 
     Returns:
         One row a steered axis, layer, alpha and scenario: steered, layer, alpha, id, axis, item, domain,
@@ -111,14 +121,14 @@ def layer_sweep(
         layer, averaged), logit_shift (change of logit_diff), method ("exact" or "gradient": how the row was come
         by) and predicted_shift (the gradient's shift; NaN in an exact sweep).
     """
-    if method not in SWEEP_METHODS:
-        raise InputError(f"unknown sweep method {method!r}; known: {', '.join(SWEEP_METHODS)}")
+    check_known("sweep method", method, SWEEP_METHODS)
     check_by_axis(vectors=vectors)
+    warn_of(model, readout)
     alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
     layers = range(model.n_layers) if layers is None else layers
     tables = []
     for axis, axis_vectors in vectors.items():
-        sweep = _Sweep(model, scenarios.filter(axis=axis), axis_vectors, alphas, readout, order)
+        sweep = _Sweep(model, scenarios.filter(axis=axis), axis_vectors, alphas, readout, order, seed)
         if method == "exact":
             table = sweep.measured(layers).assign(predicted_shift=np.nan)
         else:
@@ -145,13 +155,15 @@ def sweep_null(
 
     Returns: steered, layer, alpha, null_low, null_high (the middle 95% of the n vectors' mean differentials).
     """
+    warn_of(model, readout)
     alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
     tables = []
     for axis, axis_vectors in vectors.items():
         runs: dict[tuple[int, float, int], Sequence[Edit]] = {(-1, 0.0, -1): ()}
         for draw, noise in enumerate(random_like(axis_vectors, n, seed)):
             runs |= {(layer, a, draw): steer(noise, [layer], a) for layer in range(model.n_layers) for a in alphas}
-        table = predicted_runs(model, scenarios.filter(axis=axis), runs, readout=readout, order=order)
+        own = scenarios.filter(axis=axis)
+        table = predicted_runs(model, own, runs, readout=readout, order=order, seed=seed)
         table = with_keys(table, ["layer", "alpha", "draw"])
         moved = shifts_from(table[table.draw < 0], table[table.draw >= 0])
         tables.append(moved.assign(steered=axis, differential=moved["shift"].abs()))
@@ -256,6 +268,7 @@ def _by_layer(table: pd.DataFrame) -> pd.Series:
 
 def _correlation(foreseen: pd.Series, exact: pd.Series, method: Literal["spearman", "pearson"]) -> float:
     """Over the layers that both have; NaN where there are too few or all are the same."""
+    check_known("correlation", method, CORRELATIONS)
     both = foreseen[exact.index]
     if len(exact) < 3 or both.nunique() == 1 or exact.nunique() == 1:
         return float("nan")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,13 +18,14 @@ from torch import Tensor
 
 from interp_culture.activations import Activations, contrastive_activations
 from interp_culture.directions import check_method, direction, drawn, with_norm
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.interventions import Edit, Operation, Positions
 from interp_culture.model import LanguageModel
 from interp_culture.scenarios import ScenarioSet
 from interp_culture.store import replacing
 
 METADATA = "interp_culture"
+Origin = Literal["same_model", "any"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class SteeringVectors:
         direction: added at `blocks.l.hook_resid_post`, in residual-stream units, float32.
         resid_norm: mean norm of the residual stream at the tokens it was read from; `direction.norm() /
             resid_norm` says how large a step of alpha 1 is.
-        provenance: model, texts, versions.
+        provenance: model (with the hash of its weights), texts (with a hash of each), versions.
     """
 
     axis: str
@@ -135,6 +136,7 @@ def extract(
             "hook_point": "hook_resid_post",
             "scenarios": own.digest,
             "n_scenarios": len(own),
+            "texts": own.fingerprints,
             "transformer_lens": version("transformer-lens"),
             **({"seed": seed} if method == "random" else {}),
         }
@@ -171,11 +173,14 @@ def steer(
     positions: Positions = "all",
     operation: Operation = "add",
     hook_point: str = "hook_resid_post",
+    origin: Origin = "same_model",
 ) -> list[Edit]:
     """Edits that add `alpha * direction[l]` in each block l of `layers`, or do another operation there.
 
     With "ablate" and "project" the length of the direction does not matter, and alpha 1 is the whole of it. Vectors
     are read at the output of a block, `hook_resid_post`, and act there; `hook_point` names another place in it.
+    The edits fit the model that the vectors come from, known by its weights whatever its name; `origin="any"` makes
+    edits for any model of the same width.
 
     >>> vectors = SteeringVectors.from_tensors("X", torch.ones(30, 576))
     >>> [edit.hook_name for edit in steer(vectors, layers=[14, 15], alpha=2.0)]
@@ -188,12 +193,25 @@ def steer(
         raise InputError(
             f"vectors is a {type(vectors).__name__}; give SteeringVectors, from extract, load_vectors or from_tensors"
         )
+    check_known("origin", origin, get_args(Origin))
     n_layers = len(vectors.direction)
     for layer in _layers(layers):
         if not 0 <= layer < n_layers:
             raise InputError(f"layer {layer} is out of range: these vectors have layers 0 to {n_layers - 1}")
-    model = vectors.provenance.get("model")
-    return [Edit(layer, vectors.direction[layer], alpha, operation, hook_point, positions, model) for layer in layers]
+    about = vectors.provenance if origin == "same_model" else {}
+    return [
+        Edit(
+            layer,
+            vectors.direction[layer],
+            alpha,
+            operation,
+            hook_point,
+            positions,
+            model=about.get("model"),
+            weights=about.get("weights"),
+        )
+        for layer in layers
+    ]
 
 
 def check_by_axis(**given: Any) -> None:
@@ -213,15 +231,34 @@ def _layers(layers: Any) -> Sequence[int]:
     return layers
 
 
-def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors]) -> None:
-    """All axes in one .safetensors file with their provenance as metadata."""
+def check_held_out(vectors: SteeringVectors, scenarios: ScenarioSet) -> None:
+    """Raise InputError where vectors were extracted from scenarios that are to be read as held-out ones."""
+    used = set(vectors.provenance.get("texts", ())) & set(scenarios.fingerprints)
+    if used:
+        raise InputError(
+            f"{len(used)} of the {len(scenarios)} held-out scenarios are among those that the vectors of "
+            f"{vectors.axis} were extracted from: give the --seed and the --scenarios that `extract` had"
+        )
+
+
+def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors], key: str = "") -> None:
+    """All axes in one .safetensors file with their provenance as metadata, and the key of the study they belong to."""
     tensors, about = {}, {}
     for axis, v in vectors.items():
         tensors[f"{axis}.direction"] = v.direction.contiguous()
         tensors[f"{axis}.resid_norm"] = v.resid_norm.contiguous()
         about[axis] = {"method": v.method, "provenance": v.provenance}
     with replacing(Path(path)) as part:
-        save_file(tensors, part, metadata={METADATA: json.dumps(about)})
+        save_file(tensors, part, metadata={METADATA: json.dumps(about), "key": key})
+
+
+def stored_key(path: str | Path) -> str | None:
+    """The key that `save_vectors` wrote; None where there is no such file, or none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("key")
+    except (SafetensorError, OSError):
+        return None
 
 
 def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:

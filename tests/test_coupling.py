@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import error_without_type_checks
 from planted import COUPLING, planted_model, planted_scenarios
 
-from interp_culture.coupling import entanglement, response, response_matrix, shifts, steered_readouts
+from interp_culture.coupling import entanglement, response, response_matrix, shifts, slopes, steered_readouts
 from interp_culture.errors import InputError
-from interp_culture.readout import probe
+from interp_culture.readout import ReadoutWarning, probe
 from interp_culture.sweep import layer_sweep, top_layers
 from interp_culture.vectors import extract, steer
 
@@ -107,6 +110,88 @@ def test_ratio_is_capped_at_one() -> None:
     after = before.assign(p_positive=[0.6, 0.6, 0.9, 0.9])
     assert entanglement(before, after, "X").ratio["Y"].value == 1.0
     assert entanglement(before, after, "Y").ratio["X"].value == pytest.approx(0.25)
+
+
+def rows_of(effect: float, random: np.ndarray, n: int) -> pd.DataFrame:
+    """What `steered_readouts` would give: X moved by `effect` in n scenarios, each random vector by its own."""
+    base = pd.DataFrame(
+        {"id": [f"s{i}" for i in range(n)], "axis": "X", "item": "X1", "domain": "d", "logit_diff": 0.0}
+    )
+    runs = [("", "plain", -1, 0.0, 0.0), ("X", "mean_diff", -1, 1.0, effect), ("X", "mean_diff", -1, -1.0, -effect)]
+    runs += [("X", "random", draw, 1.0, moved) for draw, moved in enumerate(random)]
+    wobble = np.linspace(-0.001, 0.001, n)
+    return pd.concat(
+        [
+            base.assign(steered=s, method=m, draw=d, alpha=a, p_positive=0.5 + moved + wobble * (a != 0))
+            for s, m, d, a, moved in runs
+        ],
+        ignore_index=True,
+    )
+
+
+def test_the_null_has_one_rule() -> None:
+    """Twenty random effects around -0.05: an effect of +0.03 is smaller than theirs, one of +0.2 larger."""
+    random = -0.05 + np.linspace(-0.01, 0.01, 20)
+    for effect, outside in ((0.03, False), (0.2, True)):
+        row = response(rows_of(effect, random, 8)).set_index("alpha").loc[1.0]
+        assert row.outside_null == outside
+        assert (row.p_null <= 0.05) == outside
+
+
+def test_nothing_is_claimed_of_few_scenarios_or_few_random_vectors() -> None:
+    few = response(rows_of(0.326, np.zeros(20), 3)).set_index("alpha").loc[1.0]
+    assert np.isnan([few.low, few.high, few.p_null]).all()
+    assert not few.outside_null
+    assert not response_matrix(rows_of(0.326, np.zeros(20), 3)).defined.any()
+    assert not response(rows_of(0.326, np.zeros(2), 8)).outside_null.any()
+
+
+def test_a_missing_plain_row_is_said() -> None:
+    table = rows_of(0.1, np.zeros(20), 6)
+    with pytest.raises(InputError, match="the plain rows of 6 scenarios are missing"):
+        slopes(table[table.method != "plain"], ["steered"])
+    with pytest.raises(InputError, match="unknown value 'shfit'; known: shift, logit_shift"):
+        response(table, value="shfit")
+
+
+def test_another_axis_that_moves_alone_has_words_of_its_own() -> None:
+    before = pd.DataFrame(
+        {"id": [f"{a}{i}" for a in "XY" for i in range(8)], "axis": ["X"] * 8 + ["Y"] * 8, "p_positive": 0.5}
+    ).assign(item=lambda t: t.axis + "1")
+    moved = np.append(np.tile([0.1, -0.1], 4), np.full(8, -0.04))
+    text = str(entanglement(before, before.assign(p_positive=0.5 + moved), "X"))
+    assert "Y moved although X itself did not move beyond its interval" in text
+
+
+def test_readouts_that_fail_warn_before_the_work_and_once(planted: tuple) -> None:
+    model, _, test, vectors = planted
+    kept = {key: model.memo.pop(key) for key in list(model.memo) if key[0] == "warned"}
+    args = (model, test, vectors, {"X": [1], "Y": [1]})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        steered_readouts(*args, alphas=[0.1], n_random=0, readout="continuation")
+        layer_sweep(model, test, vectors, layers=[1], readout="continuation")
+    assert [w.category for w in caught].count(ReadoutWarning) == 1
+    model.memo.update(kept)
+
+
+def test_the_seed_decides_the_random_order(planted: tuple) -> None:
+    model, _, test, vectors = planted
+    one, same, other = (
+        layer_sweep(model, test, vectors, layers=[1], order="random", seed=seed).p_positive for seed in (1, 1, 2)
+    )
+    assert one.equals(same)
+    assert not one.equals(other)
+    layers, form = {"X": [1], "Y": [1]}, {"alphas": [0.1], "n_random": 0, "order": "random"}
+    steered = [steered_readouts(model, test, vectors, layers, **form, seed=seed) for seed in (1, 2)]
+    assert not steered[0].p_positive.equals(steered[1].p_positive)
+
+
+def test_unknown_words_are_refused() -> None:
+    message = error_without_type_checks("from interp_culture.forms import Form\nForm('letters', order='paper')")
+    assert "unknown order 'paper'; known: both, random" in message
+    message = error_without_type_checks("import interp_culture as ic\nic.load_scenarios().sample(1, by='domain')")
+    assert "unknown stratum 'domain'; known: cell, item" in message
 
 
 def test_matrix_is_the_central_difference_by_hand(readouts: pd.DataFrame) -> None:

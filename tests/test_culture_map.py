@@ -71,6 +71,33 @@ def test_place_by_hand() -> None:
     assert found["x_low"] < found["x"] < found["x_high"]
 
 
+def uneven(few: float) -> pd.DataFrame:
+    """Of every item nine scenarios in a domain with score 0.5, three in another with score `few`."""
+    rows = [
+        {"id": f"{i}-{n}", "axis": i[0], "item": i, "domain": "ab"[n >= 9], "p_positive": few if n >= 9 else 0.5}
+        for i in survey_items().index
+        for n in range(12)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_position_and_interval_weigh_domains_alike() -> None:
+    """The draws lie around the position, also where domains have unequal numbers of scenarios."""
+    table = uneven(0.9)
+    place, draws = culture_map.place(table), culture_map.place_draws(table)
+    by_scenario = table.groupby("item").p_positive.mean()[survey_items().index].to_numpy()
+    other = culture_map.project(culture_map.answers(by_scenario))
+    middle = np.median(draws, axis=0)
+    here = np.array([place["x"], place["y"]])
+    assert (np.abs(middle - here) < 0.2 * np.abs(other - here)).all()
+
+
+def test_one_scenario_of_an_item_leaves_no_interval() -> None:
+    table = table_of(dict.fromkeys(survey_items().index, 0.5))
+    found = culture_map.place(table.drop(table.index[table["item"] == "X01"][1:]))
+    assert np.isnan([found["x_low"], found["y_high"]]).all()
+
+
 def test_missing_items_are_named() -> None:
     scores = {i: 0.5 for i in survey_items().index if i not in ("X02", "Y05")}
     with pytest.raises(InputError, match="no scenario of X02, Y05"):

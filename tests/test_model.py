@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import asdict, replace
+
 import pytest
 import torch
-from conftest import CHAT, Pair, byte_tokenizer, make_pair
+from conftest import CHAT, Pair, byte_tokenizer, make_pair, tiny_hf
 
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
 from interp_culture.prompts import Prompt
 from interp_culture.unembedding import VOCABULARY_ROWS
+from interp_culture.vectors import SteeringVectors, steer
 
 
 def test_chat_template_is_applied_once_without_a_second_bos() -> None:
@@ -47,6 +51,32 @@ def test_edits_that_do_not_fit_raise(tiny: LanguageModel) -> None:
         tiny.check_edits([Edit(0, torch.zeros(3), 1.0)])
     with pytest.raises(InputError, match="extracted on 'other', not on 'tiny-llama'"):
         tiny.check_edits([Edit(0, good, 1.0, model="other")])
+
+
+def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> None:
+    other, renamed = make_pair("qwen3").model, replace(tiny, name="renamed")
+    good, weights = torch.ones(tiny.d_model), tiny.identity.weights
+    renamed.check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
+    with pytest.raises(InputError, match=r'the weights are not.*origin="any"'):
+        replace(other, name=tiny.name).check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
+    about = {"model": tiny.name, **asdict(tiny.identity)}
+    v = SteeringVectors("X", "mean_diff", torch.ones(4, tiny.d_model), torch.ones(4), about)
+    other.check_edits(steer(v, [0], 1.0, origin="any"))
+    with pytest.raises(InputError, match="was extracted on 'tiny-llama'"):
+        other.check_edits(steer(v, [0], 1.0))
+
+
+def test_identity_is_of_weights_whatever_the_name_and_dtype() -> None:
+    plain = tiny_hf("llama")
+    half = copy.deepcopy(plain).to(torch.bfloat16)
+    one, same = (LanguageModel.wrap(m, byte_tokenizer(), n) for m, n in ((plain, "a"), (half, "b")))
+    other = LanguageModel.wrap(tiny_hf("llama", seed=1), byte_tokenizer(None), "a")
+    assert one.identity == same.identity
+    assert one.identity.weights != other.identity.weights
+    assert one.identity.tokenizer == other.identity.tokenizer
+    assert other.identity.template is None
+    same.tokenizer(["a", "bb"], padding=True, truncation=True, max_length=4)
+    assert replace(same).identity.tokenizer == one.identity.tokenizer
 
 
 def test_logits_of_a_16_bit_model_are_not_rounded_to_its_dtype() -> None:

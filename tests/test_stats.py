@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from interp_culture.stats import Estimate, bootstrap_weights, p_of_null, weighted_means
+from interp_culture.stats import (
+    LEVEL,
+    Estimate,
+    bootstrap_weights,
+    free_values,
+    null_reach,
+    p_of_null,
+    weighted_means,
+)
 
 
 def test_every_stratum_keeps_its_size() -> None:
@@ -42,10 +50,39 @@ def test_clustering_widens_the_interval() -> None:
 
 
 def test_p_of_null_counts_both_sides_and_the_observed_one() -> None:
-    null = np.array([-3.0, -1.0, 0.5, 2.0])
-    assert p_of_null(2.5, null) == pytest.approx(2 / 5)
-    assert p_of_null(-10.0, null) == pytest.approx(1 / 5)
+    null = np.tile([-3.0, -1.0, 0.5, 2.0], 5)
+    assert p_of_null(2.5, null) == pytest.approx(6 / 21)
+    assert p_of_null(-10.0, null) == pytest.approx(1 / 21)
     assert p_of_null(0.0, null) == 1.0
+
+
+def test_fewer_random_vectors_show_nothing() -> None:
+    assert np.isnan(p_of_null(9.0, np.arange(19.0)))
+    assert np.isnan(null_reach(np.arange(19.0)))
+
+
+@pytest.mark.parametrize("n", [20, 39, 50, 100])
+def test_an_effect_is_beyond_the_reach_exactly_where_p_is_small(n: int) -> None:
+    rng = np.random.default_rng(n)
+    null = rng.normal(-0.5, 1, n)
+    reach = null_reach(null)
+    for effect in [*rng.normal(0, 2, 50), reach + 1e-9, -reach - 1e-9, reach]:
+        assert (p_of_null(effect, null) <= LEVEL) == (abs(effect) > reach)
+
+
+@pytest.mark.parametrize(("n", "known"), [(1, False), (5, False), (6, True)])
+def test_few_values_have_no_interval(n: int, known: bool) -> None:
+    values, one = np.linspace(0.2, 0.4, n), np.zeros(n, dtype=int)
+    draws = weighted_means(bootstrap_weights(one, one), values, one == 0)
+    found = Estimate.of(values.mean(), draws)
+    assert found.excludes_zero == known
+    assert np.isfinite([found.low, found.high]).all() == known
+    assert ("no interval: fewer than 6 values" in str(found)) != known
+
+
+def test_values_of_fixed_strata_vary_within_them_alone() -> None:
+    assert free_values(np.array(["a"] * 3 + ["b"] * 4)) == 6
+    assert free_values(np.array(["a"] * 9 + ["b"])) == 1
 
 
 def test_estimate_says_whether_it_excludes_zero() -> None:

@@ -68,3 +68,18 @@ def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert cache_dir() != tmp_path / "cache"
     (tmp_path / "cache").mkdir()
     assert cache_dir() == tmp_path / "cache"
+
+
+def test_a_table_replaced_under_an_old_manifest_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that is cut off after the parquet file leaves the manifest of another study."""
+    table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_csv", full)
+        with pytest.raises(OSError, match="No space"):
+            table_once(tmp_path, "t", {"key": "new"}, lambda: TABLE.assign(value=9.0))
+    assert read_table(tmp_path, "t", {"key": "old"}) is None
+    pd.testing.assert_frame_equal(table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE), TABLE)

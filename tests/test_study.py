@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from planted import planted_model, planted_scenarios
 
 from interp_culture import study as study_module
@@ -24,7 +26,8 @@ from interp_culture.findings import (
 )
 from interp_culture.model import LanguageModel
 from interp_culture.report import write_report
-from interp_culture.study import run_study
+from interp_culture.study import Study, run_study
+from interp_culture.vectors import norm_matched, save_vectors
 
 QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
 
@@ -190,6 +193,95 @@ def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> Non
         load_config(preset="tiny")
     with pytest.raises(InputError, match="no such file"):
         load_config(tmp_path / "none.yaml")
+
+
+def run_tiny(folder: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch, name: str = "planted") -> Study:
+    """A study of few planted scenarios, nothing of which is computed yet."""
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: model)
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(2))
+    return Study(StudyConfig(model=name, out=str(folder), alphas=[0.1], sweep_alphas=[0.1], top_k=1))
+
+
+def test_other_weights_under_one_name_are_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name, a folder with a slash and the model itself are one model; other weights are another one."""
+    keys = {name: run_tiny(tmp_path, planted_model(), monkeypatch, name).manifest["key"] for name in ("m", "m/")}
+    assert keys["m"] == keys["m/"]
+    changed = planted_model()
+    with torch.no_grad():
+        next(iter(changed.bridge.original_model.parameters())).add_(1)
+    assert run_tiny(tmp_path, changed, monkeypatch, "m").manifest["key"] != keys["m"]
+    templated = planted_model()
+    templated.tokenizer.chat_template += " "
+    assert run_tiny(tmp_path, templated, monkeypatch, "m").manifest["key"] != keys["m"]
+
+
+def test_a_step_of_other_code_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = planted_model()
+    study, calls = run_tiny(tmp_path, model, monkeypatch), []
+
+    def compute() -> pd.DataFrame:
+        calls.append(1)
+        return pd.DataFrame({"a": [1]})
+
+    study.once("step", compute)
+    study.once("step", compute)
+    assert len(calls) == 1
+    monkeypatch.setattr(study_module, "source_hash", lambda package: f"changed {package}")
+    run_tiny(tmp_path, model, monkeypatch).once("step", compute)
+    assert len(calls) == 2
+
+
+def test_vectors_of_another_study_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = run_tiny(tmp_path, planted_model(), monkeypatch)
+    whole = study.vectors()
+    foreign = {axis: norm_matched(v, torch.ones_like(v.direction)) for axis, v in whole.items()}
+    save_vectors(tmp_path / "vectors.safetensors", foreign, "another")
+    again = study.vectors()
+    assert all(torch.equal(again[axis].direction, whole[axis].direction) for axis in whole)
+
+
+def test_the_stored_check_of_the_readouts_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = planted_model()
+    first = run_tiny(tmp_path, model, monkeypatch).validity()
+    monkeypatch.setattr(study_module, "check_readout", None)
+    assert run_tiny(tmp_path, model, monkeypatch).validity() == first
+
+
+def test_a_report_refuses_tables_of_another_study(finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0].out, folder)
+    write_report(folder)
+    matrix = pd.read_parquet(folder / "matrix.parquet")
+    matrix.assign(D=9.0).to_parquet(folder / "matrix.parquet", index=False)
+    with pytest.raises(InputError, match=r"table matrix is missing, unfinished or of another study.*run the study"):
+        write_report(folder)
+    shutil.copy(Path(finished[0].out) / "matrix.parquet", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "key": "other"}))
+    with pytest.raises(InputError, match="are of different studies"):
+        write_report(folder)
+
+
+def test_an_axis_that_moves_without_the_steered_one_is_said(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    def planted(row: dict[str, Any], **values: Any) -> dict[str, Any]:
+        return row | values if (row["steered"], row["axis"]) == ("X", "Y") else row
+
+    summary = dict(finished[1])
+    summary["matrix"] = [planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False) for r in summary["matrix"]]
+    summary["response"] = [planted(r, outside_null=True) for r in summary["response"]]
+    assert "Steering X moves Y without moving X itself" in _ratio_title(summary)
+    assert any("an effect on Y, but no coupling to X" in line for line in findings(summary))
+
+
+def test_nothing_is_claimed_of_few_scenarios(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    nan = float("nan")
+    summary = dict(finished[1])
+    rows = [r | {"effect": 0.326, "low": nan, "high": nan, "outside_null": False} for r in summary["response"]]
+    summary |= {"response": rows, "matrix": [r | {"low": nan, "high": nan} for r in summary["matrix"]]}
+    summary["matrix"] = [r | {"defined": False} for r in summary["matrix"]]
+    lines = [line for line in findings(summary) if line.startswith("Steering")]
+    assert len(lines) == 4
+    assert all("nothing is claimed" in line for line in lines)
 
 
 def test_a_folder_without_a_study_raises(tmp_path: Path) -> None:

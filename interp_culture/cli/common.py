@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -60,13 +60,13 @@ PerCell = Annotated[
 def load(
     model: str,
     scenarios: Path | None,
-    per_cell: int | None,
     device: str | None,
     dtype: str | None,
     out: Path,
     suffixes: tuple[str, ...] = TABLE,
+    take: Callable[[ScenarioSet], ScenarioSet] = lambda scenarios: scenarios,
 ) -> tuple[LanguageModel, ScenarioSet]:
-    """Everything that bad input can spoil is checked before the model is loaded."""
+    """The model and what `take` takes of the scenarios; what bad input can spoil is checked before it is loaded."""
     from interp_culture.loading import load_model
     from interp_culture.machine import choose_threads
     from interp_culture.scenario_files import load_scenarios
@@ -76,9 +76,30 @@ def load(
     make_folder(out.parent)
     if out.suffix not in suffixes:
         raise InputError(f"--out {out}: end the name in {' or '.join(suffixes)}")
-    found = found if per_cell is None else found.sample(per_cell)
+    found = take(found)
     choose_threads()
     return load_model(model, device=device, dtype=dtype), found
+
+
+def training_half(seed: int, per_cell: int | None) -> Callable[[ScenarioSet], ScenarioSet]:
+    """For `load`: what vectors and layers come from. Split before sampling, so that it never meets the other half."""
+    return lambda scenarios: scenarios.split(seed, per_cell=per_cell)[0]
+
+
+def held_out_half(
+    seed: int, per_cell: int | None, vectors: Iterable[SteeringVectors]
+) -> Callable[[ScenarioSet], ScenarioSet]:
+    """For `load`: what steering is read on. Raises InputError where the vectors come from some of it."""
+
+    def take(scenarios: ScenarioSet) -> ScenarioSet:
+        from interp_culture.vectors import check_held_out
+
+        test = scenarios.split(seed, per_cell=per_cell)[1]
+        for v in vectors:
+            check_held_out(v, test)
+        return test
+
+    return take
 
 
 def system_message(system: str | None, persona: str | None, facts: Path | None) -> str | None:

@@ -23,6 +23,7 @@ from interp_culture.cli.common import (
     System,
     Vectors,
     app,
+    held_out_half,
     load,
     parse_axis_layers,
     parse_layers,
@@ -33,8 +34,10 @@ from interp_culture.cli.common import (
     say,
     show,
     system_message,
+    training_half,
     write_out,
 )
+from interp_culture.errors import InputError
 
 
 @app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
@@ -93,6 +96,7 @@ def probe(
     persona: PersonaName = None,
     facts: FactsFolder = None,
     per_cell: PerCell = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sample and of --order random.")] = 42,
     device: Device = None,
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/probe.csv"),
@@ -103,8 +107,15 @@ def probe(
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
     ordered, named = parse_letters(readout, order, labels)
-    loaded, items = load(model, scenarios, per_cell, device, dtype, out)
-    table = read(loaded, items, readout=form, order=ordered, labels=named, system=told)
+    loaded, items = load(
+        model,
+        scenarios,
+        device,
+        dtype,
+        out,
+        take=lambda whole: whole if per_cell is None else whole.sample(per_cell, seed),
+    )
+    table = read(loaded, items, readout=form, order=ordered, labels=named, system=told, seed=seed)
     write_out(table, out)
     show(table.groupby(["axis", "item"]).p_positive.agg(["mean", "size"]).reset_index())
 
@@ -126,8 +137,9 @@ def extract(
     from interp_culture.vectors import save_vectors
 
     check_method(method)
-    loaded, items = load(model, scenarios, per_cell, device, dtype, out, VECTORS)
-    vectors = compute(loaded, items.split(seed)[0], method, seed)
+    take = training_half(seed, per_cell)
+    loaded, train = load(model, scenarios, device, dtype, out, VECTORS, take)
+    vectors = compute(loaded, train, method, seed)
     save_vectors(out, vectors)
     for axis, v in vectors.items():
         share = (v.direction.norm(dim=-1) / v.resid_norm).max()
@@ -162,10 +174,10 @@ def sweep(
 
     found = load_vectors(vectors)
     form = parse_readout(readout)
-    loaded, items = load(model, scenarios, None, device, dtype, out)
-    train = items.split(seed)[0]
-    train = train if per_cell is None else train.sample(per_cell, seed)
-    table = layer_sweep(loaded, train, found, alpha=alpha, readout=form, method=parse_sweep(method), k=top_k)
+    how = parse_sweep(method)
+    take = training_half(seed, per_cell)
+    loaded, train = load(model, scenarios, device, dtype, out, take=take)
+    table = layer_sweep(loaded, train, found, alpha=alpha, readout=form, method=how, k=top_k)
     write_out(table, out)
     show(summarise_sweep(table).sort_values("differential", ascending=False).head(10))
     if method == "refined":
@@ -204,9 +216,8 @@ def steer(
     edits = edits_of(pick(found, axis), parse_layers(layers), alpha, hook_point=hook_point)
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
-    loaded, items = load(model, scenarios, None, device, dtype, out)
-    test = items.split(seed)[1]
-    test = test if per_cell is None else test.sample(per_cell, seed)
+    take = held_out_half(seed, per_cell, [found[axis]])
+    loaded, test = load(model, scenarios, device, dtype, out, take=take)
     before = read(loaded, test, readout=form, system=told)
     after = read(loaded, test, edits=edits, readout=form, system=told)
     write_out(shifts_from(before, after), out)
@@ -224,7 +235,7 @@ def entangle(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
     readout: Reading = "letters",
-    n_random: Annotated[int, typer.Option(help="Norm-matched random vectors for the null.")] = 20,
+    n_random: Annotated[int, typer.Option(help="Norm-matched random vectors for the null, 20 or more.")] = 20,
     per_cell: PerCell = None,
     seed: Annotated[int, typer.Option(help="Seed of the split; the held-out half is read.")] = 42,
     device: Device = None,
@@ -232,8 +243,9 @@ def entangle(
     out: Annotated[Path, typer.Option(help="Table of the response, .csv or .parquet.")] = Path("results/response.csv"),
 ) -> None:
     """Response matrix and entanglement ratio on the held-out half, with intervals and a random-vector null."""
-    from interp_culture.coupling import response, response_matrix, steered_readouts
+    from interp_culture.coupling import moved_alone, response, response_matrix, steered_readouts
     from interp_culture.interventions import check_hook_point
+    from interp_culture.stats import LEAST_RANDOM
     from interp_culture.vectors import load_vectors
 
     check_hook_point(hook_point)
@@ -241,9 +253,10 @@ def entangle(
     chosen = dict(parse_axis_layers(text) for text in layers)
     picked = {axis: pick(found, axis) for axis in chosen}
     form = parse_readout(readout)
-    loaded, items = load(model, scenarios, None, device, dtype, out)
-    test = items.split(seed)[1]
-    test = test if per_cell is None else test.sample(per_cell, seed)
+    if n_random < LEAST_RANDOM:
+        raise InputError(f"--n-random {n_random}: it takes {LEAST_RANDOM} or more to show anything at p 0.05")
+    take = held_out_half(seed, per_cell, picked.values())
+    loaded, test = load(model, scenarios, device, dtype, out, take=take)
     table = steered_readouts(
         loaded,
         test,
@@ -257,8 +270,11 @@ def entangle(
     )
     summary = response(table)
     write_out(summary, out)
+    matrix = response_matrix(table)
     show(summary)
-    show(response_matrix(table))
+    show(matrix)
+    for sentence in moved_alone(matrix, summary):
+        typer.echo(sentence)
 
 
 @app.command(epilog="Example: interp-culture report results/quick")
