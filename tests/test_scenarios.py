@@ -94,7 +94,7 @@ def test_names_of_shipped_sets(shipped: ScenarioSet, tmp_path: Path, monkeypatch
     [
         ([{k: v for k, v in GOOD.items() if k != "negative"}], r":1: field 'negative': missing; add it"),
         ([{**GOOD, "situation": 7}], r":1: field 'situation': .* got int '7'"),
-        ([GOOD, GOOD], r":2: field 'id': 'Y01-family-01' stands already at .*:1;"),
+        ([GOOD, {**GOOD, "positive": "Else."}], r":2: field 'id': 'Y01-family-01' is already at .*:1;"),
         ([{**GOOD, "axis": "Z"}], r":1: field 'axis': unknown axis 'Z'; known: X, Y"),
         ([{**GOOD, "domain": "moon"}], r":1: field 'domain': unknown domain 'moon'; known: family, workplace, legal"),
         ([{**GOOD, "item": "Y09"}], r":1: field 'item': unknown item 'Y09'"),
@@ -109,13 +109,13 @@ def test_names_of_shipped_sets(shipped: ScenarioSet, tmp_path: Path, monkeypatch
 )
 def test_faults_are_named(write_lines: Any, lines: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_scenarios(write_lines(*lines))
+        load_scenarios(write_lines(*lines), faults="refuse")
 
 
 def test_all_faults_are_listed_at_once(write_lines: Any) -> None:
     path = write_lines(GOOD, {**GOOD, "id": "a", "axis": "Z"}, b"{", {**GOOD, "id": "b", "positive": ""})
     with pytest.raises(InputError) as caught:
-        load_scenarios(path)
+        load_scenarios(path, faults="refuse")
     assert "3 problems" in str(caught.value)
     assert [f":{n}:" in str(caught.value) for n in (1, 2, 3, 4)] == [False, True, True, True]
 
