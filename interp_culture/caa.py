@@ -141,8 +141,7 @@ def _scenario(name: str, number: int, record: FieldRecord, where: str, faults: D
             f"{short(fields['positive'])} stands for both poles; nothing can be chosen",
         )
         return None
-    identity = {"id": f"{name}-{number:03d}", "axis": name, "item": name, "domain": DOMAIN}
-    return Scenario(**identity, **fields)
+    return Scenario(id=f"{name}-{number:03d}", axis=name, item=name, domain=DOMAIN, **fields)
 
 
 def _from_completions(record: CompletionPair, where: str, faults: DataFaults) -> dict[str, Any] | None:

@@ -49,11 +49,11 @@ def grouped_halves(
     halves: tuple[list[int], list[int]] = [], []
     order = list(members.values())
     random.Random(seed).shuffle(order)
-    for group in sorted(order, key=len, reverse=True):
-        needs = [sum(half[cells[i]] for i in group) for half in missing]
+    for indices in sorted(order, key=len, reverse=True):
+        needs = [sum(half[cells[i]] for i in indices) for half in missing]
         chosen = 0 if needs[0] >= needs[1] else 1
-        halves[chosen].extend(group)
-        for i in group:
+        halves[chosen].extend(indices)
+        for i in indices:
             missing[chosen][cells[i]] -= 1
     return sorted(halves[0]), sorted(halves[1])
 

@@ -19,9 +19,11 @@ from interp_culture.cli.common import (
     PersonaName,
     Reading,
     Scenarios,
+    Strict,
     System,
     Vectors,
     app,
+    fault_policy,
     load,
     parse_axis_layers,
     parse_layers,
@@ -44,6 +46,7 @@ def study(
     ] = "full",
     model: Annotated[str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")] = None,
     scenarios: Scenarios = None,
+    strict: Strict = False,
     device: Device = None,
     dtype: Dtype = None,
     out: Annotated[str | None, typer.Option(help="Folder for tables, vectors, summary and report.")] = None,
@@ -58,6 +61,7 @@ def study(
     from interp_culture.findings import findings
     from interp_culture.machine import choose_threads
     from interp_culture.report import write_report
+    from interp_culture.scenario_files import load_scenarios
     from interp_culture.study import run_study
 
     loaded = load_config(
@@ -72,6 +76,8 @@ def study(
         seed=seed,
         analyses=analysis,
     )
+    if strict:
+        load_scenarios(loaded.scenarios, "refuse")
     choose_threads()
     summary = run_study(loaded, on_step=say)
     path = write_report(loaded.out)
@@ -85,6 +91,7 @@ def study(
 def probe(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     readout: Reading = "letters",
     order: Annotated[str, typer.Option(help="both, or random as in the paper.")] = "both",
     labels: Annotated[str, typer.Option(help="A/B, or 1/2 or X/Y as a control.")] = "A/B",
@@ -102,7 +109,7 @@ def probe(
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
     ordered, named = parse_letters(readout, order, labels)
-    loaded, items = load(model, scenarios, per_cell, device, dtype, out)
+    loaded, items = load(model, scenarios, per_cell, device, dtype, out, faults=fault_policy(strict))
     table = read(loaded, items, readout=form, order=ordered, labels=named, system=told)
     write_out(table, out)
     show(table.groupby(["axis", "item"]).p_positive.agg(["mean", "size"]).reset_index())
@@ -112,6 +119,7 @@ def probe(
 def extract(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     method: Annotated[str, typer.Option(help="mean_diff, pca, pca_centred, lda, logistic or random.")] = "mean_diff",
     per_cell: PerCell = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, whose training half is used, and of random.")] = 42,
@@ -125,7 +133,7 @@ def extract(
     from interp_culture.vectors import save_vectors
 
     check_method(method)
-    loaded, items = load(model, scenarios, per_cell, device, dtype, out, VECTORS)
+    loaded, items = load(model, scenarios, per_cell, device, dtype, out, VECTORS, fault_policy(strict))
     vectors = compute(loaded, items.split(seed)[0], method, seed)
     save_vectors(out, vectors)
     for axis, v in vectors.items():
@@ -143,6 +151,7 @@ def sweep(
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     alpha: Annotated[list[float], typer.Option(help="Strength; may be given several times.")] = [1.0],  # noqa: B006
     readout: Reading = "letters",
     method: Annotated[
@@ -161,7 +170,7 @@ def sweep(
 
     found = load_vectors(vectors)
     form = parse_readout(readout)
-    loaded, items = load(model, scenarios, None, device, dtype, out)
+    loaded, items = load(model, scenarios, None, device, dtype, out, faults=fault_policy(strict))
     train = items.split(seed)[0]
     train = train if per_cell is None else train.sample(per_cell, seed)
     table = layer_sweep(loaded, train, found, alpha=alpha, readout=form, method=parse_sweep(method), k=top_k)
@@ -181,6 +190,7 @@ def steer(
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     readout: Reading = "letters",
     system: System = None,
     persona: PersonaName = None,
@@ -202,7 +212,7 @@ def steer(
     edits = edits_of(pick(found, axis), parse_layers(layers), alpha)
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
-    loaded, items = load(model, scenarios, None, device, dtype, out)
+    loaded, items = load(model, scenarios, None, device, dtype, out, faults=fault_policy(strict))
     test = items.split(seed)[1]
     test = test if per_cell is None else test.sample(per_cell, seed)
     before = read(loaded, test, readout=form, system=told)
@@ -220,6 +230,7 @@ def entangle(
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     readout: Reading = "letters",
     n_random: Annotated[int, typer.Option(help="Norm-matched random vectors for the null.")] = 20,
     per_cell: PerCell = None,
@@ -236,7 +247,7 @@ def entangle(
     chosen = dict(parse_axis_layers(text) for text in layers)
     picked = {axis: pick(found, axis) for axis in chosen}
     form = parse_readout(readout)
-    loaded, items = load(model, scenarios, None, device, dtype, out)
+    loaded, items = load(model, scenarios, None, device, dtype, out, faults=fault_policy(strict))
     test = items.split(seed)[1]
     test = test if per_cell is None else test.sample(per_cell, seed)
     table = steered_readouts(
