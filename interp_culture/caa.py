@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from interp_culture.data_faults import DataFaults
 from interp_culture.lettered import Choice, LetteredQuestion, is_label, named_choice, readings
@@ -36,11 +36,14 @@ class _Record(BaseModel):
 
 
 class Behaviour(_Record):
-    """A question and two answers: labels of choices in its text, or the answers' own words."""
+    """A question and two answers: labels of choices in its text, or the answers' own words.
 
-    question: Text
-    answer_matching_behavior: Answer
-    answer_not_matching_behavior: Answer
+    The first release of the model-written evaluations has other names for the same three fields.
+    """
+
+    question: Text = Field(validation_alias=AliasChoices("question", "prompt"))
+    answer_matching_behavior: Answer = Field(validation_alias=AliasChoices(ANSWERS[0], "corrects"))
+    answer_not_matching_behavior: Answer = Field(validation_alias=AliasChoices(ANSWERS[1], "incorrects"))
 
 
 class TextPair(_Record):
@@ -74,7 +77,7 @@ def record_type(record: Any) -> type[FieldRecord]:
 
 def is_open_ended(records: Sequence[Any]) -> bool:
     """Whether no record says which answer shows the behaviour: then there are no two options to compare."""
-    fields = {*ANSWERS, "positive", "negative"}
+    fields = {*ANSWERS, "corrects", "incorrects", "positive", "negative"}
     return bool(records) and all(isinstance(r, dict) and not r.keys() & fields for r in records)
 
 

@@ -25,7 +25,7 @@ BRACKETED = rf"[(（\[【][ \t]*({{kind}})[ \t]*{CLOSING}{AFTER}?"
 BARE = rf"(?:Option[ \t]+)?({{kind}})(?:{CLOSING}{AFTER}?|{AFTER})(?=\s)"
 KINDS = ("[A-ZＡ-Ｚ]", "[a-z]", r"\d{1,2}")
 
-HEADING = re.compile(r"^[-=*_# \t]*(?:[a-z]+[ \t]+)?(?:choices|options)[ \t]*[:：][-=*_# \t]*", re.I | re.M)
+HEADING = re.compile(r"^[-=*_# \t]*(?:[a-z]+[ \t]+)?(?:choices|options|answers)[ \t]*[:：][-=*_# \t]*", re.I | re.M)
 LINE_START = r"^[ \t]*"
 # On one line a choice follows the end of a sentence, a heading, or another choice with or without a separator.
 SENTENCE_END = re.compile(r"(?:\A|[\n.?!:：。？！…\"'”’)])[ \t]*\Z")

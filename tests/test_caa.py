@@ -304,6 +304,12 @@ def test_a_list_of_answers_names_its_first(write_list: Any) -> None:
     assert (found.positive, found.negative, found.choices) == ("no", "yes", ())
 
 
+def test_the_first_release_has_other_names_for_the_fields(write_lines: Any) -> None:
+    first = {"prompt": "Late?\n (A) Yes\n (B) No\n\nAnswer:", "corrects": [" (B)"], "incorrects": [" (A)"]}
+    (found,) = load_scenarios(write_lines(first, name="night.jsonl"), faults="refuse")
+    assert (found.situation, found.positive, found.negative) == ("Late?", "No", "Yes")
+
+
 MARKERS = [
     "{A}) Yes\n{B}) No", "{A}. Yes\n{B}. No", "{A}: Yes\n{B}: No", "({A}):  Yes\n({B}):  No", "({A})Yes\n({B})No",
     "\uff08{A}\uff09Yes\n\uff08{B}\uff09No", "[{A}] Yes\n[{B}] No", "Option {A}: Yes\nOption {B}: No",
