@@ -25,7 +25,11 @@ BRACKETED = rf"[(（\[【][ \t]*({{kind}})[ \t]*{CLOSING}{AFTER}?"
 BARE = rf"(?:Option[ \t]+)?({{kind}})(?:{CLOSING}{AFTER}?|{AFTER})(?=\s)"
 KINDS = ("[A-ZＡ-Ｚ]", "[a-z]", r"\d{1,2}")
 
-HEADING = re.compile(r"^[-=*_# \t]*(?:[a-z]+[ \t]+)?(?:choices|options|answers)[ \t]*[:：][-=*_# \t]*", re.I | re.M)
+# "Choices:", "_Answer choices:_", "-- OPTIONS: (A) ...", or the word alone on its line.
+ORNAMENT = r"[-=*_#>« \t]*"
+HEADING = re.compile(
+    rf"^{ORNAMENT}(?:[a-z]+[ \t]+)?(?:choices|options|answers)(?:[ \t]*[:：]{ORNAMENT}|{ORNAMENT}$)", re.I | re.M
+)
 LINE_START = r"^[ \t]*"
 # On one line a choice follows the end of a sentence, a heading, or another choice with or without a separator.
 SENTENCE_END = re.compile(r"(?:\A|[\n.?!:：。？！…\"'”’)])[ \t]*\Z")
@@ -38,7 +42,7 @@ CUE = re.compile(
 )
 # A last line with an open bracket waits for a letter, whatever it says.
 OPEN_LINE = re.compile(r"(?:\n[^\n]*)?[(（]\s*\Z")
-RULE = re.compile(r"\n[-=*_ \t]{3,}\s*\Z")
+RULE = re.compile(r"\n[-=*_ \t]{2,}\s*\Z")
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
 STRAY_BRACKET = re.compile(r"(?<=\w)[)）]\Z")
 
@@ -119,8 +123,9 @@ def _at_lines(text: str, marker: str, *, ordered: bool) -> list[re.Match[str]]:
     """Markers at the beginnings of lines, or behind a slash or a heading on a line where another one stands."""
     marks = list(re.compile(rf"(?:{LINE_START}|(?<=[:：/|;])[ \t]*){marker}", re.M).finditer(text))
     headings = [h.end() for h in HEADING.finditer(text) if any(_follows(text, h.end(), m) for m in marks)]
-    if headings:
-        marks = [m for m in marks if m.start(1) >= headings[-1]]
+    # With two headings there are two questions, and one cannot tell which of them the answers are about.
+    if len(headings) == 1:
+        marks = [m for m in marks if m.start(1) >= headings[0]]
     in_order = [label_of(m[1]) for m in marks]
     if len(marks) < 2 or (ordered and not _is_sequence(in_order)):
         return []

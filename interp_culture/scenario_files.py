@@ -307,8 +307,13 @@ def _name_faults(scenario: Scenario, catalogue: Catalogue) -> Iterator[tuple[str
         )
 
 
-KINDS = {"missing": "a field is missing", "extra_forbidden": "an unknown field", "string_too_short": "an empty text"}
-KINDS |= {"value_error": "choices without their poles"}
+KINDS = {
+    "missing": "a field is missing",
+    "extra_forbidden": "an unknown field",
+    "string_too_short": "an empty text",
+    "value_error": "choices without their poles",
+    "model_type": "no record",
+}
 
 
 def _kind(error: Any) -> str:
@@ -324,6 +329,8 @@ def _explain(error: Any) -> str:
         return f"field '{field}': not a field of this record; remove it or mend its name"
     if error["type"] == "string_too_short":
         return f"field '{field}': empty text; write one"
+    if error["type"] == "model_type":
+        return f"field '{field}': an object with fields is expected, got {type(value).__name__} {str(value)[:60]!r}"
     if error["type"] == "value_error":
         return f"field 'choices': {error['ctx']['error']}"
     return f"field '{field}': {error['msg']}, got {type(value).__name__} {str(value)[:60]!r}"

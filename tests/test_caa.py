@@ -166,6 +166,12 @@ FAULTS = [
     (record("Which is it: (A) tea or (B) coffee?"), r"field 'question': no lettered choices"),
     (record("Go?\n(A) Yes\n(A) No", "(A)", "(A)"), r"field 'question': \(A\), \(A\); give each choice a label"),
     (record("Go?\n(A) a\n(B) b\n(A) c\n(B) d"), r"\(A\), \(B\), \(A\), \(B\); give each choice a label"),
+    (
+        record("Go?\n\nChoices:\n(A) a\n(B) b\n\nStay?\n\nChoices:\n(A) c\n(B) d"),
+        r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
+    ),
+    (record("Choices\n (A) Yes\n (B) No"), r"field 'question': no text before the choices"),
+    (record("Options:\n (A)\n (B)"), r"field 'question': choice \(A\), \(B\) is empty"),
     (record("Go?\n(A)\n(B) No"), r"field 'question': choice \(A\) is empty; write its text"),
     (record("Choices:\n(A) Yes\n(B) No"), r"field 'question': no text before the choices"),
     (record("Go?\n(A) Yes\n\nof course\n(B) No"), r"a blank line within \(A\), \(B\); write each in one paragraph"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import random
 from collections import Counter
 
@@ -159,3 +161,10 @@ def test_sets_that_cannot_be_split(scenarios: list[Scenario], train_share: float
     with pytest.raises(InputError, match=message) as raised:
         tea_set(*scenarios).split(train_share=train_share)
     assert "least populated class" not in str(raised.value)
+
+
+@pytest.mark.parametrize("module", ["wording", "repeats", "lettered", "scenarios", "scenario_files", "prompts"])
+def test_examples_of_the_docstrings(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"interp_culture.{module}"))
+    assert result.attempted
+    assert not result.failed
