@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from interp_culture.data_faults import DataFaults
-from interp_culture.lettered import Choice, LetteredQuestion, is_label, named_choice, readings
+from interp_culture.lettered import Choice, LetteredQuestion, is_label, named_choice, readings, without_cue
 from interp_culture.scenarios import Axis, Catalogue, Item, Scenario, Text
 from interp_culture.wording import comparable, short
 
@@ -168,7 +168,8 @@ def _from_question(question: str, answers: tuple[str, str], where: str, faults: 
         if named[0] and named[1]:
             return _from_choices(lettered, (named[0], named[1]), where, faults)
     if not any(map(is_label, answers)):
-        return {"situation": question, "positive": answers[0], "negative": answers[1]}
+        situation = without_cue(question).strip() or question
+        return {"situation": situation, "positive": answers[0], "negative": answers[1]}
     kind, detail = _label_fault(found[0] if found else None, question, answers)
     faults.add(where, kind, detail)
     return None

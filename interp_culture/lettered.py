@@ -75,13 +75,18 @@ def readings(question: str) -> Iterator[LetteredQuestion]:
     >>> next(readings("Shall we go?\\n(A) Yes\\n(B) No\\n\\nAnswer: (")).choices
     (Choice(label='A', text='Yes'), Choice(label='B', text='No'))
     """
-    text = CUE.sub("", question.replace("\r\n", "\n"))
+    text = without_cue(question)
     for spelling in (BRACKETED, BARE):
         for kind in KINDS:
             marker = spelling.replace("{kind}", kind)
             marks = _at_lines(text, marker, ordered=spelling is BARE) or _on_one_line(text, marker)
             if marks:
                 yield _apart(text, marks)
+
+
+def without_cue(question: str) -> str:
+    """A question without the beginning of an answer at its end ("Answer:", "Assistant: (")."""
+    return CUE.sub("", question.replace("\r\n", "\n"))
 
 
 def label_of(text: str) -> str:

@@ -294,6 +294,12 @@ def test_yes_no_questions_have_their_answers_as_options(write_lines: Any, tiny: 
     assert table.logit_diff.abs().min() > 0
 
 
+@pytest.mark.parametrize("cue", ["\n\nAnswer:", "\n\nAssistant: (", "\nAnswer: "])
+def test_a_yes_no_question_ends_before_the_answer_begins(write_list: Any, cue: str) -> None:
+    (found,) = load_scenarios(write_list(record(f"Is tea better cold?{cue}", " Yes", " No")), faults="refuse")
+    assert found.situation == "Is tea better cold?"
+
+
 def test_the_two_named_of_many_choices_are_the_poles(write_list: Any) -> None:
     question = "The shop is out of your paint. What now?\n\nChoices:\n (A) Another blue\n (B) I wait\n (C) I mix it"
     (found,) = load_scenarios(write_list(record(question, " (C)", " (A)")), faults="refuse")
@@ -301,6 +307,15 @@ def test_the_two_named_of_many_choices_are_the_poles(write_list: Any) -> None:
         "The shop is out of your paint. What now?", "I mix it", "Another blue",
     )  # fmt: skip
     assert found.choices == ("Another blue", "I wait", "I mix it")
+
+
+def test_poles_among_many_choices_are_read_with_their_sign(write_list: Any, tiny: LanguageModel) -> None:
+    question = "No paint of your colour. What now?\n (A) Another blue\n (B) I wait\n (C) I mix it\n (D) I ask around"
+    ahead = probe(tiny, load_scenarios(write_list(record(question, "(D)", "(B)"))))
+    back = probe(tiny, load_scenarios(write_list(record(question, "(B)", "(D)"))))
+    assert ahead.logit_diff[0] == pytest.approx(-back.logit_diff[0], abs=1e-5)
+    assert abs(ahead.logit_diff[0]) > 1e-4
+    assert ahead.position_bias[0] == pytest.approx(back.position_bias[0], abs=1e-5)
 
 
 def test_a_list_of_answers_names_its_first(write_list: Any) -> None:
