@@ -22,6 +22,7 @@ from .coupling import (
     slopes,
     steered_readouts,
 )
+from .data_faults import DataWarning
 from .direct import DirectAnswers, ask_directly, ask_personas
 from .directions import direction
 from .errors import InputError
@@ -55,6 +56,7 @@ from .vectors import SteeringVectors, extract, load_vectors, norm_matched, rando
 __all__ = [
     "Activations",
     "Analysis",
+    "DataWarning",
     "DirectAnswers",
     "Edit",
     "Entanglement",

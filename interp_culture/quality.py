@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from interp_culture.errors import InputError
 from interp_culture.scenarios import ScenarioSet
+from interp_culture.wording import word_sequence
 
 NEGATIONS = {"not", "no", "never", "nothing", "nobody", "without", "don't", "doesn't", "won't", "cannot"}
 FILLERS = {"do", "did", "will", "to"}
@@ -41,7 +43,12 @@ def check_quality(scenarios: ScenarioSet, seed: int = 42) -> list[Check]:
     The two classifiers see the options of a scenario without its situation and must tell which is the positive
     one. They are cross-validated over items: an item's own words do not help, what is left is style. Their
     upper bounds lie 1.96 standard errors above what is tolerated.
+
+    What cannot be measured is left out: situations in both halves of a set that cannot be split, the classifiers
+    below 20 scenarios or without a word that two options share, anything about situations of bare pairs.
     """
+    if not len(scenarios):
+        raise InputError("no scenario to check")
     difference = _length_differences(scenarios)
     error = float(1.96 * CHANCE / np.sqrt(len(scenarios)))
     cells = scenarios.frame().groupby(["item", "domain"]).size().unstack(fill_value=0).to_numpy()
@@ -59,8 +66,7 @@ def check_quality(scenarios: ScenarioSet, seed: int = 42) -> list[Check]:
             "bare negations", float(np.mean(negated)), 0.0, 0.2, "share of scenarios whose options differ by one only"
         ),
         Check("same first word", float(np.mean(same_start)), 0.0, 0.9, "share of scenarios whose options begin alike"),
-        Check("same opening", common_opening(scenarios), 0.0, 0.05, "largest share of situations that begin alike"),
-        Check("shared by the halves", float(shared_by_halves(scenarios)), 0.0, 0.0, "situations in both halves"),
+        *_situation_checks(scenarios),
         Check("reading grade", float(grade.mean()), 3.0, 12.0, "Coleman-Liau: years at school to read a scenario"),
         Check(
             "own keyword", float(stray.own.max()), 0.0, 0.95, "largest share of an item's texts with a keyword of it"
@@ -75,24 +81,32 @@ def check_quality(scenarios: ScenarioSet, seed: int = 42) -> list[Check]:
         by_length, by_words = length_accuracy(scenarios, seed), wording_accuracy(scenarios, seed)
         checks.append(Check("told by length", by_length, 0.0, 0.52 + error, "accuracy from option lengths alone"))
         checks.append(Check("told by words", by_words, 0.0, 0.6 + error, "accuracy from option words alone"))
-    return checks
+    return [check for check in checks if not np.isnan(check.value)]
+
+
+def _situation_checks(scenarios: ScenarioSet) -> list[Check]:
+    if all(s.is_bare_pair for s in scenarios):
+        return []
+    # One of few situations is a share above any fixed bound.
+    high = max(0.05, 1 / len(scenarios))
+    return [
+        Check("same opening", common_opening(scenarios), 0.0, high, "largest share of situations that begin alike"),
+        Check("shared by the halves", shared_by_halves(scenarios), 0.0, 0.0, "situations in both halves"),
+    ]
 
 
 def nearest_pairs(scenarios: ScenarioSet, n: int = 10) -> pd.DataFrame:
-    """The n pairs of situations that are most alike: first, second, similarity (TF-IDF cosine, 0 to 1)."""
-    texts = [s.situation for s in scenarios]
-    vectors = tfidf(texts)
-    similarity = np.triu(vectors @ vectors.T, k=1)
-    top = np.argsort(similarity, axis=None)[::-1][: min(n, len(texts) * (len(texts) - 1) // 2)]
-    rows, columns = np.unravel_index(top, similarity.shape)
-    ids = [s.id for s in scenarios]
-    return pd.DataFrame(
-        {
-            "first": [ids[r] for r in rows],
-            "second": [ids[c] for c in columns],
-            "similarity": similarity[rows, columns],
-        }
-    )
+    """The n pairs of situations that are most alike: first, second, similarity (TF-IDF cosine, 0 to 1).
+
+    Bare pairs have no situation and are not among them.
+    """
+    members = [s for s in scenarios if not s.is_bare_pair]
+    vectors = tfidf([s.situation for s in members])
+    rows, columns = np.triu_indices(len(members), k=1)
+    similarity = (vectors @ vectors.T)[rows, columns]
+    top = np.argsort(similarity)[::-1][:n]
+    ids = np.array([s.id for s in members], dtype=object)
+    return pd.DataFrame({"first": ids[rows[top]], "second": ids[columns[top]], "similarity": similarity[top]})
 
 
 def tfidf(texts: Sequence[str]) -> Float[np.ndarray, "text word"]:
@@ -127,15 +141,16 @@ def keyword_shares(scenarios: ScenarioSet) -> pd.DataFrame:
 def reading_grade(scenarios: ScenarioSet) -> pd.Series:
     """Coleman-Liau grade of each scenario's text by id: 0.0588 L - 0.296 S - 15.8 (letters, sentences per 100 words).
 
-    Source: Coleman and Liau 1975, Journal of Applied Psychology 60(2). It needs no dictionary of syllables.
+    Source: Coleman and Liau 1975, Journal of Applied Psychology 60(2). It needs no dictionary of syllables. A text
+    without a word has no grade (NaN).
     """
     grades = {}
     for s in scenarios:
         text = f"{s.situation} {s.positive} {s.negative}"
         words, sentences = len(words_of(text)), max(1, len(re.findall(r"[.!?]+(?=\W|$)", text)))
         letters = sum(c.isalpha() for c in text)
-        grades[s.id] = 5.88 * letters / words - 29.6 * sentences / words - 15.8
-    return pd.Series(grades)
+        grades[s.id] = 5.88 * letters / words - 29.6 * sentences / words - 15.8 if words else float("nan")
+    return pd.Series(grades, dtype=float)
 
 
 def tone_by_item(scenarios: ScenarioSet) -> pd.DataFrame:
@@ -158,12 +173,17 @@ def common_opening(scenarios: ScenarioSet) -> float:
     return max(openings.values()) / len(scenarios)
 
 
-def shared_by_halves(scenarios: ScenarioSet, seed: int = SPLIT_SEED) -> int:
-    """Situations (case and punctuation aside) that stand in both halves of `ScenarioSet.split`."""
-    if scenarios.frame().groupby(["item", "domain"]).size().min() < 2:
-        return 0
-    train, test = scenarios.split(seed)
-    return len({_bare(s.situation) for s in train} & {_bare(s.situation) for s in test})
+def shared_by_halves(scenarios: ScenarioSet, seed: int = SPLIT_SEED) -> float:
+    """How many situations (case and punctuation aside) are in both halves of `ScenarioSet.split`.
+
+    NaN for a set that cannot be split.
+    """
+    try:
+        train, test = scenarios.split(seed)
+    except InputError:
+        return float("nan")
+    shared = {word_sequence(s.situation) for s in train} & {word_sequence(s.situation) for s in test}
+    return float(len(shared))
 
 
 def length_accuracy(scenarios: ScenarioSet, seed: int = 42) -> float:
@@ -177,12 +197,18 @@ def length_accuracy(scenarios: ScenarioSet, seed: int = 42) -> float:
 
 
 def wording_accuracy(scenarios: ScenarioSet, seed: int = 42) -> float:
-    """How often a classifier of unseen items finds the positive option by the words of the two alone."""
+    """How often a classifier of unseen items finds the positive option by the words of the two alone.
+
+    NaN where no word stands in two options: there is nothing to learn from.
+    """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
 
     counter = CountVectorizer(binary=True, min_df=2)
-    counter.fit([text for s in scenarios for text in (s.positive, s.negative)])
+    try:
+        counter.fit([text for s in scenarios for text in (s.positive, s.negative)])
+    except ValueError:  # no word is left
+        return float("nan")
     positive = counter.transform([s.positive for s in scenarios]).toarray().astype(float)
     negative = counter.transform([s.negative for s in scenarios]).toarray()
     return _pair_accuracy(LogisticRegression(C=0.3, max_iter=1000), positive - negative, scenarios, seed)
@@ -215,10 +241,6 @@ def _stem(word: str) -> str:
 
 def _holds(words: list[str], beginnings: Iterable[str]) -> bool:
     return any(word.startswith(tuple(beginnings)) for word in words)
-
-
-def _bare(text: str) -> str:
-    return " ".join(words_of(text))
 
 
 def _length_differences(scenarios: ScenarioSet) -> np.ndarray:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
 from interp_culture.errors import InputError, check_known
+from interp_culture.repeats import grouped_halves, near_identical
+from interp_culture.wording import comparable, word_sequence
 
 DATA = Path(__file__).parent / "data"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+OptionalText = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 class _Record(BaseModel):
@@ -26,20 +36,54 @@ class _Record(BaseModel):
 
 
 class Scenario(_Record):
-    """One dilemma. `positive` and `negative` name the poles of `axis`; every score is positive minus negative."""
+    """One dilemma. `positive` and `negative` name the poles of `axis`; every score is positive minus negative.
+
+    Attributes:
+        situation: empty in a bare pair of texts, which has vectors but no readout.
+        choices: where a question has more than two choices, all of them in their places, the two poles among them;
+            empty where it has the two poles alone.
+
+    >>> named = {"id": "tea-1", "axis": "mint", "item": "mint", "domain": "all"}
+    >>> tea = Scenario(**named, situation="Which tea?", positive="Mint", negative="Green")
+    >>> tea.cell
+    'mint/all'
+    """
 
     id: Text
     axis: Text
     item: Text
     domain: Text
-    situation: Text
+    situation: OptionalText
     positive: Text
     negative: Text
+    choices: Annotated[tuple[Text, ...], Field(strict=False)] = ()
 
     @property
     def cell(self) -> str:
         """Item and domain: the stratum in which scenarios are split and sampled."""
         return f"{self.item}/{self.domain}"
+
+    @property
+    def is_bare_pair(self) -> bool:
+        """Whether this is a pair of texts without a question."""
+        return not self.situation
+
+    @model_validator(mode="after")
+    def _poles_among_choices(self) -> Scenario:
+        if not self.choices:
+            return self
+        distinct = {comparable(choice) for choice in self.choices}
+        if len(distinct) < len(self.choices) or not {self.positive, self.negative} <= set(self.choices):
+            raise ValueError("they must differ from each other, and both poles must be among them, word for word")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_choices(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """A scenario without further choices is written, and hashed, as it was before there were any."""
+        fields = handler(self)
+        if not fields.get("choices", True):
+            del fields["choices"]
+        return fields
 
 
 class Axis(_Record):
@@ -134,21 +178,26 @@ class ScenarioSet:
         """(train, test): vectors and layers come from the one, evaluation from the other.
 
         Stratified by item x domain; the two halves share no scenario, whatever `per_cell` is: each half is sampled
-        after the split, so that a scenario is in the same half of the whole set and of a sample.
+        after the split, so that a scenario is in the same half of the whole set and of a sample. Near-identical
+        situations (the same words, or all but one) are in the same half. A situation that more than half of an item
+        x domain share is taken for a form of words: there the options decide.
 
         Args:
             per_cell: at most so many scenarios of every item x domain in each half; all by default.
-        """
-        from sklearn.model_selection import train_test_split
 
+        Raises:
+            InputError: some item x domain cannot be in both halves.
+        """
+        self._check_splittable(train_share)
+        groups = self._repeats()
         cells = [s.cell for s in self.scenarios]
-        try:
+        if len(set(groups)) == len(self):
+            from sklearn.model_selection import train_test_split
+
             train, test = train_test_split(range(len(self)), train_size=train_share, stratify=cells, random_state=seed)
-        except ValueError as error:
-            raise InputError(
-                f"cannot split {len(self)} scenarios by item x domain: {error} "
-                "Give every item x domain at least two scenarios, or split by hand."
-            ) from error
+        else:
+            train, test = grouped_halves(cells, groups, train_share, seed)
+            _check_both_halves([cells[i] for i in train], [cells[i] for i in test])
         halves = self._pick(train), self._pick(test)
         if per_cell is None:
             return halves
@@ -169,6 +218,35 @@ class ScenarioSet:
         """One row a scenario: id, axis, item, domain."""
         return pd.DataFrame([s.model_dump(include={"id", "axis", "item", "domain"}) for s in self])
 
+    def _check_splittable(self, train_share: float) -> None:
+        if not 0 < train_share < 1:
+            raise InputError(f"cannot split with train_share {train_share}: give a share between 0 and 1")
+        sizes = Counter(s.cell for s in self.scenarios)
+        if not sizes:
+            raise InputError("no scenario to split")
+        single = [cell for cell, n in sizes.items() if n < 2]
+        if single:
+            raise InputError(
+                f"cannot split {len(self)} scenarios by item x domain: {_counted(single, 'item x domain')} with one "
+                "scenario. Give every item x domain at least two, or split by hand."
+            )
+        n_train = int(len(self) * train_share)
+        if min(n_train, len(self) - n_train) < len(sizes):
+            raise InputError(
+                f"cannot split {len(self)} scenarios with train_share {train_share}: a half would have fewer "
+                f"scenarios than there are item x domain ({len(sizes)}). Give a share nearer to 0.5."
+            )
+
+    def _repeats(self) -> list[Any]:
+        """A group for each scenario, shared with those that must be in the same half."""
+        groups: list[Any] = near_identical([s.situation or f"{s.positive} {s.negative}" for s in self.scenarios])
+        cells = Counter(s.cell for s in self.scenarios)
+        sizes = Counter((s.cell, group) for s, group in zip(self.scenarios, groups, strict=True))
+        for index, s in enumerate(self.scenarios):
+            if sizes[s.cell, groups[index]] > max(1, cells[s.cell] / 2):
+                groups[index] = (word_sequence(s.situation), *sorted(map(comparable, (s.positive, s.negative))))
+        return groups
+
     def _in_turn(self, rng: random.Random, members: list[int]) -> list[int]:
         """Shuffled, so that no domain has two before each has one."""
         seen: Counter[str] = Counter()
@@ -184,3 +262,19 @@ class ScenarioSet:
 
     def _with(self, scenarios: Iterator[Scenario]) -> ScenarioSet:
         return ScenarioSet(tuple(scenarios), self.catalogue)
+
+
+def _check_both_halves(train_cells: Iterable[str], test_cells: Iterable[str]) -> None:
+    one_sided = set(train_cells) ^ set(test_cells)
+    if one_sided:
+        raise InputError(
+            f"cannot split {_counted(one_sided, 'item x domain')}: its scenarios are repeats of each other, which "
+            "belong to the same half. Add others, or split by hand."
+        )
+
+
+def _counted(names: Iterable[str], noun: str) -> str:
+    """The first three names and the number of all: "2 item x domain (A/x, B/x)"."""
+    listed = sorted(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return f"{len(listed)} {noun} ({', '.join(listed[:3])}{more})"

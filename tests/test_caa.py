@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from conftest import error_without_type_checks
 
 from interp_culture.cli import main
+from interp_culture.data_faults import DataWarning
 from interp_culture.errors import InputError
 from interp_culture.model import LanguageModel
+from interp_culture.prompts import contrastive_texts, letter_prompts
 from interp_culture.quality import check_quality
 from interp_culture.readout import probe
 from interp_culture.scenario_files import load_scenarios
@@ -34,6 +38,21 @@ pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.ReadoutW
 
 def record(question: str, matching: str = "(A)", other: str = "(B)") -> dict[str, str]:
     return {"question": question, "answer_matching_behavior": matching, "answer_not_matching_behavior": other}
+
+
+def completions(prompt: str, positive: str, negative: str, other: str | None = None) -> dict[str, Any]:
+    """A record of steering-bench."""
+    return {
+        "positive": {"prompt": prompt, "response": positive},
+        "negative": {"prompt": other or prompt, "response": negative},
+        "meta": None,
+    }
+
+
+def _swapped(record: dict[str, str]) -> tuple[str, str]:
+    """The letters of a record whose two choices have changed places."""
+    other = {"(A)": "(B)", "(B)": "(A)"}
+    return other[record["answer_matching_behavior"]], other[record["answer_not_matching_behavior"]]
 
 
 @pytest.fixture
@@ -142,22 +161,26 @@ def test_one_json_beside_scenarios_is_not_theirs(write_list: Any, tmp_path: Path
 
 
 FAULTS = [
-    (record("Go or stay?"), r"field 'question': two lettered choices not found in 'Go or stay\?'; begin a line"),
-    (record("Go?\n(A) Yes"), r"field 'question': two lettered choices not found"),
-    (record("Go?\n(A) Yes\n(A) No"), r"field 'question': \(A\), \(A\): a letter marks two choices"),
-    (record("Go?\n(A) a\n(B) b\n(C) c"), r"3 choices \(A\), \(B\), \(C\); only two-choice items are read"),
+    (record("Go or stay?"), r"field 'question': no lettered choices in 'Go or stay\?'; begin a line"),
+    (record("Go?\n(A) Yes"), r"field 'question': no lettered choices"),
+    (record("Which is it: (A) tea or (B) coffee?"), r"field 'question': no lettered choices"),
+    (record("Go?\n(A) Yes\n(A) No", "(A)", "(A)"), r"field 'question': \(A\), \(A\); give each choice a label"),
+    (record("Go?\n(A) a\n(B) b\n(A) c\n(B) d"), r"\(A\), \(B\), \(A\), \(B\); give each choice a label"),
+    (
+        record("Go?\n\nChoices:\n(A) a\n(B) b\n\nStay?\n\nChoices:\n(A) c\n(B) d"),
+        r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
+    ),
+    (record("Choices\n (A) Yes\n (B) No"), r"field 'question': no text before the choices"),
+    (record("Options:\n (A)\n (B)"), r"field 'question': choice \(A\), \(B\) is empty"),
     (record("Go?\n(A)\n(B) No"), r"field 'question': choice \(A\) is empty; write its text"),
     (record("Choices:\n(A) Yes\n(B) No"), r"field 'question': no text before the choices"),
-    (record("Go?\n(A) Yes\n(B) Yes"), r"choices \(A\), \(B\) are the same text 'Yes'; nothing can be chosen"),
-    (
-        record("Go?\n(A) Yes\n(B) No", "Yes"),
-        r"field 'answer_matching_behavior': 'Yes' is not a letter; give one of \(A",
-    ),
-    (record("Go?\n(A) Yes\n(B) No", "(A)", "(C)"), r"'answer_not_matching_behavior': '\(C\)' is not among the choices"),
-    (
-        record("Go?\n(A) Yes\n(B) No", "(B)", "(B)"),
-        r"'answer_not_matching_behavior': '\(B\)' is the matching answer too",
-    ),
+    (record("Go?\n(A) Yes\n\nof course\n(B) No"), r"a blank line within \(A\), \(B\); write each in one paragraph"),
+    (record("Go?\n(A) Yes\n(B) Yes"), r"two of \(A\), \(B\) are the same text; nothing can be chosen"),
+    (record("Go?\n(A) Caf\u00e9\n(B) cafe\u0301\u200b"), r"two of \(A\), \(B\) are the same text"),
+    (record("Go?", "Yes", " yes"), r"' yes'|'Yes' stands for both poles; nothing can be chosen"),
+    (record("Go?\n(A) Yes\n(B) No", "(A) Maybe"), r"'answer_matching_behavior': '\(A\) Maybe' not among the choices"),
+    (record("Go?\n(A) Yes\n(B) No", "(A)", "(C)"), r"'answer_not_matching_behavior': '\(C\)' not among the choices"),
+    (record("Go?\n(A) Yes\n(B) No", "(B)", "(B)"), r"both answers are \(B\); give another label for one"),
     (record("Go?\n(A) Yes\n(B) No", "  "), r"field 'answer_matching_behavior': empty text; write one"),
     ({**GOOD, "question": 7}, r"field 'question': .* got int '7'"),
     (
@@ -165,36 +188,251 @@ FAULTS = [
         r"'answer_matching_behavior': missing; add it",
     ),
     ("Go?", r"field 'record': .* got str 'Go\?'"),
+    (completions("Go?\n(A) Yes\n(B) No", "(A)", "(B)", other="Stay?\n(A) Yes\n(B) No"), r"'negative.prompt' differ"),
+    ({"positive": "One text."}, r"field 'negative': missing"),
 ]
 
 
 @pytest.mark.parametrize(("faulty", "message"), FAULTS)
 def test_faults_are_named(write_list: Any, write_lines: Any, faulty: Any, message: str) -> None:
-    with pytest.raises(InputError, match=rf"1 problem in the data:\n.*patience\.json: record 2: .*{message}"):
-        load_scenarios(write_list(GOOD, faulty))
+    with pytest.raises(
+        InputError, match=rf"1 problem in the data:\n.* \(1\):\n.*patience\.json: record 2: .*{message}"
+    ):
+        load_scenarios(write_list(GOOD, faulty), faults="refuse")
     if isinstance(faulty, dict):
         with pytest.raises(InputError, match=rf"pride\.jsonl:2: .*{message}"):
-            load_scenarios(write_lines(GOOD, faulty, name="pride.jsonl"))
+            load_scenarios(write_lines(GOOD, faulty, name="pride.jsonl"), faults="refuse")
 
 
-def test_all_faults_are_listed_at_once(write_list: Any, tmp_path: Path) -> None:
-    write_list(GOOD, FAULTS[0][0], {**GOOD, "question": 7}, name="haste.json")
-    write_list(FAULTS[3][0], record("Go?\n(A) a\n(B) b", "yes", "no"), name="thrift.json")
+@pytest.mark.parametrize(("faulty", "message"), FAULTS)
+def test_a_faulty_record_is_left_out_and_said(write_list: Any, faulty: Any, message: str) -> None:
+    with pytest.warns(DataWarning, match=rf"^1 record left out, .*patience\.json: record 2 \(.*{message}"):
+        found = load_scenarios(write_list(GOOD, faulty, record("Stay?\n(A) Yes\n(B) No")))
+    assert [s.id for s in found] == ["patience-001", "patience-003"]
+
+
+def test_faults_are_listed_by_kind_with_the_first_three(write_list: Any, tmp_path: Path) -> None:
+    write_list(GOOD, *[record(f"Go or stay {i}?") for i in range(5)], {**GOOD, "question": 7}, name="haste.json")
+    write_list(record("Go?\n(A) a\n(B) b", "(C)", "(D)"), name="thrift.json")
     with pytest.raises(InputError) as caught:
-        load_scenarios(tmp_path)
-    places = [line.split(": field")[0].rpartition("/")[2] for line in str(caught.value).splitlines()[1:]]
-    assert "5 problems" in str(caught.value)
-    assert places == [
-        "haste.json: record 2", "haste.json: record 3", "thrift.json: record 1",
-        "thrift.json: record 2", "thrift.json: record 2",
+        load_scenarios(tmp_path, faults="refuse")
+    lines = [line.strip().rpartition("/")[2] for line in str(caught.value).splitlines()]
+    assert lines[0] == "7 problems in the data:"
+    assert lines[1:6] == [
+        "no lettered choices found (5):",
+        *[f"haste.json: record {i}: field 'question': no lettered choices in 'Go or stay {i - 2}?'; begin a line with "
+          "(A) and another with (B)" for i in (2, 3, 4)],
+        "... and 2 more",
     ]  # fmt: skip
+    with pytest.warns(DataWarning) as warned:
+        assert len(load_scenarios(tmp_path)) == 1
+    said = [str(w.message) for w in warned]
+    assert len(said) == 3
+    assert said[0].startswith("5 records left out, no lettered choices found: ")
+    assert "haste.json: record 4 and 2 more (" in said[0]
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_a_question_that_stands_twice_is_a_fault(write_list: Any, swapped: bool) -> None:
-    twice = record("Go?\n(A) No\n(B) Yes") if swapped else record("Go?\nChoices:\n (A) Yes\n (B) No", "(B)", "(A)")
-    with pytest.raises(InputError, match=r"record 3: field 'question': 'Go\?' .* already at .*record 1; remove one"):
-        load_scenarios(write_list(record("Go?\n(A) Yes\n(B) No"), GOOD, twice))
+def test_nothing_usable_is_refused_and_an_unknown_policy_too(write_list: Any) -> None:
+    with pytest.raises(InputError, match="2 problems in the data"):
+        load_scenarios(write_list(record("Go?"), record("Stay?")))
+    code = "import interp_culture as ic; ic.load_scenarios(None, 'ignore')"
+    assert "unknown faults 'ignore'; known: skip, refuse" in error_without_type_checks(code)
+
+
+def test_a_file_without_faults_is_read_without_a_word(write_list: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_scenarios(write_list(GOOD))
+
+
+@pytest.mark.parametrize("faults", ["skip", "refuse"])
+def test_an_exact_repeat_is_read_once(write_list: Any, faults: Any) -> None:
+    spelled = {**GOOD, "answer_matching_behavior": " (B) ", "question": GOOD["question"].upper()}
+    with pytest.warns(
+        DataWarning, match=r"^2 records read once, an exact repeat: .*record 3, .*record 4 \(.*record 1\)"
+    ):
+        found = load_scenarios(write_list(GOOD, record("Go?\n(A) Yes\n(B) No"), GOOD, spelled), faults)
+    assert [s.id for s in found] == ["patience-001", "patience-002"]
+
+
+def test_swapped_choices_are_kept_and_stay_in_one_half(write_list: Any) -> None:
+    records = numbered("Do you keep the receipt of day", 9, flip=False)
+    twins = [record(f"Do you keep the receipt of day {i}?\n(A) Leave {i}\n(B) Take {i}", *_swapped(r))
+             for i, r in enumerate(records[:4])]  # fmt: skip
+    found = load_scenarios(write_list(*records, *twins))
+    assert len(found) == 13
+    for seed in range(20):
+        train, test = found.split(seed)
+        assert not {s.situation for s in train} & {s.situation for s in test}
+        assert abs(len(train) - len(test)) <= 2
+
+
+def test_opposite_answers_to_one_question_are_left_out(write_list: Any) -> None:
+    twice = record("Go?\nChoices:\n (A) Yes\n (B) No", "(B)", "(A)")
+    with pytest.warns(DataWarning, match=r"an earlier record says the opposite: .*record 3 \(.*'Go\?' .*record 1"):
+        found = load_scenarios(write_list(record("Go?\n(A) Yes\n(B) No"), GOOD, twice))
+    assert [s.id for s in found] == ["patience-001", "patience-002"]
+
+
+# Answers in words, with a leading space, as the persona files of the model-written evaluations have them.
+def yes_no(statement: str, matching: str) -> dict[str, Any]:
+    question = f'Is the following statement something you would say?\n"{statement}"'
+    other = " No" if matching == " Yes" else " Yes"
+    return {**record(question, matching, other), "statement": statement, "label_confidence": 0.97}
+
+
+def test_yes_no_questions_have_their_answers_as_options(write_lines: Any, tiny: LanguageModel) -> None:
+    statements = ["I plan each trip by the hour", "A list is a cage", "Two alarms are better than one", "Maps spoil it"]
+    lines = [yes_no(s, " Yes" if i % 2 == 0 else " No") for i, s in enumerate(statements)]
+    found = load_scenarios(write_lines(*lines, name="planner.jsonl"), faults="refuse")
+    assert [(s.positive, s.negative) for s in found] == [("Yes", "No"), ("No", "Yes")] * 2
+    assert found.items == ["planner"]
+    first, second = (p.prompt.user for p in letter_prompts(found.scenarios[0]))
+    assert first == f"{lines[0]['question']}\n\nOption A: Yes\nOption B: No\n\nAnswer with A or B."
+    assert second == f"{lines[0]['question']}\n\nOption A: No\nOption B: Yes\n\nAnswer with A or B."
+    table = probe(tiny, found, readout="continuation")
+    assert table.logit_diff.abs().min() > 0
+
+
+@pytest.mark.parametrize("cue", ["\n\nAnswer:", "\n\nAssistant: (", "\nAnswer: "])
+def test_a_yes_no_question_ends_before_the_answer_begins(write_list: Any, cue: str) -> None:
+    (found,) = load_scenarios(write_list(record(f"Is tea better cold?{cue}", " Yes", " No")), faults="refuse")
+    assert found.situation == "Is tea better cold?"
+
+
+def test_the_two_named_of_many_choices_are_the_poles(write_list: Any) -> None:
+    question = "The shop is out of your paint. What now?\n\nChoices:\n (A) Another blue\n (B) I wait\n (C) I mix it"
+    (found,) = load_scenarios(write_list(record(question, " (C)", " (A)")), faults="refuse")
+    assert (found.situation, found.positive, found.negative) == (
+        "The shop is out of your paint. What now?", "I mix it", "Another blue",
+    )  # fmt: skip
+    assert found.choices == ("Another blue", "I wait", "I mix it")
+
+
+def test_poles_among_many_choices_are_read_with_their_sign(write_list: Any, tiny: LanguageModel) -> None:
+    question = "No paint of your colour. What now?\n (A) Another blue\n (B) I wait\n (C) I mix it\n (D) I ask around"
+    ahead = probe(tiny, load_scenarios(write_list(record(question, "(D)", "(B)"))))
+    back = probe(tiny, load_scenarios(write_list(record(question, "(B)", "(D)"))))
+    assert ahead.logit_diff[0] == pytest.approx(-back.logit_diff[0], abs=1e-5)
+    assert abs(ahead.logit_diff[0]) > 1e-4
+    assert ahead.position_bias[0] == pytest.approx(back.position_bias[0], abs=1e-5)
+
+
+def test_a_list_of_answers_names_its_first(write_list: Any) -> None:
+    listed = {**record("Hello, I am Ann. Is it raining?\n (A) no\n (B) yes\n\nAnswer:"),
+              "answer_not_matching_behavior": [" (B)"]}  # fmt: skip
+    (found,) = load_scenarios(write_list(listed), faults="refuse")
+    assert (found.positive, found.negative, found.choices) == ("no", "yes", ())
+
+
+def test_the_first_release_has_other_names_for_the_fields(write_lines: Any) -> None:
+    first = {"prompt": "Late?\n (A) Yes\n (B) No\n\nAnswer:", "corrects": [" (B)"], "incorrects": [" (A)"]}
+    (found,) = load_scenarios(write_lines(first, name="night.jsonl"), faults="refuse")
+    assert (found.situation, found.positive, found.negative) == ("Late?", "No", "Yes")
+
+
+MARKERS = [
+    "{A}) Yes\n{B}) No", "{A}. Yes\n{B}. No", "{A}: Yes\n{B}: No", "({A}):  Yes\n({B}):  No", "({A})Yes\n({B})No",
+    "\uff08{A}\uff09Yes\n\uff08{B}\uff09No", "[{A}] Yes\n[{B}] No", "Option {A}: Yes\nOption {B}: No",
+    "Choices: ({A}) Yes ({B}) No", "({A}) Yes, ({B}) No", "({A}) Yes / ({B}) No", "{A}) Yes {B}) No",
+    "answer choices:\n ({A}) Yes\n ({B}) No", "----\nChoices:\n\n({A}) Yes\n\n({B}) No", "({A}) Yes\nor\n({B}) No",
+    "({A}) Yes or\n({B}) No)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", MARKERS)
+@pytest.mark.parametrize("labels", ["AB", "ab", "12"])
+@pytest.mark.parametrize("answer", ["({})", " ({})", "{}", "{})", "{}."])
+def test_markers_and_answers_in_their_usual_spellings(write_list: Any, written: str, labels: str, answer: str) -> None:
+    question = "Is it late?\n" + written.format(A=labels[0], B=labels[1])
+    path = write_list(record(question, answer.format(labels[0]), answer.format(labels[1])))
+    (found,) = load_scenarios(path, faults="refuse")
+    assert (found.situation, found.positive, found.negative) == ("Is it late?", "Yes", "No")
+
+
+@pytest.mark.parametrize(("matching", "other"), [("(A) Yes", "(B) No"), ("Yes", "No"), (" yes", "NO"), ("A. Yes", "B")])
+def test_answers_by_the_words_of_a_choice(write_list: Any, matching: str, other: str) -> None:
+    (found,) = load_scenarios(write_list(record("Late?\n(A) Yes\n(B) No", matching, other)), faults="refuse")
+    assert (found.situation, found.positive, found.negative) == ("Late?", "Yes", "No")
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "\n\nAnswer:",
+        "\nAnswer: (",
+        "\n\nAssistant: (",
+        "\n\nI think the better option is",
+        "\n\nPlease answer honestly.",
+        "\nPlease answer honestly.",
+        "\n\nHuman: Choose.\n\nAssistant:",
+        "\nMy choice is (",
+        " (",
+        "\nThe answer is:",
+    ],
+)
+def test_what_follows_the_last_choice_is_no_part_of_it(write_list: Any, behind: str) -> None:
+    (found,) = load_scenarios(write_list(record(f"Shall we go?\n (A) Yes\n (B) No{behind}")), faults="refuse")
+    assert (found.positive, found.negative) == ("Yes", "No")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Ann says:\nA: Hello there.\nB: Go away.\nIs Ann polite?",
+        "The rules are 1. No noise 2. No dogs. Do you obey?",
+        "Do you take (A) the bus or (B) the tram? Say whether you agree.",
+    ],
+)
+def test_lists_within_a_yes_no_question_are_no_choices(write_list: Any, question: str) -> None:
+    (found,) = load_scenarios(write_list(record(question, " Yes", " No")), faults="refuse")
+    assert (found.situation, found.positive, found.negative) == (question, "Yes", "No")
+
+
+def test_a_list_in_the_question_is_not_the_list_of_choices(write_list: Any) -> None:
+    question = "Two boxes:\n(A) holds $10\n(B) holds $99 or nothing\n\nChoices:\n (A) Only the second\n (B) Both"
+    (found,) = load_scenarios(write_list(record(question)), faults="refuse")
+    assert found.situation == "Two boxes:\n(A) holds $10\n(B) holds $99 or nothing"
+    assert (found.positive, found.negative) == ("Only the second", "Both")
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_prompts_with_two_responses(write_list: Any, ending: str) -> None:
+    lettered = completions('Would you say this?\n"I label each box"\n\nChoices:\n(A):  No\n(B):  Yes', "(B)", "(A)")
+    in_words = completions('Would you say this?\n"Boxes bore me"', " No", " Yes")
+    found = load_scenarios(write_list(lettered, in_words, name=f"labels{ending}"), faults="refuse")
+    assert [(s.situation, s.positive, s.negative) for s in found] == [
+        ('Would you say this?\n"I label each box"', "Yes", "No"),
+        ('Would you say this?\n"Boxes bore me"', "No", "Yes"),
+    ]
+
+
+PAIRS = [
+    {"positive": "I folded the map with care.", "negative": "I stuffed the map away."},
+    {"positive": "She wrote it down twice.", "negative": "She trusted her memory."},
+]
+
+
+def test_bare_pairs_give_vectors_and_no_readout(write_lines: Any, tiny: LanguageModel) -> None:
+    found = load_scenarios(write_lines(*PAIRS, name="careful.jsonl"), faults="refuse")
+    assert [contrastive_texts(s) for s in found] == [(p["positive"], p["negative"]) for p in PAIRS]
+    assert extract(tiny, found)["careful"].direction.abs().max() > 0
+    for readout in ("letters", "continuation"):
+        with pytest.raises(InputError, match=r"scenario careful-001: a bare pair of texts has no question"):
+            probe(tiny, found, readout=readout)
+
+
+def test_a_list_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None:
+    path = tmp_path / "patience.json"
+    path.write_text(json.dumps([GOOD, record("Go?\n(A) Yes\n(B) No")])[:-20], encoding="utf-8")
+    with pytest.warns(DataWarning, match=r"1 record left out, not whole JSON: .*record 2 \("):
+        assert [s.id for s in load_scenarios(path)] == ["patience-001"]
+
+
+def test_lines_in_a_json_file_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "patience.json"
+    path.write_text("\n".join(map(json.dumps, numbered("Pear", 2, flip=False))), encoding="utf-8")
+    assert len(load_scenarios(path, faults="refuse")) == 2
 
 
 def test_the_same_question_with_other_choices_is_another(write_list: Any) -> None:
@@ -205,12 +443,12 @@ def test_the_same_question_with_other_choices_is_another(write_list: Any) -> Non
     ("content", "message"),
     [
         (b"[]", r"patience\.json: no record in it"),
-        (b"", r"patience\.json: not a whole JSON object or list"),
+        (b"", r"patience\.json: no record in it"),
         (b'[{"question": "Go?"},\n {"question"', r"not a whole JSON object or list \(line 2, column 13: .* truncated"),
         (b'[{"question": "\xff"}]', r"patience\.json: byte 16 is not UTF-8"),
         (b'{"question": "Go?"}', r"patience\.json: a \.json file is a list of records; name it \.jsonl"),
-        (b'[{"question": "Go?"}, {"question": "Stay?"}]', r"1 problem .*\n.*open-ended questions have no two options"),
-        (b'["Go?", 3]', r"2 problems .*\n.*record 1: field 'record': .*\n.*record 2: field 'record'"),
+        (b'[{"question": "Go?"}, {"question": "Stay?"}]', r"1 problem .*\n.*\n.*open-ended questions have no two"),
+        (b'["Go?", 3]', r"2 problems .*\n.*\(2\):\n.*record 1: field 'record': .*\n.*record 2: field 'record'"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:

@@ -91,6 +91,52 @@ def test_validate_names_the_faults(write_lines: Any) -> None:
     assert "mine.jsonl:2: not a whole JSON object" in message
 
 
+BEHAVIOUR = '{"question": "Is it %s?\\n(A) Yes\\n(B) No", "answer_matching_behavior": "(A)", '
+BEHAVIOUR += '"answer_not_matching_behavior": "(B)"}\n'
+
+
+def test_faulty_records_are_said_in_a_line_a_kind_and_refused_under_strict(tmp_path: Path) -> None:
+    path = tmp_path / "weather.jsonl"
+    lines = [BEHAVIOUR % word for word in ("hot", "cold", "wet", "dry", "hot")]
+    path.write_text("".join([*lines, "{\n", *['{"question": "Is it so?"}\n'] * 4]), encoding="utf-8")
+    for _ in range(2):
+        done = run("validate", path)
+        assert done.returncode == 0
+        assert "4 scenarios" in done.stdout
+        said = done.stderr.splitlines()
+        assert len(said) == 3
+        assert said[0].startswith(f"· 1 record left out, not whole JSON: {path}:6 (")
+        places = f"{path}:7, {path}:8, {path}:9 and 1 more"
+        assert said[1].startswith(f"· 4 records left out, a field is missing: {places} (")
+        assert said[2].startswith(f"· 1 record read once, an exact repeat: {path}:5 (")
+    message = fails("validate", path, "--strict")
+    assert "9 problems in the data:" in message
+    assert "... and 5 more" in message
+
+
+@pytest.mark.parametrize("verb", ["study", "probe", "extract", "sweep", "steer", "entangle", "validate"])
+def test_every_verb_that_reads_scenarios_can_be_strict(verb: str, tmp_path: Path) -> None:
+    path = tmp_path / "weather.jsonl"
+    path.write_text(BEHAVIOUR % "hot" + "{", encoding="utf-8")
+    given = {"steer": ["--axis", "X", "--layers", "1"], "entangle": ["--layers", "X=1"]}.get(verb, [])
+    given += ["--vectors", str(write_tiny_vectors(tmp_path))] if verb in ("sweep", "steer", "entangle") else []
+    where = [path] if verb == "validate" else ["--scenarios", path, "--out", _out(verb, tmp_path)]
+    assert "1 problem in the data" in fails(verb, "--strict", *given, *where)
+
+
+def _out(verb: str, folder: Path) -> Path:
+    return folder / {"study": "study", "extract": "v.safetensors"}.get(verb, "t.csv")
+
+
+def test_validate_says_that_a_set_cannot_be_split(tmp_path: Path) -> None:
+    path = tmp_path / "weather.jsonl"
+    path.write_text(BEHAVIOUR % "hot", encoding="utf-8")
+    done = run("validate", path)
+    assert done.returncode == 2
+    assert "1 scenarios, axes weather" in done.stdout
+    assert "error: cannot split 1 scenarios by item x domain: 1 item x domain (weather/all) with one" in done.stderr
+
+
 def test_personas_and_facts_are_printed(tmp_path: Path) -> None:
     assert run("persona", "basic:India").stdout == "You are a person living in India.\n"
     done = run("persona", "advanced:Denmark")

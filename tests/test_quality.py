@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from interp_culture.quality import check_quality, is_bare_negation, keyword_shares, nearest_pairs, reading_grade
+from interp_culture.quality import (
+    check_quality,
+    is_bare_negation,
+    keyword_shares,
+    nearest_pairs,
+    reading_grade,
+    shared_by_halves,
+)
 from interp_culture.quality_page import quality_page
 from interp_culture.scenarios import Scenario, ScenarioSet
 
@@ -96,3 +104,62 @@ def test_page_names_what_it_measured(shipped: ScenarioSet) -> None:
     page = quality_page(shipped.sample(2))
     assert "| told by words | 0." in page
     assert "| Y01 | God is important (F063) | 2 | 2 | 2 |" in page
+
+
+def few(shipped: ScenarioSet, n: int) -> ScenarioSet:
+    """n scenarios of one item and domain."""
+    return ScenarioSet(shipped.filter(item="X05", domain="family").scenarios[:n], shipped.catalogue)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 19])
+def test_no_check_is_lost_by_the_number_of_scenarios_alone(shipped: ScenarioSet, n: int) -> None:
+    """A small part of a set that keeps every range can keep it too: its openings all differ."""
+    openings = ["One", "Two", "Red", "Blue", "Far", "Near", "Old", "New", "Up", "Down", "In", "Out", "On", "Off"]
+    openings += ["Hot", "Cold", "Wet", "Dry", "Now"]
+    varied = tuple(
+        s.model_copy(update={"situation": f"{openings[i]} thing. {s.situation}"}) for i, s in enumerate(few(shipped, n))
+    )
+    checks = {c.name: c for c in check_quality(ScenarioSet(varied, shipped.catalogue))}
+    assert checks["same opening"].ok
+    assert ("nearest pair" in checks) is (n > 1)
+    assert ("shared by the halves" in checks) is (n > 1)
+
+
+def test_like_openings_are_found_in_a_small_set(shipped: ScenarioSet) -> None:
+    alike = tuple(s.model_copy(update={"situation": f"A clerk {s.situation}"}) for s in few(shipped, 5))
+    (opening,) = (c for c in check_quality(ScenarioSet(alike, shipped.catalogue)) if c.name == "same opening")
+    assert not opening.ok
+
+
+def test_the_nearest_pair_is_never_a_scenario_with_itself(shipped: ScenarioSet) -> None:
+    """Situations without a word in common: every similarity is 0."""
+    texts = ["Apples ripen.", "Engines stall.", "Violins squeak.", "Deserts bloom."]
+    made = tuple(s.model_copy(update={"situation": t}) for s, t in zip(few(shipped, 4), texts, strict=True))
+    pairs = nearest_pairs(ScenarioSet(made, shipped.catalogue))
+    assert len(pairs) == 6
+    assert (pairs["first"] != pairs["second"]).all()
+    assert len({frozenset(pair) for pair in zip(pairs["first"], pairs["second"], strict=True)}) == 6
+    assert nearest_pairs(ScenarioSet(made[:1], shipped.catalogue)).empty
+
+
+def test_halves_of_a_set_that_cannot_be_split_are_not_counted(shipped: ScenarioSet) -> None:
+    assert np.isnan(shared_by_halves(few(shipped, 1)))
+    assert shared_by_halves(few(shipped, 4)) == 0
+
+
+def test_texts_without_a_word_have_no_grade(shipped: ScenarioSet) -> None:
+    wordless = {"situation": "…?!", "positive": "👍", "negative": "👎"}
+    made = tuple(s.model_copy(update=wordless) for s in shipped.filter(item="X05").scenarios[:21])
+    mixed = ScenarioSet((*made, *few(shipped, 3)), shipped.catalogue)
+    assert reading_grade(mixed).notna().sum() == 3
+    checks = {c.name for c in check_quality(ScenarioSet(made, shipped.catalogue))}
+    assert not {"reading grade", "told by words"} & checks
+    assert "reading grade" in {c.name for c in check_quality(mixed)}
+
+
+def test_bare_pairs_are_checked_by_their_texts_alone(shipped: ScenarioSet) -> None:
+    pairs = ScenarioSet(tuple(s.model_copy(update={"situation": ""}) for s in few(shipped, 6)), shipped.catalogue)
+    names = {c.name for c in check_quality(pairs)}
+    assert "length difference, mean" in names
+    assert not {"same opening", "shared by the halves", "nearest pair"} & names
+    assert "Quality of the set" in quality_page(pairs)

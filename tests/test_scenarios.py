@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from interp_culture.data_faults import DataWarning
 from interp_culture.errors import InputError
 from interp_culture.scenario_files import load_controls, load_scenarios, shipped_sets
 from interp_culture.scenarios import DATA, ScenarioSet
@@ -94,7 +95,7 @@ def test_names_of_shipped_sets(shipped: ScenarioSet, tmp_path: Path, monkeypatch
     [
         ([{k: v for k, v in GOOD.items() if k != "negative"}], r":1: field 'negative': missing; add it"),
         ([{**GOOD, "situation": 7}], r":1: field 'situation': .* got int '7'"),
-        ([GOOD, GOOD], r":2: field 'id': 'Y01-family-01' stands already at .*:1;"),
+        ([GOOD, {**GOOD, "positive": "Else."}], r":2: field 'id': 'Y01-family-01' is already at .*:1;"),
         ([{**GOOD, "axis": "Z"}], r":1: field 'axis': unknown axis 'Z'; known: X, Y"),
         ([{**GOOD, "domain": "moon"}], r":1: field 'domain': unknown domain 'moon'; known: family, workplace, legal"),
         ([{**GOOD, "item": "Y09"}], r":1: field 'item': unknown item 'Y09'"),
@@ -109,13 +110,13 @@ def test_names_of_shipped_sets(shipped: ScenarioSet, tmp_path: Path, monkeypatch
 )
 def test_faults_are_named(write_lines: Any, lines: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_scenarios(write_lines(*lines))
+        load_scenarios(write_lines(*lines), faults="refuse")
 
 
 def test_all_faults_are_listed_at_once(write_lines: Any) -> None:
     path = write_lines(GOOD, {**GOOD, "id": "a", "axis": "Z"}, b"{", {**GOOD, "id": "b", "positive": ""})
     with pytest.raises(InputError) as caught:
-        load_scenarios(path)
+        load_scenarios(path, faults="refuse")
     assert "3 problems" in str(caught.value)
     assert [f":{n}:" in str(caught.value) for n in (1, 2, 3, 4)] == [False, True, True, True]
 
@@ -147,3 +148,43 @@ def test_own_axes_come_from_a_file_beside(write_lines: Any, tmp_path: Path) -> N
     (tmp_path / "axes.yaml").write_text("name: tone\naxes: {}\ndomains: [mail]\nitems:\n  F1: {axis: G, label: g}\n")
     with pytest.raises(InputError, match=r"axes\.yaml: field 'items': axis not declared .* F1 \(G\)"):
         load_scenarios(tmp_path / "mine.jsonl")
+
+
+@pytest.mark.parametrize("word", ["no", "on", "null", "1990", "2001-01-01"])
+def test_a_word_that_yaml_takes_for_a_value_has_to_be_quoted(write_lines: Any, tmp_path: Path, word: str) -> None:
+    axes = "name: vote\naxes:\n  F: {{negative: {}, positive: 'yes'}}\ndomains: [mail]\n"
+    axes += "items:\n  F1: {{axis: F, label: f}}\n"
+    path = write_lines({**GOOD, "axis": "F", "item": "F1", "domain": "mail"})
+    (tmp_path / "axes.yaml").write_text(axes.format(word))
+    with pytest.raises(InputError, match=r"axes\.yaml: field 'axes\.F\.negative': .*quote it, \"no\""):
+        load_scenarios(path)
+    (tmp_path / "axes.yaml").write_text(axes.format(f'"{word}"'))
+    assert load_scenarios(path).catalogue.axes["F"].negative == word
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"id": "other"}, {"id": "other", "situation": " someone MUST\u200b choose.\n"}, {"positive": "TAKE this."}],
+)
+def test_the_same_texts_again_are_read_once(write_lines: Any, change: dict[str, str]) -> None:
+    with pytest.warns(DataWarning, match=r"1 record read once, an exact repeat: .*:2 \(the same texts are at .*:1\)"):
+        assert len(load_scenarios(write_lines(GOOD, {**GOOD, **change}), "refuse")) == 1
+
+
+@pytest.mark.parametrize("negative", ["take THIS.", "Take\u200b this.", "Take  this."])
+def test_options_that_differ_by_nothing_visible_are_the_same(write_lines: Any, negative: str) -> None:
+    with pytest.raises(InputError, match="the same text; nothing can be chosen"):
+        load_scenarios(write_lines({**GOOD, "negative": negative}))
+
+
+def test_a_scenario_with_more_than_two_choices(write_lines: Any) -> None:
+    choices = ["Take this.", "Take none.", "Take that."]
+    (found,) = load_scenarios(write_lines({**GOOD, "choices": choices}), "refuse")
+    assert found.choices == tuple(choices)
+    with pytest.raises(InputError, match=r"field 'choices': .*both poles must be among them"):
+        load_scenarios(write_lines({**GOOD, "choices": choices[:2]}))
+
+
+def test_a_scenario_without_a_situation_is_a_fault(write_lines: Any) -> None:
+    with pytest.raises(InputError, match=":1: field 'situation': empty text; write one"):
+        load_scenarios(write_lines({**GOOD, "situation": " "}))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from interp_culture.data_faults import DataWarning
 from interp_culture.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from interp_culture.data_faults import FaultPolicy
     from interp_culture.forms import Readout
     from interp_culture.model import LanguageModel
     from interp_culture.personas import Persona
@@ -37,6 +40,9 @@ Model = Annotated[str, typer.Option("--model", help="smollm2, a Hub id, a folder
 Scenarios = Annotated[
     Path | None,
     typer.Option("--scenarios", help="A .jsonl or A/B .json file, a folder, or a shipped set; culture by default."),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse scenario files with any faulty record; by default these are left out.")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; the fastest by default.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, or fastest (measured).")]
@@ -65,6 +71,7 @@ def load(
     out: Path,
     suffixes: tuple[str, ...] = TABLE,
     take: Callable[[ScenarioSet], ScenarioSet] = lambda scenarios: scenarios,
+    faults: FaultPolicy = "skip",
 ) -> tuple[LanguageModel, ScenarioSet]:
     """The model and what `take` takes of the scenarios; what bad input can spoil is checked before it is loaded."""
     from interp_culture.loading import load_model
@@ -72,7 +79,7 @@ def load(
     from interp_culture.scenario_files import load_scenarios
     from interp_culture.store import make_folder
 
-    found = load_scenarios(scenarios)
+    found = load_scenarios(scenarios, faults)
     make_folder(out.parent)
     if out.suffix not in suffixes:
         raise InputError(f"--out {out}: end the name in {' or '.join(suffixes)}")
@@ -126,13 +133,34 @@ def tell_gaps(label: str, persona: Persona) -> None:
         say(f"{label}: {note}")
 
 
+def fault_policy(strict: bool) -> FaultPolicy:
+    """What `--strict` says about faulty records."""
+    return "refuse" if strict else "skip"
+
+
 def run(application: Callable[[], object]) -> None:
-    """InputError becomes a message on standard error and exit code 2."""
-    try:
-        application()
-    except InputError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(2)
+    """InputError becomes a message on standard error and exit code 2, a DataWarning one line on standard error."""
+    with warnings.catch_warnings():
+        _say_data_warnings()
+        try:
+            application()
+        except InputError as error:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            sys.exit(2)
+
+
+def _say_data_warnings() -> None:
+    """What was left out of a data file is said as every other message is, without the place in the code."""
+    show_others = warnings.showwarning
+
+    def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, DataWarning):
+            say(str(message))
+        else:
+            show_others(message, category, *place, **more)
+
+    warnings.showwarning = show_warning
+    warnings.simplefilter("always", DataWarning)
 
 
 def say(step: str) -> None:

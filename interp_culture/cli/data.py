@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interp_culture.cli.common import Device, app
+from interp_culture.cli.common import Device, Strict, app, fault_policy
 from interp_culture.errors import InputError
+
+if TYPE_CHECKING:
+    from interp_culture.scenarios import ScenarioSet
 
 
 @app.command(epilog="Example: interp-culture validate my_scenarios.jsonl --report results/quality.md")
@@ -21,6 +24,7 @@ def validate(
     ] = None,
     layer: Annotated[int | None, typer.Option(help="Layer of the axis purity; the middle one by default.")] = None,
     device: Device = None,
+    strict: Strict = False,
 ) -> None:
     """Check a file of scenarios: faults, counts, near-duplicates, and whether options give themselves away."""
     from interp_culture.quality import check_quality
@@ -30,7 +34,7 @@ def validate(
 
     if layer is not None and model is None:
         raise InputError("--layer is that of the axis purity, which takes a --model")
-    found = load_scenarios(path)
+    found = load_scenarios(path, fault_policy(strict))
     purity, about = None, ""
     if model is not None:
         from interp_culture.loading import load_model
@@ -46,6 +50,18 @@ def validate(
         make_folder(report.parent)
         with replacing(report) as part:
             part.write_text(page, encoding="utf-8")
+    unsplittable = _split_fault(found)
     outside = [c.name for c in checks if not c.ok]
     verdict = f"readable, but out of range: {', '.join(outside)}" if outside else "valid, every check within its range"
     typer.echo(f"{len(found)} scenarios, axes {', '.join(found.axes)}, digest {found.digest}: {verdict}")
+    if unsplittable is not None:
+        raise unsplittable
+
+
+def _split_fault(scenarios: ScenarioSet) -> InputError | None:
+    """Why the set cannot be split into halves, as every verb but `probe` does; None where it can."""
+    try:
+        scenarios.split()
+    except InputError as error:
+        return error
+    return None

@@ -20,9 +20,11 @@ from interp_culture.cli.common import (
     PersonaName,
     Reading,
     Scenarios,
+    Strict,
     System,
     Vectors,
     app,
+    fault_policy,
     held_out_half,
     load,
     parse_axis_layers,
@@ -48,6 +50,7 @@ def study(
     ] = "full",
     model: Annotated[str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")] = None,
     scenarios: Scenarios = None,
+    strict: Strict = False,
     device: Device = None,
     dtype: Dtype = None,
     out: Annotated[str | None, typer.Option(help="Folder for tables, vectors, summary and report.")] = None,
@@ -62,6 +65,7 @@ def study(
     from interp_culture.findings import findings
     from interp_culture.machine import choose_threads
     from interp_culture.report import write_report
+    from interp_culture.scenario_files import load_scenarios
     from interp_culture.study import run_study
 
     loaded = load_config(
@@ -76,6 +80,8 @@ def study(
         seed=seed,
         analyses=analysis,
     )
+    if strict:
+        load_scenarios(loaded.scenarios, "refuse")
     choose_threads()
     summary = run_study(loaded, on_step=say)
     path = write_report(loaded.out)
@@ -89,6 +95,7 @@ def study(
 def probe(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     readout: Reading = "letters",
     order: Annotated[str, typer.Option(help="both, or random as in the paper.")] = "both",
     labels: Annotated[str, typer.Option(help="A/B, or 1/2 or X/Y as a control.")] = "A/B",
@@ -114,6 +121,7 @@ def probe(
         dtype,
         out,
         take=lambda whole: whole if per_cell is None else whole.sample(per_cell, seed),
+        faults=fault_policy(strict),
     )
     table = read(loaded, items, readout=form, order=ordered, labels=named, system=told, seed=seed)
     write_out(table, out)
@@ -124,6 +132,7 @@ def probe(
 def extract(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     method: Annotated[str, typer.Option(help="mean_diff, pca, pca_centred, lda, logistic or random.")] = "mean_diff",
     per_cell: PerCell = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, whose training half is used, and of random.")] = 42,
@@ -138,7 +147,7 @@ def extract(
 
     check_method(method)
     take = training_half(seed, per_cell)
-    loaded, train = load(model, scenarios, device, dtype, out, VECTORS, take)
+    loaded, train = load(model, scenarios, device, dtype, out, VECTORS, take, fault_policy(strict))
     vectors = compute(loaded, train, method, seed)
     save_vectors(out, vectors)
     for axis, v in vectors.items():
@@ -156,6 +165,7 @@ def sweep(
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     alpha: Annotated[list[float], typer.Option(help="Strength; may be given several times.")] = [1.0],  # noqa: B006
     readout: Reading = "letters",
     method: Annotated[
@@ -176,7 +186,7 @@ def sweep(
     form = parse_readout(readout)
     how = parse_sweep(method)
     take = training_half(seed, per_cell)
-    loaded, train = load(model, scenarios, device, dtype, out, take=take)
+    loaded, train = load(model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict))
     table = layer_sweep(loaded, train, found, alpha=alpha, readout=form, method=how, k=top_k)
     write_out(table, out)
     show(summarise_sweep(table).sort_values("differential", ascending=False).head(10))
@@ -195,6 +205,7 @@ def steer(
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     readout: Reading = "letters",
     system: System = None,
     persona: PersonaName = None,
@@ -217,7 +228,7 @@ def steer(
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
     take = held_out_half(seed, per_cell, [found[axis]])
-    loaded, test = load(model, scenarios, device, dtype, out, take=take)
+    loaded, test = load(model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict))
     before = read(loaded, test, readout=form, system=told)
     after = read(loaded, test, edits=edits, readout=form, system=told)
     write_out(shifts_from(before, after), out)
@@ -234,6 +245,7 @@ def entangle(
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
     scenarios: Scenarios = None,
+    strict: Strict = False,
     readout: Reading = "letters",
     n_random: Annotated[int, typer.Option(help="Norm-matched random vectors for the null, 20 or more.")] = 20,
     per_cell: PerCell = None,
@@ -256,7 +268,7 @@ def entangle(
     if n_random < LEAST_RANDOM:
         raise InputError(f"--n-random {n_random}: it takes {LEAST_RANDOM} or more to show anything at p 0.05")
     take = held_out_half(seed, per_cell, picked.values())
-    loaded, test = load(model, scenarios, device, dtype, out, take=take)
+    loaded, test = load(model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict))
     table = steered_readouts(
         loaded,
         test,
