@@ -113,9 +113,8 @@ def probe(
         logits) and consistent; for continuation logprob_positive and logprob_negative (nats per token).
         Warns with ReadoutWarning where the readout fails its check on this model.
     """
-    Form(readout, order, system_text(system), seed, labels)  # unknown words are errors before the check takes its time
-        readout, order, system_text(system), seed, labels
-    )  # an unknown word is an error before the check takes its time
+    # Unknown words are errors before the check takes its time.
+    Form(readout, order, system_text(system), seed, labels)
     warn_of(model, readout, labels, again=True)
     runs = {"": as_edits(edits)}
     table = read_runs(model, scenarios, runs, readout=readout, order=order, system=system, seed=seed, labels=labels)
