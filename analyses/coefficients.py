@@ -96,7 +96,7 @@ def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
         moved = set(own[np.where(own.alpha > 0, own.low > 0, own.high < 0)].alpha)
         both = [f"first at |alpha| {alpha:g}" for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
         first = (both or ["at no strength"])[0]
-        beside = "beyond" if r.outside_null else "not shown beyond" if np.isnan(r.p_null) else "within"
+        beside = "beyond" if r.outside_null else "not shown beyond" if np.isnan(r.low) else "within"
         told.append(f"{r.axis} follows both signs {first}; at {top:g} {interval_text(r)}, {beside} random vectors")
     return ". ".join(told)
 

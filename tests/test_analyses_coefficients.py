@@ -20,7 +20,7 @@ ABOUT: dict[str, Any] = {"config": {"alphas": [TOP], "method": "mean_diff"}, "n_
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder, alphas = str(tmp_path_factory.mktemp("study")), [TOP]
     made = ic.Study(
-        ic.StudyConfig(model="planted", out=folder, alphas=alphas, sweep_alphas=alphas, top_k=2, some_per_item=1)
+        ic.StudyConfig(model="planted", out=folder, alphas=alphas, sweep_alphas=alphas, top_k=2, some_per_item=2)
     )
     made.model, made.scenarios = planted_model(), planted_scenarios()
     return made

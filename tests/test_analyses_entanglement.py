@@ -23,7 +23,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[s
         patch.setattr("planted.ITEMS", planted.MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
-        patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None))
+        patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None, ok=True))
         patch.setattr("analyses.trajectories.personas", lambda brief: {"none": None})
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
@@ -82,7 +82,7 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     assert ratio.figure.to_json()
     assert drag.figure.to_json()
     matrix, null = tables["matrix"].query("kind == 'overall'"), tables["null"]
-    wide = null.assign(null_low=-9.0, null_high=9.0, null_ratio_low=0.0, null_ratio_high=1.0)
+    wide = null.assign(null_low=-9.0, null_high=9.0, null_reach=9.0, null_ratio_low=0.0, null_ratio_high=1.0)
     flat = matrix.assign(D=0.0, low=-0.1, high=0.1)
     ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
     assert ratio.title == (
@@ -91,7 +91,7 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     )
     assert drag.title.startswith("None of 2 responses")
     assert any("In 2 of 2 cases random vectors reach the ratio's cap" in text for text in ratio.text)
-    narrow = wide.assign(null_low=-1e-9, null_high=1e-9, null_ratio_low=0.1, null_ratio_high=0.2)
+    narrow = wide.assign(null_low=-1e-9, null_high=1e-9, null_reach=1e-9, null_ratio_low=0.1, null_ratio_high=0.2)
     ratio, drag = sections({"matrix": matrix.assign(D=0.2, low=0.1, high=0.3, ratio=0.5), "null": narrow}, study.about)
     assert "in 2 of 2 cases; 2 of 2 defined ratios" in ratio.title
     assert drag.title.startswith("2 of 2 responses of the other axis exclude 0")

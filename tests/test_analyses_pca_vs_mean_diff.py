@@ -96,6 +96,7 @@ def test_sections_follow_the_numbers(study: ic.Study, tables: Any) -> None:
         effect=np.where(effects.method == "pca", 1.0, 0.0), low=np.where(effects.method == "pca", 0.9, -1)
     )
     null = pd.DataFrame([(a, b, -0.1, 0.1) for a in "XY" for b in "XY"], columns=["steered", "axis", "low", "high"])
+    null["reach"] = 0.1
     title = pca_vs_mean_diff.sections({**tables, "effects": clear, "null": null}, study.about)[0].title
     assert title.endswith("X by pca; Y by pca")
     title = pca_vs_mean_diff.sections({**tables, "effects": clear, "null": null.assign(high=2.0)}, study.about)[0].title

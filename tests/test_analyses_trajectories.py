@@ -26,7 +26,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
         patch.setattr("planted.ITEMS", planted.MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
-        patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None))
+        patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None, ok=True))
         patch.setattr("analyses.trajectories.personas", lambda brief: personas)
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
@@ -85,6 +85,7 @@ def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
     assert sections(tables | {"angles": path.assign(low=60, high=300)}, study.about)[0].title.endswith(" 1 do not")
     for effect, words in ((0.3, "2 of 4 runs alone and 2 of 4"), (0.01, "none of 4 runs alone and none of 4")):
         sure = {"effect": effect, "low": effect - 0.001, "high": effect + 0.001, "null_low": -0.02, "null_high": 0.02}
+        sure["null_reach"] = 0.02
         assert words in sections(tables | {"moves": tables["moves"].assign(**sure)}, study.about)[1].title
 
 
