@@ -166,7 +166,7 @@ def writing_push(name: str, positions: Any) -> tuple[Push, ...]:
 
 @cache
 def steered_choices(name: str, readout: Readout) -> pd.DataFrame:
-    """The package's logit differences, [scenario, run]: plain, steered and at strength 0, stacked."""
+    """The package's logit differences, [scenario, run]: plain, steered, at strength 0; stacked."""
     runs: dict[str, list[Edit]] = {"plain": []}
     for run, pushes in pushes_of(name).items():
         runs[run] = edits_of(pushes)
