@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ class BlockCall:
         return self if runs == 1 else self.map(lambda value: _repeated(value, runs, rows))
 
 
+class Finished(Exception):
+    """Raised by a hook once all that is asked for is there: what the model does after it is left out."""
+
+
 def take_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Resid, BlockCall]:
     """The residual stream that a block is called with, and the rest of the call without the model's cache."""
     rest = dict(kwargs)
@@ -72,19 +77,27 @@ def output_form(bridge: Any) -> Form:
 
     def look(module: Any, args: Any, output: Any) -> None:
         seen.append(output)
-        raise _Seen
+        raise Finished
 
     handle = bridge.blocks[0].register_forward_hook(look)
     try:
         token = torch.zeros(1, 1, dtype=torch.long, device=bridge.original_model.device)
         with torch.inference_mode():
             bridge.original_model(input_ids=token)
-    except _Seen:
+    except Finished:
         pass
     finally:
         handle.remove()
     forms: dict[type, Form] = {tuple: _in_tuple, list: _in_list}
     return forms.get(type(seen[0]), _alone)
+
+
+def reset_rope(hf_model: Any) -> None:
+    """Dynamic RoPE keeps the frequencies of the longest text so far: start as if there had been none."""
+    for module in hf_model.modules():
+        if getattr(module, "max_seq_len_cached", 0) > getattr(module, "original_max_seq_len", math.inf):
+            module.max_seq_len_cached = module.original_max_seq_len
+            module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
 
 
 @contextmanager
@@ -104,10 +117,6 @@ def passed_over(blocks: nn.ModuleList, form: Form, final: Resid | None = None) -
     finally:
         for block in blocks:
             block.__dict__.pop("forward", None)
-
-
-class _Seen(Exception):
-    """The first block has run; nothing else is asked for."""
 
 
 def _alone(hidden: Tensor) -> Tensor:

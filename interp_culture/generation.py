@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from interp_culture.blocks import reset_rope
 from interp_culture.errors import InputError
 from interp_culture.interventions import Edit, as_runs
 from interp_culture.model import LanguageModel
@@ -118,6 +119,7 @@ def write(
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
     hf_model = model.bridge.original_model
     with torch.inference_mode(), _own_settings(hf_model, model.pad_token), Hooks(model, runs) as hooks:
+        reset_rope(hf_model)
         steps = _Steps(prompts, hooks)
         handle = model.bridge.blocks[0].register_forward_pre_hook(steps.advance)
         try:

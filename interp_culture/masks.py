@@ -1,6 +1,6 @@
 """Attention masks of token trees: which tokens each token attends to, for every kind of attention of a model.
 
-Windows and chunks go by a token's position in its own sequence (its depth), not by its place in the row.
+Windows go by a token's position in its own sequence (its depth), not by its place in the row.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp_culture.model import LanguageModel
@@ -24,35 +24,15 @@ def attention_mask(model: LanguageModel, batch: Batch) -> Any:
         stem = batch.stem.position_ids.expand(len(depth), -1)
         of_keys = torch.cat([stem, depth], dim=1)
         visible = torch.cat([visible.new_ones(*visible.shape[:2], stem.shape[1]), visible], dim=2)
-    narrow = {
-        "sliding_attention": _window(depth, of_keys, getattr(config, "sliding_window", None)),
-        "chunked_attention": _chunk(depth, of_keys, getattr(config, "attention_chunk_size", None)),
-    }
-    kinds = getattr(config, "layer_types", None)
     full = _additive(model, visible)
+    window = getattr(config, "sliding_window", None)
+    if window is None:
+        return full
+    sliding = _additive(model, visible & ((depth[:, :, None] - of_keys[:, None, :]) < window))
+    kinds = getattr(config, "layer_types", None)
     if kinds is None:
-        within = narrow["sliding_attention"]
-        return full if within is None else _additive(model, visible & within)
-    masks = dict.fromkeys(kinds, full)
-    for kind, within in narrow.items():
-        if kind in masks and within is not None:
-            masks[kind] = _additive(model, visible & within)
-    is_one = all(within is None for within in narrow.values())
-    return full if is_one else masks
-
-
-def _window(
-    depth: Int[Tensor, "row pos"], of_keys: Int[Tensor, "row key"], window: int | None
-) -> Bool[Tensor, "row pos key"] | None:
-    """The keys that lie less than a window before each token."""
-    return None if window is None else (depth[:, :, None] - of_keys[:, None, :]) < window
-
-
-def _chunk(
-    depth: Int[Tensor, "row pos"], of_keys: Int[Tensor, "row key"], size: int | None
-) -> Bool[Tensor, "row pos key"] | None:
-    """The keys in the same chunk as each token (Llama 4)."""
-    return None if size is None else (depth[:, :, None] // size) == (of_keys[:, None, :] // size)
+        return sliding
+    return {kind: sliding if kind == "sliding_attention" else full for kind in set(kinds)}
 
 
 def _additive(model: LanguageModel, visible: Bool[Tensor, "row pos key"]) -> Float[Tensor, "row 1 pos key"]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,7 +24,16 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from interp_culture.batching import batch_tokens
-from interp_culture.blocks import BlockCall, passed_over, run_block, stream_of, take_call, with_stream
+from interp_culture.blocks import (
+    BlockCall,
+    Finished,
+    passed_over,
+    reset_rope,
+    run_block,
+    stream_of,
+    take_call,
+    with_stream,
+)
 from interp_culture.interventions import Edit
 from interp_culture.masks import attention_mask
 from interp_culture.model import LanguageModel
@@ -236,8 +245,10 @@ def _whole(
         resid[layer] = start(hidden)
         return with_stream(resid[layer], args, kwargs)
 
-    def keep_final(module: Any, args: tuple, output: Any) -> None:
-        resid[model.n_layers] = start(stream_of(output))
+    def finish(module: Any, args: tuple, output: Any) -> None:
+        if model.n_layers in wanted:
+            resid[model.n_layers] = start(stream_of(output))
+        raise Finished  # the unembedding is gone through by itself
 
     def start(hidden: Tensor) -> Tensor:
         """The first stream that is kept is where a graph begins."""
@@ -257,10 +268,11 @@ def _whole(
         for layer, block in enumerate(blocks):
             handle = block.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
             stack.callback(handle.remove)
-        if model.n_layers in wanted:
-            stack.callback(blocks[-1].register_forward_hook(keep_final).remove)
+        stack.callback(blocks[-1].register_forward_hook(finish).remove)
         stack.enter_context(passed_over(skipped, model.block_form))
-        model.forward(batch.tokens, **inputs, logits_to_keep=1, use_cache=False)
+        stack.enter_context(suppress(Finished))
+        reset_rope(model.bridge.original_model)
+        model.forward(batch.tokens, **inputs, use_cache=False)
     return Part(batch, resid, calls)
 
 

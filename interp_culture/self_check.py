@@ -37,7 +37,7 @@ NEW_TOKENS = 2
 TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 3e-2, torch.bfloat16: 8e-2}
 # What a config calls a window. Those named here are in our masks; trees are not taken where there is any other, since
 # the check's sequences are too short to see it.
-WINDOWS, KNOWN_WINDOWS = ("window", "chunk"), ("sliding_window", "attention_chunk_size")
+WINDOWS, KNOWN_WINDOWS = ("window", "chunk"), ("sliding_window",)
 # RoPE of these kinds changes with the longest position of a batch, beyond the length that the model was trained on.
 CHANGING_ROPE = ("dynamic", "longrope")
 

