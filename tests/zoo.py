@@ -109,6 +109,8 @@ GPT_FAMILY = [
         "Falcon",
         {**FEW, "multi_query": False, "parallel_attn": False, "alibi": True, "bias": True},
         layers="transformer.h",
+        expect="right or refused",
+        why=ADAPTER_FAILS,
     ),
     Entry(
         "Falcon, new decoder",
