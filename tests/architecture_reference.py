@@ -74,12 +74,13 @@ class Reference:
     ) -> Iterator[None]:
         def hook(layer: int) -> Any:
             def change(module: Any, args: Any, output: Any) -> Any:
-                hidden = output[0] if isinstance(output, tuple) else output
+                several = isinstance(output, tuple | list)
+                hidden = output[0] if several else output
                 for push in pushes:
                     if push.layer == layer:
                         hidden = hidden + push.at(n_tokens, n_prompt)
                 kept.append(hidden[0])
-                return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+                return type(output)([hidden, *output[1:]]) if several else hidden
 
             return change
 
