@@ -47,7 +47,7 @@ def excludes_zero(low: float, high: float) -> bool:
     return bool(low > 0 or high < 0)
 
 
-def interval_words(value: float, low: float, high: float, digits: int = 3, sign: str = "+") -> str:
+def interval_words(value: float | int, low: float | int, high: float | int, digits: int = 3, sign: str = "+") -> str:
     """A value with its interval for a sentence, the one formatter of both.
 
     >>> interval_words(0.0123, 0.004, 0.02)

@@ -14,7 +14,7 @@ from analyses.entanglement import measure, sections
 from interp_culture import study as study_module
 from interp_culture.coupling import random_effects
 
-SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 1, "null_per_item": 1}
+SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 2, "null_per_item": 2}
 
 
 @pytest.fixture(scope="module")

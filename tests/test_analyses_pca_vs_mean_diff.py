@@ -99,5 +99,7 @@ def test_sections_follow_the_numbers(study: ic.Study, tables: Any) -> None:
     null["reach"] = 0.1
     title = pca_vs_mean_diff.sections({**tables, "effects": clear, "null": null}, study.about)[0].title
     assert title.endswith("X by pca; Y by pca")
-    title = pca_vs_mean_diff.sections({**tables, "effects": clear, "null": null.assign(high=2.0)}, study.about)[0].title
+    title = pca_vs_mean_diff.sections(
+        {**tables, "effects": clear, "null": null.assign(high=2.0, reach=2.0)}, study.about
+    )[0].title
     assert title.endswith("X by no method; Y by no method")

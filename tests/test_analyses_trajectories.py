@@ -53,7 +53,7 @@ def test_a_persona_adds_nothing_where_a_model_reads_no_context(measured: Measure
 
 
 def test_what_a_persona_adds_is_paired_by_scenario() -> None:
-    base, rows = {"a": 0.1, "b": 0.4, "c": 0.7}, []
+    base, rows = {name: 0.1 * place for place, name in enumerate("abcdef", start=1)}, []
     for persona, gain in (("none", 0.0), ("told", 0.05)):
         for method, alpha in (("plain", 0.0), ("mean_diff", 2.0), ("mean_diff", -2.0)):
             steered = "" if method == "plain" else "X"
