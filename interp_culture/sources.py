@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -39,7 +40,7 @@ def source_hash(package: str) -> str:
 
 def foreign_package(compute: Callable[..., Any]) -> str | None:
     """The package beside `interp_culture` that a function comes from, an analysis' say; None for our own."""
-    inner = getattr(compute, "func", compute)  # of a functools.partial
+    inner = inspect.unwrap(getattr(compute, "func", compute))  # of a functools.partial, within its decorators
     module = getattr(inner, "__module__", None) or OWN
     if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)):
         module = spec.name  # python -m analyses.NAME
