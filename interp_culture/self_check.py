@@ -76,16 +76,17 @@ def plain_passes(hf_model: Any, tokenizer: Any) -> PlainPasses:
     """
     groups = _sequences(hf_model, tokenizer)
     layers = decoder_layers(hf_model)
-    try:
-        plain = {key: _plain_pass(hf_model, layers, sequence) for key, sequence in _members(groups)}
-    except Exception as error:
-        raise InputError(
-            f"{type(hf_model).__name__} does not run on plain tokens: {type(error).__name__}: {first_line(error)}"
-        ) from error
+    plain, steered = {}, {}
+    layer, vector = (len(layers) - 1) // 2, None
+    for key, sequence in _members(groups):
+        try:
+            plain[key], steered[key], vector = _plain_and_steered(hf_model, layers, sequence, layer, vector)
+        except Exception as error:
+            raise InputError(
+                f"{type(hf_model).__name__} does not run on plain tokens: {type(error).__name__}: {first_line(error)}"
+            ) from error
+    assert vector is not None
     _check_plain(hf_model, plain)
-    layer = (len(layers) - 1) // 2
-    vector = _step(plain[0, 0].resid[layer + 1])
-    steered = {key: _plain_pass(hf_model, layers, sequence, layer, vector) for key, sequence in _members(groups)}
     return PlainPasses(groups, layer, vector, plain, steered)
 
 
@@ -128,32 +129,34 @@ def _members(groups: Sequence[Sequence[TokenSequence]]) -> Iterator[tuple[tuple[
 
 
 @torch.inference_mode()
-def _plain_pass(
-    hf_model: Any,
-    layers: nn.ModuleList,
-    sequence: TokenSequence,
-    layer: int | None = None,
-    vector: Tensor | None = None,
-) -> PlainPass:
+def _plain_and_steered(
+    hf_model: Any, layers: nn.ModuleList, sequence: TokenSequence, layer: int, vector: Tensor | None
+) -> tuple[PlainPass, PlainPass, Float[Tensor, " d_model"]]:
+    """A sequence twice in one pass, the second time with `vector` added after a layer; by default a `_step`."""
     resid: list[Tensor] = []
+    step = vector
 
     def keep_input(module: Any, args: tuple, kwargs: dict) -> None:
-        resid.append((args[0] if args else kwargs["hidden_states"])[0].clone())
+        resid.append((args[0] if args else kwargs["hidden_states"]).clone())
 
     def keep(number: int, module: Any, args: tuple, output: Any) -> Any:
+        nonlocal step
         hidden = stream_of(output)
-        if number == layer and vector is not None:
-            hidden = hidden + vector.to(hidden)
-        resid.append(hidden[0].clone())
+        if number == layer:
+            step = _step(hidden[0]) if step is None else step
+            hidden = torch.stack([hidden[0], hidden[1] + step.to(hidden)])
+        resid.append(hidden.clone())
         return hidden if isinstance(output, Tensor) else type(output)((hidden, *output[1:]))
 
     with ExitStack() as stack:
         stack.callback(layers[0].register_forward_pre_hook(keep_input, with_kwargs=True).remove)
         for number, module in enumerate(layers):
             stack.callback(module.register_forward_hook(partial(keep, number)).remove)
-        tokens = torch.tensor([sequence.inputs], device=hf_model.device)
-        logits = hf_model(input_ids=tokens, use_cache=False).logits[0]
-    return PlainPass(torch.stack(resid), logits)
+        tokens = torch.tensor([sequence.inputs] * 2, device=hf_model.device)
+        logits = hf_model(input_ids=tokens, use_cache=False).logits
+    streams = torch.stack(resid)
+    assert step is not None
+    return PlainPass(streams[:, 0], logits[0]), PlainPass(streams[:, 1], logits[1]), step
 
 
 def _check_plain(hf_model: Any, plain: Mapping[tuple[int, int], PlainPass]) -> None:

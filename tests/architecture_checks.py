@@ -37,7 +37,7 @@ from interp_culture.vectors import extract
 # The largest error of a number, in standard deviations of all numbers of its kind.
 TOLERANCE = 1e-3
 READOUTS: tuple[Readout, ...] = ("letters", "continuation")
-NEW_TOKENS = 8
+NEW_TOKENS = 5
 ASKED = ("hello", "what shall we do today, and with whom", "tell me more of it")
 OPTIONS = (("walk home now", "run"), ("call her", "write a letter"), ("go", "stay there"))
 CATALOGUE = Catalogue.model_validate(
