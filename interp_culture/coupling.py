@@ -133,10 +133,10 @@ def steered_readouts(
         The rows of `probe` with steered ("" for the plain model), method (plain, the vectors' own, or random), draw
         (the number of the random vector, else -1) and alpha.
     """
+    _check_axes(vectors, layers)
     warn_of(model, readout, labels)
     own: dict[_Run, Sequence[Edit]] = {("", "plain", -1, 0.0): ()}
     null: dict[_Run, Sequence[Edit]] = {}
-    _check_axes(vectors, layers)
     top = max(abs(a) for a in alphas)
     for axis, v in vectors.items():
         if v.method == "random":

@@ -22,7 +22,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("planted.ITEMS", planted.MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
-        patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
+        patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(8))
         patch.setattr("interp_culture.readout.check_readout", lambda *a: SimpleNamespace(letters=None, ok=True))
         patch.setattr("analyses.trajectories.personas", lambda brief: {"none": None})
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))

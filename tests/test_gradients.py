@@ -143,7 +143,7 @@ def test_a_refined_sweep_goes_on_until_the_best_are_settled(
 
     made_sweep(monkeypatch, list(range(12, 0, -1)), true)
     model, scenarios, vectors = planted
-    sweep = sweep_module._Sweep(model, scenarios, vectors["X"], [1.0], "continuation", "both")
+    sweep = sweep_module._Sweep(model, scenarios, vectors["X"], [1.0], "continuation", "both", 42)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         table = sweep.refined(range(12), k=2).assign(steered="X", axis="X")

@@ -110,6 +110,7 @@ def test_soft_caps_and_biases_of_the_unembedding_are_heeded() -> None:
     model.text_config.final_logit_softcapping = 2.0
     linear = model.bridge.unembed.original_component
     linear.bias = torch.nn.Parameter(torch.randn(320), requires_grad=False)
+    del model.unembedding  # which was looked at before
     resid = torch.randn(3, model.d_model)
     raw = model.bridge.ln_final(resid[None])[0] @ linear.weight.T + linear.bias
     expected = 2.0 * torch.tanh(raw / 2.0)
