@@ -44,7 +44,7 @@ def axis_cosines(activations: Activations, scenarios: ScenarioSet, draws: int = 
         for kind, seen in (("raw", difference), ("whitened", difference @ whitening(positive, negative, axes))):
             means = {a: _means(seen[axes == a], samples[:, axes == a], signs[:, axes == a]) for a in scenarios.axes}
             for a, b in combinations(means, 2):
-                few = min((axes == a).sum(), (axes == b).sum()) < LEAST_N
+                few = bool(min((axes == a).sum(), (axes == b).sum()) < LEAST_N)
                 rows.append((layer, a, b, kind, *_summary((means[a] * means[b]).sum(1), draws, few)))
     return pd.DataFrame(rows, columns=["layer", "a", "b", "kind", "cosine", "low", "high", "null_low", "null_high"])
 
