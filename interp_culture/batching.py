@@ -54,8 +54,13 @@ def over_batches(
 
 
 def lay_out(model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, share_stem: bool = True) -> list[Batch]:
-    """Batches of half of what the device holds: the other half is for stacked runs."""
-    return make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2, share_stem=share_stem)
+    """Batches of half of what the device holds: the other half is for stacked runs.
+
+    Sequences whose every token depends on how long they are share none (see `Shortcuts.longest`).
+    """
+    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2, share_stem=share_stem)
+    holds = model.usable_shortcuts.holds_for
+    return [batch if holds(batch.longest) else batch.unrolled() for batch in batches]
 
 
 def batch_tokens(model: LanguageModel) -> int:

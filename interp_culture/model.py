@@ -11,7 +11,7 @@ import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -230,7 +230,7 @@ class LanguageModel:
     @property
     def usable_shortcuts(self) -> Shortcuts:
         """Those that hold now: none while somebody's hooks are on the model, which are to see plain passes."""
-        return NONE if self.is_hooked else self.shortcuts
+        return replace(NONE, longest=self.shortcuts.longest) if self.is_hooked else self.shortcuts
 
     @property
     def is_hooked(self) -> bool:

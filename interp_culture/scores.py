@@ -70,7 +70,7 @@ def score_stacks(
             for stack in stacks(model, runs, batch):
                 finals = resume(model, kept, list(stack.values()))
                 values |= zip(stack, score(model, kept, finals), strict=True)
-                bar.update(len(batch.tokens) * len(stack))
+                bar.update(len({path.group for path in batch.paths}) * len(stack))
             return batch, values
 
         for batch, by_run in over_batches(model, groups, read, share_stem=share_stem):

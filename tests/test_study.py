@@ -65,7 +65,10 @@ def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str,
 
 
 def test_a_finished_study_is_not_computed_again(
-    finished: tuple[StudyConfig, dict[str, Any]], tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[StudyConfig, dict[str, Any]],
+    tiny: LanguageModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, summary = finished
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
@@ -83,8 +86,9 @@ def test_a_finished_study_is_not_computed_again(
         x for x in second.splitlines() if "seconds" not in x
     ]
     assert again["layers"] == summary["layers"]
+    copy = shutil.copytree(config.out, tmp_path / "copy")
     with pytest.raises(AssertionError, match="computed again"):
-        run_study(config.model_copy(update={"seed": 43}))
+        run_study(config.model_copy(update={"seed": 43, "out": str(copy)}))
 
 
 def test_report_is_one_file_that_opens_with_findings(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
