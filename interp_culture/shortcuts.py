@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 # What each shortcut is, in the words of messages and of the docs.
 WORDS = {
@@ -14,6 +15,12 @@ WORDS = {
     "padding": "padded batches (prompts of unequal length side by side)",
     "padded_generation": "padded generation (prompts of unequal length written side by side)",
 }
+
+# What a config calls a window. Those named here are in our masks; trees are not taken where there is any other, since
+# the check's sequences are too short to see it.
+WINDOWS, KNOWN_WINDOWS = ("window", "chunk"), ("sliding_window",)
+# RoPE of these kinds changes with the longest position of a batch, beyond the length that the model was trained on.
+CHANGING_ROPE = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,30 @@ class Shortcuts:
 
 
 NONE = Shortcuts(**{f.name: False for f in fields(Shortcuts) if f.type == "bool"})
+
+
+def shortcuts_by_config(config: Any) -> Shortcuts:
+    """What cannot be seen on short sequences is taken from the config of a model's language part."""
+    shortcuts = Shortcuts(longest=_changing_rope_length(config))
+    unknown = [
+        name
+        for name, value in vars(config).items()
+        if any(word in name for word in WINDOWS)
+        and name not in KNOWN_WINDOWS
+        and type(value) is int
+        and value > 1
+        and "layers" not in name
+        and "pattern" not in name
+    ]
+    return shortcuts.without("trees") if unknown else shortcuts
+
+
+def _changing_rope_length(config: Any) -> int | None:
+    parameters = getattr(config, "rope_parameters", None) or {}
+    kinds = parameters.values() if all(isinstance(v, dict) for v in parameters.values()) else [parameters]
+    lengths = [
+        int(kind.get("original_max_position_embeddings") or config.max_position_embeddings)
+        for kind in kinds
+        if kind.get("rope_type") in CHANGING_ROPE
+    ]
+    return min(lengths, default=None)

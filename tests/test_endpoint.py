@@ -32,7 +32,10 @@ def test_replies_without_an_answer_count_as_empty(serve: Any, config_for: Any, r
     assert manifest["rejected"] == {"empty answer": 1}
 
 
-@pytest.mark.parametrize("trouble", [status(500), status(503), status(429), cut, hang], ids=str)
+TROUBLES = {"500": status(500), "503": status(503), "429": status(429), "cut": cut, "hang": hang}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
 def test_passing_troubles_are_retried(serve: Any, config_for: Any, trouble: Step) -> None:
     server = serve(trouble, good())
     config = config_for(server, n=5, timeout=0.3)
