@@ -11,8 +11,10 @@ export HF_HUB_OFFLINE ?= 1
 demo: $(VENV)/.run
 	$(BIN)/interp-culture study --preset quick --out results/quick
 
+# One process a core, one thread each: tiny models gain nothing by a second thread.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,15 @@ def test_a_run_goes_on_after_the_server_died(serve: Any, config_for: Any) -> Non
     assert sorted({e.request for e in pool_of(config).entries}) == [1, 2, 3, 4]
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """Ctrl-C raises as in a terminal; what nohup or cron starts ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupted_command_says_how_to_go_on(serve: Any, tmp_path: Path) -> None:
     def interrupt(h: Handler) -> None:
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
