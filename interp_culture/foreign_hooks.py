@@ -14,6 +14,7 @@ from torch import nn
 LIBRARIES = ("transformer_lens.", "transformers.", "accelerate.")
 PYTORCH = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 TRANSFORMER_LENS = ("fwd_hooks", "bwd_hooks")  # lists of handles on a hook point
+KINDS = (*PYTORCH, *TRANSFORMER_LENS)
 
 
 def hook_places(model: nn.Module) -> list[str]:
@@ -28,6 +29,9 @@ def is_hooked(model: nn.Module) -> bool:
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether somebody has put a hook on this module itself."""
+    held = module.__dict__
+    if not any(held.get(kind) for kind in KINDS):
+        return False  # nearly all: a model has thousands of modules, and each pass asks
     if any(_is_foreign(handle.user_hook) for handle in _handles(module)):
         return True
     return any(_is_foreign(hook) for kind in PYTORCH for hook in getattr(module, kind).values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from interp_culture.errors import InputError
 from interp_culture.generation import write
 from interp_culture.interventions import Edit
 from interp_culture.model import LanguageModel
-from interp_culture.passes import resume, trace
+from interp_culture.passes import Trace, resume, trace
 from interp_culture.plain_passes import TOLERANCES, PlainPass, PlainPasses, relative_error
 from interp_culture.shortcuts import WORDS, Shortcuts
 from interp_culture.token_tree import Batch, make_batches
@@ -39,8 +39,9 @@ def check_model(model: LanguageModel, expected: PlainPasses) -> None:
         (_resumed_error, (("resume",), ("trees",), *_PLAIN)),
         (_written_error, (("padded_generation",), ("padded_generation", "fused"))),
     )
+    case = _Case(model, expected)
     for check, ways in checks:
-        _settle(model, expected, check, ways)
+        _settle(case, check, ways)
     model.check = "passed"
     if model.shortcuts.off:
         words = "; ".join(WORDS[name] for name in model.shortcuts.off)
@@ -52,16 +53,41 @@ def check_model(model: LanguageModel, expected: PlainPasses) -> None:
 
 
 _PLAIN = (("trees", "padding"), ("fused", "trees", "padding"))
-Check = Callable[[LanguageModel, PlainPasses], float]
 
 
-def _settle(model: LanguageModel, expected: PlainPasses, check: Check, ways: Sequence[tuple[str, ...]]) -> None:
+@dataclass
+class _Case:
+    """The hooked model, what it should give, and a pass over the check's sequences under its shortcuts of now."""
+
+    model: LanguageModel
+    expected: PlainPasses
+    kept: Trace | None = None
+    kept_under: Shortcuts | None = None
+
+    @property
+    def trace(self) -> Trace:
+        """The residual streams at every layer; read again only where the shortcuts have changed."""
+        shortcuts = self.model.shortcuts
+        if self.kept is None or self.kept_under != shortcuts:
+            (batch,) = make_batches(
+                self.expected.groups, pad=self.model.pad_token, batch_tokens=10**6, share_stem=shortcuts.stem
+            )
+            self.kept = trace(self.model, batch, layers=range(self.model.n_layers))
+            self.kept_under = shortcuts
+        return self.kept
+
+
+Check = Callable[[_Case], float]
+
+
+def _settle(case: _Case, check: Check, ways: Sequence[tuple[str, ...]]) -> None:
     """Switch off what has to be off for a check to pass; the first of `ways` that does is taken."""
+    model = case.model
     before, limit, found = model.shortcuts, TOLERANCES[model.dtype], []
     for off in ((), *ways):
         _use(model, before.without(*off))
         try:
-            error = check(model, expected)
+            error = check(case)
         except Exception as trouble:  # whatever it is, this way is not to be taken
             found.append(f"{type(trouble).__name__}: {trouble}".splitlines()[0])
             continue
@@ -91,37 +117,30 @@ def _use(model: LanguageModel, shortcuts: Shortcuts) -> None:
         model.shortcuts = shortcuts.without("pieces")
 
 
-def _batch(model: LanguageModel, expected: PlainPasses) -> Batch:
-    share = model.shortcuts.stem
-    (batch,) = make_batches(expected.groups, pad=model.pad_token, batch_tokens=10**6, share_stem=share)
-    return batch
-
-
-def _head_error(model: LanguageModel, expected: PlainPasses) -> float:
-    plain = expected.plain[0, 0]
+def _head_error(case: _Case) -> float:
+    plain = case.expected.plain[0, 0]
     with torch.inference_mode():
-        return relative_error(model.logits(plain.resid[-1]), plain.logits.float())
+        return relative_error(case.model.logits(plain.resid[-1]), plain.logits.float())
 
 
-def _trace_error(model: LanguageModel, expected: PlainPasses) -> float:
-    layers = range(model.n_layers)
-    kept = trace(model, _batch(model, expected), layers=layers)
-    found = torch.stack([kept.resid[stream] for stream in (*layers, model.n_layers)])
-    return max(_path_errors(found, kept.batch, expected.plain))
+def _trace_error(case: _Case) -> float:
+    kept = case.trace
+    found = torch.stack([kept.resid[stream] for stream in range(case.model.n_layers + 1)])
+    return max(_path_errors(found, kept.batch, case.expected.plain))
 
 
-def _resumed_error(model: LanguageModel, expected: PlainPasses) -> float:
+def _resumed_error(case: _Case) -> float:
     """Runs side by side: at strength 0 from the first layer on, and steered."""
+    expected, kept = case.expected, case.trace
     edits = (Edit(0, expected.vector, 0.0), Edit(expected.layer, expected.vector, 1.0))
-    batch = _batch(model, expected)
-    kept = trace(model, batch, layers=sorted({edit.stream for edit in edits} - {model.n_layers}))
-    zero, steered = resume(model, kept, [[edit] for edit in edits])
+    zero, steered = resume(case.model, kept, [[edit] for edit in edits])
     errors = _path_errors(zero[None], kept.batch, expected.plain)
     return max(errors + _path_errors(steered[None], kept.batch, expected.steered))
 
 
-def _written_error(model: LanguageModel, expected: PlainPasses) -> float:
+def _written_error(case: _Case) -> float:
     """The logits of the first tokens of an answer, written side by side under steering."""
+    model, expected = case.model, case.expected
     keys = [(0, 0), (1, 0)]
     sequences = [replace(expected.groups[g][m], answer=()) for g, m in keys]
     answers = [expected.groups[g][m].answer for g, m in keys]
