@@ -10,11 +10,11 @@ from typing import Any
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture import plots
-from interp_culture.agreement import scenario_agreement
-from interp_culture.analysis import About, Analysis, Section, Tables
 from interp_culture.cli.analysis import run_alone
-from interp_culture.encodings import reading_effects, reading_shifts, reading_slopes
+from interp_culture.coupling.answer_encoding import reading_effects, reading_shifts, reading_slopes
+from interp_culture.coupling.reliability import scenario_agreement
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables
 
 LETTERS: dict[str, Any] = {"readout": "letters", "labels": "A/B", "template": "paper"}
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -29,13 +29,17 @@ def written(study: ic.Study, runs: Runs, n_tokens: int) -> pd.DataFrame:
     n_prompts, n_tokens = N_PROMPTS[study.config.brief], n_tokens // 8 if study.config.brief else n_tokens
     some = list(study.some)[:: max(1, len(study.some) // n_prompts)][:n_prompts]
     prompts = [ic.Prompt(f"{s.situation} What would you do?") for s in some]
-    wrote = ic.generate_runs(study.model, prompts, runs, n_tokens, temperature=TEMPERATURE, seed=study.config.seed)
+    wrote = ic.engine.generate_runs(
+        study.model, prompts, runs, n_tokens, temperature=TEMPERATURE, seed=study.config.seed
+    )
     parts = []
     for key, texts in wrote.items():
-        scored = ic.perplexity(study.model, prompts, texts, {"entropy_plain": (), "entropy_steered": runs[key]})
+        scored = ic.steering.perplexity(
+            study.model, prompts, texts, {"entropy_plain": (), "entropy_steered": runs[key]}
+        )
         told = {"run": [key] * len(texts), "prompt": [p.user for p in prompts], "text": texts}
         parts.append(pd.DataFrame(told).join(scored.pivot(index="text", columns="run", values="cross_entropy")))
-    return ic.with_keys(pd.concat(parts, ignore_index=True), NAMES)
+    return ic.readout.with_keys(pd.concat(parts, ignore_index=True), NAMES)
 
 
 def perplexities(texts: pd.DataFrame, by: Sequence[str] = NAMES) -> pd.DataFrame:
@@ -55,5 +59,5 @@ def perplexities(texts: pd.DataFrame, by: Sequence[str] = NAMES) -> pd.DataFrame
 def averages(table: pd.DataFrame, value: str, unit: str, by: Sequence[str] = NAMES) -> pd.DataFrame:
     """The mean of `value` in every group (the index) with its interval, a bootstrap over what `unit` names."""
     known = table.dropna(subset=[value])
-    found = ic.effects(known.assign(axis="", item=known[unit]), by, value).set_index(list(by))
+    found = ic.coupling.effects(known.assign(axis="", item=known[unit]), by, value).set_index(list(by))
     return found[["effect", "low", "high"]].set_axis([value, f"{value}_low", f"{value}_high"], axis=1)

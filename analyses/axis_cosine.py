@@ -8,10 +8,10 @@ from __future__ import annotations
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture import plots
-from interp_culture.analysis import About, Analysis, Section, Tables
-from interp_culture.angles import axis_cosines, cross_responses, layer_coupling, prediction
 from interp_culture.cli.analysis import run_alone
+from interp_culture.coupling.geometry import axis_cosines, cross_responses, layer_coupling, prediction
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables
 
 N_LAYERS = 10, 3  # the second in a brief study
 RUN, PAIR = ["layer", "steered", "draw", "method", "alpha"], ["layer", "steered", "axis"]
@@ -45,8 +45,8 @@ def random_effects(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     """What random vectors would do, to first order: layer, steered, axis, null_low, null_high."""
     n, seed, order = study.config.n_random, study.config.seed, study.config.order
     steps = runs(study, [random for v in study.vectors().values() for random in ic.random_like(v, n, seed)])
-    table = ic.predicted_runs(study.model, scenarios, steps, readout=study.lead, order=order, seed=seed)
-    slopes = ic.slopes(ic.with_keys(table, RUN), RUN[:3])
+    table = ic.readout.predicted_runs(study.model, scenarios, steps, readout=study.lead, order=order, seed=seed)
+    slopes = ic.coupling.slopes(ic.readout.with_keys(table, RUN), RUN[:3])
     draws = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
     return pd.DataFrame({"null_low": draws.quantile(0.025), "null_high": draws.quantile(0.975)}).reset_index()
 

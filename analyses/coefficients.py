@@ -13,10 +13,10 @@ import pandas as pd
 import interp_culture as ic
 from analyses import cost
 from analyses.answers import NAMES, PLAIN, Runs
-from interp_culture import plots
-from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
-from interp_culture.coherence import BudgetError
+from interp_culture.reporting import figures as plots
+from interp_culture.steering.fluency import BudgetError
+from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
 
 STEPS = (0.5, 1, 2, 4, 8), (2, 4)  # times half the study's largest alpha; the second in a brief study
 BUDGET = 0.1  # nats per token
@@ -26,17 +26,17 @@ def measure(study: ic.Study) -> Tables:
     """Every axis' vectors at five strengths and both signs; what they cost beside a random vector at each strength.
 
     effects: steered, alpha, axis, effect (change of mean P+), low, high, n. ratios: steered, alpha, axis, ratio, low,
-    high, defined (Eq. 5). null: `ic.response` of the study's own runs, which has 20 or more random vectors. calibrated:
+    high, defined (Eq. 5). null: `ic.coupling.response` of the study's own runs, which has 20 or more random vectors. calibrated:
     steered, alpha > 0 at which the KL is `budget` (nats per token), axis, effect, low, high, n. texts, cost: `cost`.
     """
     table = readouts(study)
     at_budget = study.once("coefficients.calibrated_readouts", lambda: _at_budget(study))
     return {
         "readouts": table,
-        "effects": ic.effects(ic.shifts(table), ["steered", "alpha"]),
+        "effects": ic.coupling.effects(ic.coupling.shifts(table), ["steered", "alpha"]),
         "ratios": _ratios(table),
-        "null": ic.response(study.steered(study.lead)),
-        "calibrated": ic.effects(ic.shifts(at_budget), ["steered", "alpha"]).assign(budget=BUDGET),
+        "null": ic.coupling.response(study.steered(study.lead)),
+        "calibrated": ic.coupling.effects(ic.coupling.shifts(at_budget), ["steered", "alpha"]).assign(budget=BUDGET),
         **cost.measure(study, steered_runs(study)),
     }
 
@@ -63,7 +63,7 @@ def _at_budget(study: ic.Study) -> pd.DataFrame:
     runs = dict(PLAIN)
     for axis, v in study.vectors().items():
         with suppress(BudgetError):
-            alpha = ic.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts(study))
+            alpha = ic.steering.calibrate(study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts(study))
             runs[axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
     return study.read(runs, NAMES)
 

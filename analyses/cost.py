@@ -14,9 +14,9 @@ import plotly.graph_objects as go
 
 import interp_culture as ic
 from analyses.answers import NAMES, TEMPERATURE, Runs, averages, perplexities, written
-from interp_culture import plots
-from interp_culture.analysis import About, Section, Tables
+from interp_culture.reporting import figures as plots
 from interp_culture.stats import interval_words
+from interp_culture.study.analysis import About, Section, Tables
 
 NEUTRAL_CHARACTERS, N_TOKENS = 600, 128
 N_TEXTS = None, 2  # the second in a brief study
@@ -38,12 +38,12 @@ def measure(study: ic.Study, runs: Runs) -> Tables:
 
 def neutral_texts(study: ic.Study) -> list[str]:
     """The beginnings of the shipped neutral texts."""
-    texts = list(ic.load_neutral().values())[: N_TEXTS[study.config.brief]]
+    texts = list(ic.scenarios.load_neutral().values())[: N_TEXTS[study.config.brief]]
     return [text[:NEUTRAL_CHARACTERS].rsplit(maxsplit=1)[0] for text in texts]
 
 
 def _divergence(study: ic.Study, runs: Runs) -> pd.DataFrame:
-    return ic.with_keys(ic.kl_on_neutral(study.model, runs, neutral_texts(study)), NAMES)
+    return ic.readout.with_keys(ic.kl_on_neutral(study.model, runs, neutral_texts(study)), NAMES)
 
 
 def sections(tables: Tables, about: About) -> list[Section]:

@@ -13,11 +13,12 @@ from jaxtyping import Float
 
 import interp_culture as ic
 from analyses.paradigms import ANALYSIS as PARADIGMS
-from interp_culture import culture_map, plots
-from interp_culture.analysis import About, Analysis, Section, Tables
 from interp_culture.cli.analysis import run_alone
+from interp_culture.reporting import figures as plots
 from interp_culture.stats import Estimate
-from interp_culture.survey import TARGETS, countries
+from interp_culture.study.analysis import About, Analysis, Section, Tables
+from interp_culture.survey import culture_map
+from interp_culture.survey.wvs import TARGETS, countries
 
 COLUMNS = ["paradigm", "kind", "iso3", "country", "effect", "low", "high"]
 PLAIN, NEUTRAL, OTHERS = "the plain model", "no preference", "other countries' personas"

@@ -10,10 +10,11 @@ from itertools import product
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture import agreement, plots
-from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
-from interp_culture.coupling import beside_random, random_reach
+from interp_culture.coupling import reliability as agreement
+from interp_culture.coupling.null import beside_random, random_reach
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
 
 UNIT = "change of mean P+ per unit alpha"
 Vectors = dict[tuple[str, str], ic.SteeringVectors]
@@ -29,9 +30,9 @@ def measure(study: ic.Study) -> Tables:
     vectors = domain_vectors(study)
     readouts = study.once("domains.readouts", lambda: pd.concat([_read(study, vectors, a) for a in study.layers]))
     of_all = study.steered(study.lead).assign(source="all")
-    slopes = pd.concat([ic.slopes(table, ["source", "steered"]) for table in (readouts, of_all)])
-    found = ic.effects(slopes, ["source", "steered", "domain"], "slope")
-    reach = random_reach(ic.shifts(of_all), ["steered", "domain", "axis"], per_alpha=True)
+    slopes = pd.concat([ic.coupling.slopes(table, ["source", "steered"]) for table in (readouts, of_all)])
+    found = ic.coupling.effects(slopes, ["source", "steered", "domain"], "slope")
+    reach = random_reach(ic.coupling.shifts(of_all), ["steered", "domain", "axis"], per_alpha=True)
     return {"transfer": beside_random(found, reach), "cosines": cosines(study, vectors)}
 
 
@@ -41,8 +42,8 @@ def domain_vectors(study: ic.Study) -> Vectors:
     found = {("all", axis): v for axis, v in whole.items()}
     for domain, axis in product(study.train.domains, whole):
         ids = [s.id for s in study.train.filter(axis=axis, domain=domain)]
-        direction = ic.direction(study.activations.select(ids), study.config.method)
-        found[domain, axis] = ic.norm_matched(whole[axis], direction)
+        direction = ic.steering.direction(study.activations.select(ids), study.config.method)
+        found[domain, axis] = ic.steering.norm_matched(whole[axis], direction)
     return found
 
 

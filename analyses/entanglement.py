@@ -11,9 +11,10 @@ import pandas as pd
 
 import interp_culture as ic
 from analyses import extraction, pca_vs_mean_diff, trajectories
-from interp_culture import culture_map, plots
-from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
+from interp_culture.survey import culture_map
 
 
 def measure(study: ic.Study) -> Tables:
@@ -22,13 +23,13 @@ def measure(study: ic.Study) -> Tables:
     matrix: kind (overall, domain, persona, method), group, null (which rows of the table null), and the columns of
     `ic.response_matrix`: D (change of the axis' mean P+ per unit of alpha on the steered one, from both signs of the
     largest configured alpha), ratio (equation 5) and their intervals. null: null (all, a domain, or some, which are
-    `study.some`), alpha, and the columns of `ic.random_range`. map_ratio, where the items are the map's: the columns of
+    `study.some`), alpha, and the columns of `ic.coupling.random_range`. map_ratio, where the items are the map's: the columns of
     `culture_map.movements`, whose equation 5 is that of |dx| and |dy|, as in the paper.
     """
     steered, top = study.steered(study.lead), max(study.config.alphas)
     some = steered[steered.id.isin({s.id for s in study.some})]
     nulls = {"all": steered, **dict(list(steered.groupby("domain"))), "some": some}
-    null = pd.concat([ic.random_range(part).assign(null=name, alpha=top) for name, part in nulls.items()])
+    null = pd.concat([ic.coupling.random_range(part).assign(null=name, alpha=top) for name, part in nulls.items()])
     matrices = [
         ic.response_matrix(part[part.alpha.abs() <= top]).assign(kind=kind, group=group, null=null)
         for kind, group, null, part in groups(study, steered)

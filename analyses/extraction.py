@@ -12,10 +12,10 @@ import torch
 
 import interp_culture as ic
 from analyses.answers import PLAIN, Runs
-from interp_culture import plots
-from interp_culture.analysis import About, Section, Tables
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Section, Tables
 
-# `random` by another name: `ic.slopes` takes rows of that method for the null and leaves them out.
+# `random` by another name: `ic.coupling.slopes` takes rows of that method for the null and leaves them out.
 METHODS = {m: m for m in ("mean_diff", "pca", "pca_centred", "lda", "logistic")} | {"random": "random direction"}
 FEW_STEERED = ("mean_diff", "pca", "random")  # in a brief study
 HALVINGS = 10, 2  # the second in a brief study
@@ -32,16 +32,16 @@ def steered_runs(study: ic.Study) -> Runs:
         activations = activations_at(study, axis, layers)
         for method in FEW_STEERED if study.config.brief else METHODS:
             found, label = v.direction.clone(), METHODS[method]
-            found[layers] = ic.direction(activations, method, study.config.seed)
-            own = ic.norm_matched(v, found, label)
+            found[layers] = ic.steering.direction(activations, method, study.config.seed)
+            own = ic.steering.norm_matched(v, found, label)
             runs |= {(axis, label, signed): ic.steer(own, layers, signed) for signed in (alpha, -alpha)}
     return runs
 
 
-def activations_at(study: ic.Study, axis: str, layers: list[int]) -> ic.Activations:
+def activations_at(study: ic.Study, axis: str, layers: list[int]) -> ic.steering.Activations:
     """Those of an axis' training scenarios, at some layers."""
     whole = study.activations.select([s.id for s in study.train.filter(axis=axis)])
-    return ic.Activations(whole.ids, whole.positive[:, layers], whole.negative[:, layers])
+    return ic.steering.Activations(whole.ids, whole.positive[:, layers], whole.negative[:, layers])
 
 
 def cosines(study: ic.Study) -> pd.DataFrame:
@@ -49,7 +49,9 @@ def cosines(study: ic.Study) -> pd.DataFrame:
     rows = []
     for axis in study.layers:
         activations = activations_at(study, axis, list(range(study.model.n_layers)))
-        found = {label: ic.direction(activations, method, study.config.seed) for method, label in METHODS.items()}
+        found = {
+            label: ic.steering.direction(activations, method, study.config.seed) for method, label in METHODS.items()
+        }
         for a, b in combinations(found, 2):
             between = torch.cosine_similarity(found[a], found[b], dim=-1)
             rows += [(axis, layer, a, b, float(cosine)) for layer, cosine in enumerate(between)]
@@ -70,7 +72,7 @@ def stability(study: ic.Study) -> pd.DataFrame:
             shuffled = [i for ids in items for i in rng.sample(ids, len(ids))]
             halves = [activations.select(half) for half in (shuffled[::2], shuffled[1::2])]
             for method, label in METHODS.items():
-                one, other = (ic.direction(half, method, draw) for half in halves)
+                one, other = (ic.steering.direction(half, method, draw) for half in halves)
                 between = torch.cosine_similarity(one, other, dim=-1)
                 rows += [(axis, label, layer, draw, float(c)) for layer, c in zip(layers, between, strict=True)]
     return pd.DataFrame(rows, columns=["axis", "method", "layer", "draw", "cosine"])

@@ -10,10 +10,11 @@ from itertools import product
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture import agreement, plots
-from interp_culture.analysis import About, Analysis, Section, Tables
 from interp_culture.cli.analysis import run_alone
-from interp_culture.coupling import beside_random, random_reach
+from interp_culture.coupling import reliability as agreement
+from interp_culture.coupling.null import beside_random, random_reach
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables
 
 BY_AXIS, BY_ITEM = ["steered", "axis"], ["steered", "item"]
 
@@ -30,10 +31,10 @@ def measure(study: ic.Study) -> Tables:
     runs = {(i, v.axis, v.method, a): ic.steer(v, study.layers[v.axis], a) for (i, v), a in signs}
     runs["", "", "plain", 0.0] = []
     readouts = study.once("items.readouts", lambda: study.read(runs, ["source", "steered", "method", "alpha"]))
-    slopes = ic.slopes(readouts, ["source", "steered"])
-    cross = ic.effects(slopes, ["source", *BY_ITEM], "slope")
-    rest = ic.effects(slopes[slopes.source != slopes["item"]], ["source", "steered"], "slope")
-    random = ic.shifts(study.steered(study.lead))
+    slopes = ic.coupling.slopes(readouts, ["source", "steered"])
+    cross = ic.coupling.effects(slopes, ["source", *BY_ITEM], "slope")
+    rest = ic.coupling.effects(slopes[slopes.source != slopes["item"]], ["source", "steered"], "slope")
+    random = ic.coupling.shifts(study.steered(study.lead))
     null = [random_reach(random[random["item"] != i], BY_AXIS, per_alpha=True).assign(source=i) for i in vectors]
     return {
         "cosines": agreement.item_cosines(vectors, study.layers),
@@ -48,8 +49,8 @@ def item_vectors(study: ic.Study) -> dict[str, ic.SteeringVectors]:
     whole, found = study.vectors(), {}
     for item, about in study.train.catalogue.items.items():
         if ids := [s.id for s in study.train.filter(item=item)]:
-            direction = ic.direction(study.activations.select(ids), study.config.method)
-            found[item] = ic.norm_matched(whole[about.axis], direction)
+            direction = ic.steering.direction(study.activations.select(ids), study.config.method)
+            found[item] = ic.steering.norm_matched(whole[about.axis], direction)
     return found
 
 

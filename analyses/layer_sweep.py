@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture import plots
-from interp_culture.analysis import About, Analysis, Section, Tables
 from interp_culture.cli.analysis import run_alone
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables
 
 RUN = ["steered", "layer", "alpha"]
 
@@ -24,28 +24,28 @@ def measure(study: ic.Study) -> Tables:
     by_layer: steered, layer, alpha, method ("gradient" where the sweep did not measure), effect (differential), low,
     high, n, shift (signed mean change of P+), predicted (differential to first order), null_low, null_high (middle 95%
     of norm-matched random vectors, to first order). by_item: steered, item, layer, differential (mean over alphas).
-    stability, halves, agreement: `ic.choice_stability`, `ic.choice_overlap`, `ic.sweep_agreement`.
+    stability, halves, agreement: `ic.steering.choice_stability`, `ic.steering.choice_overlap`, `ic.steering.sweep_agreement`.
     """
     sweep, config = study.sweep(), study.config
     on: tuple[Any, ...] = study.model, study.sweep_scenarios, study.vectors()
     form: dict[str, Any] = {"alpha": config.sweep_alphas, "readout": study.lead, "order": config.order}
     form["seed"] = config.seed
-    null = study.once("layer_sweep.null", lambda: ic.sweep_null(*on, **form, n=config.n_random))
+    null = study.once("layer_sweep.null", lambda: ic.steering.sweep_null(*on, **form, n=config.n_random))
     if sweep.predicted_shift.isna().any():  # an exact sweep; others hold what the gradient says
         gradient = study.once("layer_sweep.gradient", lambda: ic.layer_sweep(*on, **form, method="gradient"))
         sweep = sweep.drop(columns="predicted_shift").merge(gradient[[*RUN, "id", "predicted_shift"]])
     return {
         "by_layer": by_layer(sweep, null),
         "by_item": sweep.groupby(["steered", "item", "layer"]).differential.mean().reset_index(),
-        "stability": ic.choice_stability(sweep, config.top_k),
-        "halves": ic.choice_overlap(sweep, config.top_k),
-        "agreement": ic.sweep_agreement(sweep),
+        "stability": ic.steering.choice_stability(sweep, config.top_k),
+        "halves": ic.steering.choice_overlap(sweep, config.top_k),
+        "agreement": ic.steering.sweep_agreement(sweep),
     }
 
 
 def by_layer(sweep: pd.DataFrame, null: pd.DataFrame) -> pd.DataFrame:
     runs = sweep.assign(predicted=sweep.predicted_shift.abs()).groupby(RUN)[["shift", "predicted"]].mean()
-    differential = ic.effects(sweep, [*RUN, "method"], "differential").drop(columns="axis")
+    differential = ic.coupling.effects(sweep, [*RUN, "method"], "differential").drop(columns="axis")
     return differential.join(runs, on=RUN).merge(null, on=RUN)
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture import culture_map, plots
-from interp_culture.analysis import About, Analysis, Section, Tables
 from interp_culture.cli.analysis import run_alone
-from interp_culture.replies import changed_answers
-from interp_culture.survey import TARGETS, countries
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables
+from interp_culture.survey import culture_map
+from interp_culture.survey.reply_parsing import changed_answers
+from interp_culture.survey.wvs import TARGETS, countries
 
 KEYS = ["persona", "kind", "iso3"]
 FEW = ("basic:India", "basic:Denmark")  # in a brief study
@@ -29,7 +30,9 @@ def measure(study: ic.Study) -> Tables:
     given both times, the share other than without a persona). validity: of the scenario readout (`Validity`).
     """
     decided = readouts(study)
-    asked = ic.ask_personas(study.model, personas(study.config.brief), study.folder / "direct", on_step=study.on_step)
+    asked = ic.survey.ask_personas(
+        study.model, personas(study.config.brief), study.folder / "direct", on_step=study.on_step
+    )
     changed = changed_answers(asked["replies"], "none").rename("changed").reset_index()
     direct = decided[KEYS].drop_duplicates().merge(asked["places"].drop(columns="iso3")).merge(changed, how="left")
     by_persona = decided.groupby(KEYS, sort=False)[["item", "domain", "p_positive"]]

@@ -10,9 +10,9 @@ import pandas as pd
 import interp_culture as ic
 from analyses import extraction
 from analyses.answers import NAMES, perplexities, written
-from interp_culture import plots
-from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
 
 OWN, N_TOKENS = "mean_diff", 64
 
@@ -27,13 +27,13 @@ def measure(study: ic.Study) -> Tables:
     the plain model, of texts written at alpha above 0), low, high.
     """
     table = readouts(study)
-    slopes = ic.slopes(table, ["method", "steered"])
+    slopes = ic.coupling.slopes(table, ["method", "steered"])
     texts = study.once("pca_vs_mean_diff.texts", lambda: _texts(study))
     fluency = perplexities(texts, ["method", "steered"]).filter(like="perplexity_plain")
     return {
         "readouts": table,
-        "effects": ic.effects(slopes, ["method", "steered"], "slope"),
-        "against": ic.effects(_against(slopes), ["method", "steered"], "slope"),
+        "effects": ic.coupling.effects(slopes, ["method", "steered"], "slope"),
+        "against": ic.coupling.effects(_against(slopes), ["method", "steered"], "slope"),
         "null": _null(study),
         "ratios": _ratios(table),
         "cosines": study.once("pca_vs_mean_diff.cosines", lambda: extraction.cosines(study)),
@@ -43,7 +43,7 @@ def measure(study: ic.Study) -> Tables:
 
 
 def readouts(study: ic.Study) -> pd.DataFrame:
-    """steered, method, alpha (0, and both signs of the largest), then the columns of `ic.read_runs`."""
+    """steered, method, alpha (0, and both signs of the largest), then the columns of `ic.readout.read_runs`."""
     return study.once("pca_vs_mean_diff.readouts", lambda: study.read(extraction.steered_runs(study), NAMES))
 
 
@@ -60,10 +60,13 @@ def _against(slopes: pd.DataFrame) -> pd.DataFrame:
 
 def _null(study: ic.Study) -> pd.DataFrame:
     top = max(study.config.alphas)
-    found = ic.response(study.steered(study.lead)).query("alpha == @top")
+    found = ic.coupling.response(study.steered(study.lead)).query("alpha == @top")
     bounds = {"low": found.null_low / top, "high": found.null_high / top}
     reach = (
-        ic.random_range(study.steered(study.lead)).set_index(["steered", "axis"]).null_reach.div(top).rename("reach")
+        ic.coupling.random_range(study.steered(study.lead))
+        .set_index(["steered", "axis"])
+        .null_reach.div(top)
+        .rename("reach")
     )
     return found[["steered", "axis"]].assign(**bounds).join(reach, on=["steered", "axis"])
 

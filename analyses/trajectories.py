@@ -13,10 +13,11 @@ import pandas as pd
 import interp_culture as ic
 from analyses import coefficients
 from analyses.paradigms import personas
-from interp_culture import culture_map, plots
-from interp_culture.analysis import About, Analysis, Section, Tables, interval_text
 from interp_culture.cli.analysis import run_alone
-from interp_culture.survey import TARGETS, countries
+from interp_culture.reporting import figures as plots
+from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
+from interp_culture.survey import culture_map
+from interp_culture.survey.wvs import TARGETS, countries
 
 NAMES = ["persona", "kind", "iso3", "steered", "method", "alpha"]
 FARTHEST = 2  # end of a path, in units of the largest configured alpha
@@ -33,8 +34,12 @@ def measure(study: ic.Study) -> Tables:
     """
     table, top, null = readouts(study), max(study.config.alphas), study.steered(study.lead)
     by_persona = list(table.groupby("persona", sort=False))
-    moves = pd.concat([ic.effects(ic.shifts(part), ["persona", "steered", "alpha"]) for _, part in by_persona])
-    bounds = ic.random_range(null[null.id.isin(table.id)])[["steered", "axis", "null_low", "null_high", "null_reach"]]
+    moves = pd.concat(
+        [ic.coupling.effects(ic.coupling.shifts(part), ["persona", "steered", "alpha"]) for _, part in by_persona]
+    )
+    bounds = ic.coupling.random_range(null[null.id.isin(table.id)])[
+        ["steered", "axis", "null_low", "null_high", "null_reach"]
+    ]
     moves = moves.assign(size=moves.alpha.abs()).merge(bounds.assign(size=top), how="left").drop(columns="size")
     tables = {"moves": moves, "hybrid": hybrid(table[table.alpha.abs() <= top])}
     if culture_map.covers(set(table["item"])):
@@ -63,10 +68,12 @@ def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
 
 def hybrid(readouts: pd.DataFrame) -> pd.DataFrame:
     """What each persona adds to the effect of steering per unit alpha."""
-    slopes = pd.concat([ic.slopes(part, ["persona", "steered"]) for _, part in readouts.groupby("persona", sort=False)])
+    slopes = pd.concat(
+        [ic.coupling.slopes(part, ["persona", "steered"]) for _, part in readouts.groupby("persona", sort=False)]
+    )
     alone = slopes.loc[slopes.persona == "none", ["steered", "id", "slope"]]
     both = slopes[slopes.persona != "none"].merge(alone, on=["steered", "id"], suffixes=("", "_alone"))
-    return ic.effects(both.assign(added=both.slope - both.slope_alone), ["persona", "steered"], "added")
+    return ic.coupling.effects(both.assign(added=both.slope - both.slope_alone), ["persona", "steered"], "added")
 
 
 def sections(tables: Tables, about: About) -> list[Section]:

@@ -135,3 +135,13 @@ def null_reach(null: Float[np.ndarray, " draw"]) -> float:
         return float("nan")
     rank = int(LEVEL * (len(null) + 1))
     return float(np.sort(np.abs(null))[-rank])
+
+
+def means_by_axis(
+    change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, seed: int
+) -> dict[str, Float[np.ndarray, " draw"]]:
+    """The mean of `change` by axis: the observed one first, then the bootstrap's."""
+    weights = bootstrap_weights(axes, items, seed=seed)
+    return {
+        a: np.append(change[axes == a].mean(), weighted_means(weights, change, axes == a)) for a in sorted(set(axes))
+    }

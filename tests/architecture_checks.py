@@ -23,16 +23,16 @@ from tiny_models import Entry
 from torch import Tensor
 from zoo import ZOO, entry
 
-from interp_culture.activations import read_activations
+from interp_culture.engine.generation import generate
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.loading import load_model
+from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.prompt import Prompt
 from interp_culture.errors import InputError
-from interp_culture.generation import generate
-from interp_culture.interventions import Edit
-from interp_culture.loading import load_model
-from interp_culture.model import LanguageModel
-from interp_culture.prompts import Prompt
-from interp_culture.readout import predicted_runs, read_runs
-from interp_culture.scenarios import Catalogue, Scenario, ScenarioSet
-from interp_culture.vectors import extract
+from interp_culture.readout.probing import predicted_runs, read_runs
+from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.steering.activations import read_activations
+from interp_culture.steering.vectors import extract
 
 # The largest error of a number, in standard deviations of all numbers of its kind.
 TOLERANCE = 1e-3
@@ -80,7 +80,7 @@ def opened(name: str) -> Opened:
 
 def few_controls() -> Any:
     """A context in which the readout's own check, which is not tested here, reads three items."""
-    return mock.patch("interp_culture.readout.load_controls", dilemmas)
+    return mock.patch("interp_culture.readout.validity.load_controls", dilemmas)
 
 
 def dilemmas() -> ScenarioSet:

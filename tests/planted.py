@@ -11,9 +11,9 @@ import torch
 from conftest import SIZES, byte_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from interp_culture.model import LanguageModel
-from interp_culture.scenarios import Catalogue, Scenario, ScenarioSet
-from interp_culture.survey import survey_items
+from interp_culture.engine.model import LanguageModel
+from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.survey.wvs import survey_items
 
 COUPLING = 0.4
 ITEMS = {"X": ("X1", "X2", "X3"), "Y": ("Y1", "Y2", "Y3")}

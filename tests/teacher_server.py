@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from interp_culture.pool import Pool, read_pool
-from interp_culture.scenario_files import load_scenarios
-from interp_culture.scenarios import DATA
-from interp_culture.teacher import TeacherConfig
+from interp_culture.resources import DATA
+from interp_culture.scenarios.files import load_scenarios
+from interp_culture.scenarios.teacher.candidates import Pool, read_pool
+from interp_culture.scenarios.teacher.pipeline import TeacherConfig
 
 
 def candidate(number: int) -> dict[str, str]:

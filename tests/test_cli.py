@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-
-from interp_culture.cli import main
+from command_line import fails, run
 
 VERBS = [
     "study", "probe", "extract", "sweep", "steer", "entangle", "report",
     "validate", "generate", "wvs", "facts", "persona", "ask",
 ]  # fmt: skip
-
-
-@dataclass
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(*args: str | Path) -> Done:
-    """The entry point within this process, so that torch is imported once."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["interp-culture", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            main()
-    return Done(int(left.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def fails(*args: str | Path) -> str:
-    """The message of a command that must end with exit code 2 and without a traceback."""
-    done = run(*args)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 def test_the_installed_command_ends_with_2_and_one_message(tmp_path: Path) -> None:
@@ -200,7 +171,7 @@ def write_tiny_vectors(folder: Path) -> Path:
     """Vectors of another model, three layers of width five."""
     import torch
 
-    from interp_culture.vectors import SteeringVectors, save_vectors
+    from interp_culture.steering.vectors import SteeringVectors, save_vectors
 
     path = folder / "other.safetensors"
     v = SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), {"model": "other"})

@@ -17,26 +17,27 @@ from reference import forward
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from interp_culture import interventions, prompts
-from interp_culture import vectors as vectors_module
 from interp_culture.cli import app
-from interp_culture.coupling import steered_readouts
+from interp_culture.coupling.steered import steered_readouts
+from interp_culture.engine import interventions
+from interp_culture.engine import prompt as prompt_module
+from interp_culture.engine.interventions import HOOK_POINTS, Edit, as_edits, as_runs
+from interp_culture.engine.model import LanguageModel, applied
+from interp_culture.engine.prompt import Prompt, as_prompts, system_text
 from interp_culture.errors import InputError
-from interp_culture.interventions import HOOK_POINTS, Edit, as_edits, as_runs
-from interp_culture.model import LanguageModel, applied
-from interp_culture.personas import basic_persona
-from interp_culture.prompts import Prompt, as_prompts, system_text
-from interp_culture.readout import probe
-from interp_culture.scenarios import ScenarioSet
-from interp_culture.vectors import SteeringVectors, load_vectors, save_vectors, steer
+from interp_culture.readout.probing import probe
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering import vectors as vectors_module
+from interp_culture.steering.vectors import SteeringVectors, load_vectors, save_vectors, steer
+from interp_culture.survey.personas import basic_persona
 
-pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.ReadoutWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
 
 IMPORTS = """
 import numpy as np, torch
-from interp_culture.interventions import Edit, as_edits, as_runs
-from interp_culture.prompts import Prompt, as_prompts
-from interp_culture.vectors import SteeringVectors, steer
+from interp_culture.engine.interventions import Edit, as_edits, as_runs
+from interp_culture.engine.prompt import Prompt, as_prompts
+from interp_culture.steering.vectors import SteeringVectors, steer
 v = SteeringVectors.from_tensors("X", torch.ones(4, 8))
 one = torch.ones(8)
 """
@@ -118,7 +119,7 @@ def test_arrays_and_personas_are_converted() -> None:
         "Edit(2, one, 1.0, positions=[1, 3]).positions == (1, 3)",
         "Prompt('x', system=basic_persona('India')).system == 'You are a person living in India.'",
     ]
-    calls = f"from interp_culture.personas import basic_persona\nprint([eval(call) for call in {meant!r}])"
+    calls = f"from interp_culture.survey.personas import basic_persona\nprint([eval(call) for call in {meant!r}])"
     done = subprocess.run([sys.executable, "-c", IMPORTS + calls], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str([True] * len(meant)), done.stderr[-500:]
 
@@ -261,8 +262,8 @@ def test_steered_readouts_by_axis_and_hook_point(
 
 def test_steered_readouts_of_what_is_not_by_axis() -> None:
     call = (
-        "import torch; from interp_culture.coupling import steered_readouts; "
-        "from interp_culture.vectors import SteeringVectors; "
+        "import torch; from interp_culture.coupling.steered import steered_readouts; "
+        "from interp_culture.steering.vectors import SteeringVectors; "
         "v = SteeringVectors.from_tensors('X', torch.ones(4, 8)); "
         "steered_readouts(None, None, {}, {}, alphas=[1.0]) if False else "
         "steered_readouts(None, None, v, {'X': [1]}, alphas=[1.0])"
@@ -279,7 +280,7 @@ def test_the_command_line_knows_hook_points(verb: list[str], tmp_path: Path, vec
     assert "unknown hook point 'resid'" in str(result.exception)
 
 
-@pytest.mark.parametrize("module", [prompts, interventions, vectors_module])
+@pytest.mark.parametrize("module", [prompt_module, interventions, vectors_module])
 def test_examples_in_docstrings_are_true(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.failed == 0

@@ -13,8 +13,8 @@ from typer.main import get_command
 
 import interp_culture as ic
 from interp_culture.cli import app
-from interp_culture.culture_map import human_coupling, projection_coupling
-from interp_culture.scenarios import Catalogue, Scenario, ScenarioSet
+from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.survey.culture_map import human_coupling, projection_coupling
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::interp_culture.readout.ReadoutWarning")
+@pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
 def test_the_eight_lines(shipped: ScenarioSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     few = [s for s in shipped if s.cell in ("X05/family", "Y01/family") and s.id.endswith(("01", "02"))]
     monkeypatch.setattr(ic, "load_scenarios", lambda: ScenarioSet(tuple(few), shipped.catalogue), raising=False)

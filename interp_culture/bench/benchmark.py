@@ -16,22 +16,22 @@ import numpy as np
 import pandas as pd
 import torch
 
+from interp_culture.artifacts import cache_dir
 from interp_culture.bench.growth import growth
 from interp_culture.bench.limits import bfloat16, utilisation
 from interp_culture.bench.memory import peak_memory
 from interp_culture.bench.peers import Peer, build_environment
 from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens
 from interp_culture.bench.tasks import Setting, Task, make_tasks, spread
+from interp_culture.engine.hardware import choose_threads, matmul_rate
+from interp_culture.engine.loading import EMBEDDED, load_model
+from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.forms import READOUTS, Form, token_groups
-from interp_culture.loading import EMBEDDED, load_model
-from interp_culture.machine import choose_threads, matmul_rate
-from interp_culture.model import LanguageModel
-from interp_culture.readout import check_readout
-from interp_culture.scenario_files import load_scenarios
-from interp_culture.store import cache_dir
-from interp_culture.sweep import SWEEP_METHODS, top_layers
-from interp_culture.vectors import extract
+from interp_culture.readout.formats import READOUTS, Form, token_groups
+from interp_culture.readout.validity import check_readout
+from interp_culture.scenarios.files import load_scenarios
+from interp_culture.steering.sweep import SWEEP_METHODS, top_layers
+from interp_culture.steering.vectors import extract
 
 OURS = "interp-culture"
 MODEL = "smollm2"

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from interp_culture.interventions import Edit
-from interp_culture.model import LanguageModel
-from interp_culture.scores import answer_logprob, score_runs
-from interp_culture.token_tree import TokenSequence
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.logprobs import answer_logprob, score_runs
+from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.token_tree import TokenSequence
 
 WIDTH, VOCABULARY = 256, 4096
 

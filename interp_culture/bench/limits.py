@@ -9,17 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from interp_culture.batching import batch_tokens, lay_out
-from interp_culture.forms import Form, token_groups
-from interp_culture.interventions import Edit
-from interp_culture.loading import load_model
-from interp_culture.machine import matmul_rate
-from interp_culture.model import LanguageModel
-from interp_culture.passes import resume, trace
-from interp_culture.readout import read_runs
-from interp_culture.scenarios import ScenarioSet
+from interp_culture.engine.batching import batch_tokens, lay_out
+from interp_culture.engine.forward import resume, trace
+from interp_culture.engine.hardware import matmul_rate
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.loading import load_model
+from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.token_tree import Batch
+from interp_culture.readout.formats import Form, token_groups
+from interp_culture.readout.probing import read_runs
+from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import bootstrap_weights, weighted_means
-from interp_culture.token_tree import Batch
 
 
 def pass_flops(model: LanguageModel, batch: Batch) -> float:

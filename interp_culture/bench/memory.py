@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 
 from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens
-from interp_culture.interventions import Edit
-from interp_culture.loading import load_model
-from interp_culture.scores import answer_logprob, score_runs
-from interp_culture.token_tree import TokenSequence
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.loading import load_model
+from interp_culture.engine.logprobs import answer_logprob, score_runs
+from interp_culture.engine.token_tree import TokenSequence
 
 SIDES = ("ours", "transformer lens", "hugging face")
 

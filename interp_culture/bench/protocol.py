@@ -19,24 +19,24 @@ import numpy as np
 import torch
 import typer
 
-from interp_culture.batching import lay_out
+from interp_culture.artifacts import write_json
 from interp_culture.bench.limits import readout_flops
 from interp_culture.bench.plain import PlainHuggingFace
 from interp_culture.bench.tasks import spread
-from interp_culture.forms import Form, token_groups
-from interp_culture.generation import generate
-from interp_culture.loading import load_model
-from interp_culture.machine import matmul_rate
-from interp_culture.model import LanguageModel
-from interp_culture.personas import advanced_persona, basic_persona
-from interp_culture.prompts import Prompt
-from interp_culture.readout import read_runs
-from interp_culture.scenario_files import load_scenarios
-from interp_culture.scenarios import ScenarioSet
-from interp_culture.store import write_json
-from interp_culture.survey import TARGETS
-from interp_culture.sweep import layer_sweep, top_layers
-from interp_culture.vectors import SteeringVectors, extract, steer
+from interp_culture.engine.batching import lay_out
+from interp_culture.engine.generation import generate
+from interp_culture.engine.hardware import matmul_rate
+from interp_culture.engine.loading import load_model
+from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.prompt import Prompt
+from interp_culture.readout.formats import Form, token_groups
+from interp_culture.readout.probing import read_runs
+from interp_culture.scenarios.files import load_scenarios
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.sweep import layer_sweep, top_layers
+from interp_culture.steering.vectors import SteeringVectors, extract, steer
+from interp_culture.survey.personas import advanced_persona, basic_persona
+from interp_culture.survey.wvs import TARGETS
 
 # Sizes of the published config.json files.
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {

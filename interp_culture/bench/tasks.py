@@ -16,15 +16,17 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp_culture.bench.plain import Run
-from interp_culture.generation import generate
-from interp_culture.interventions import Edit
-from interp_culture.model import LanguageModel
-from interp_culture.personas import advanced_persona
-from interp_culture.prompts import Prompt, continuation_prompts, contrastive_texts, letter_prompts
-from interp_culture.readout import check_readout, read_runs
-from interp_culture.scenarios import ScenarioSet
-from interp_culture.sweep import SweepMethod, layer_sweep
-from interp_culture.vectors import SteeringVectors, extract, steer
+from interp_culture.engine.generation import generate
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.prompt import Prompt
+from interp_culture.readout.probing import read_runs
+from interp_culture.readout.prompts import continuation_prompts, contrastive_texts, letter_prompts
+from interp_culture.readout.validity import check_readout
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.sweep import SweepMethod, layer_sweep
+from interp_culture.steering.vectors import SteeringVectors, extract, steer
+from interp_culture.survey.personas import advanced_persona
 
 ALPHA = 2.0
 NEW_TOKENS = 24

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from interp_culture.analysis import Analysis
 from interp_culture.cli.common import Device, Dtype, run, say
+from interp_culture.study.analysis import Analysis
 
 
 def run_alone(analysis: Analysis) -> None:
@@ -22,10 +22,10 @@ def run_alone(analysis: Analysis) -> None:
         dtype: Dtype = None,
         out: Annotated[str | None, typer.Option(help="The study's folder; what lies there is used.")] = None,
     ) -> None:
-        from interp_culture.config import load_config
-        from interp_culture.machine import choose_threads
-        from interp_culture.report import write_page
-        from interp_culture.study import Study
+        from interp_culture.engine.hardware import choose_threads
+        from interp_culture.reporting.html import write_page
+        from interp_culture.study.config import load_config
+        from interp_culture.study.study import Study
 
         study = Study(load_config(config, preset, model=model, device=device, dtype=dtype, out=out), on_step=say)
         choose_threads()

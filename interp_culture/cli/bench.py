@@ -21,8 +21,8 @@ def bench(
     ),
 ) -> None:
     """Time this package, plain TransformerLens, plain Hugging Face, Dialz and steering-vectors side by side."""
+    from interp_culture.artifacts import write_json
     from interp_culture.bench.benchmark import Benchmark
-    from interp_culture.store import write_json
 
     results = Benchmark(rounds, read, sweep, peers=peers, on_step=say).run()
     write_json(out, results)

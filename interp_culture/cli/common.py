@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from interp_culture.data_faults import DataWarning
 from interp_culture.errors import InputError
+from interp_culture.scenarios.data_faults import DataWarning
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from interp_culture.data_faults import FaultPolicy
-    from interp_culture.forms import Readout
-    from interp_culture.model import LanguageModel
-    from interp_culture.personas import Persona
-    from interp_culture.prompts import Labels, Order
-    from interp_culture.scenarios import ScenarioSet
-    from interp_culture.sweep import SweepMethod
-    from interp_culture.vectors import SteeringVectors
+    from interp_culture.engine.model import LanguageModel
+    from interp_culture.readout.formats import Readout
+    from interp_culture.readout.prompts import Labels, Order
+    from interp_culture.scenarios.data_faults import FaultPolicy
+    from interp_culture.scenarios.scenario import ScenarioSet
+    from interp_culture.steering.sweep import SweepMethod
+    from interp_culture.steering.vectors import SteeringVectors
+    from interp_culture.survey.personas import Persona
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,10 +74,10 @@ def load(
     faults: FaultPolicy = "skip",
 ) -> tuple[LanguageModel, ScenarioSet]:
     """The model and what `take` takes of the scenarios; what bad input can spoil is checked before it is loaded."""
-    from interp_culture.loading import load_model
-    from interp_culture.machine import choose_threads
-    from interp_culture.scenario_files import load_scenarios
-    from interp_culture.store import make_folder
+    from interp_culture.artifacts import make_folder
+    from interp_culture.engine.hardware import choose_threads
+    from interp_culture.engine.loading import load_model
+    from interp_culture.scenarios.files import load_scenarios
 
     found = load_scenarios(scenarios, faults)
     make_folder(out.parent)
@@ -99,7 +99,7 @@ def held_out_half(
     """For `load`: what steering is read on. Raises InputError where the vectors come from some of it."""
 
     def take(scenarios: ScenarioSet) -> ScenarioSet:
-        from interp_culture.vectors import check_held_out
+        from interp_culture.steering.vectors import check_held_out
 
         test = scenarios.split(seed, per_cell=per_cell)[1]
         for v in vectors:
@@ -117,8 +117,8 @@ def system_message(system: str | None, persona: str | None, facts: Path | None) 
         return system
     if system is not None:
         raise InputError("--system and --persona both set the system message; give one of them")
-    from interp_culture.personas import parse_persona
-    from interp_culture.survey import load_facts
+    from interp_culture.survey.personas import parse_persona
+    from interp_culture.survey.wvs import load_facts
 
     found = parse_persona(persona, load_facts(facts))
     tell_gaps(persona, found)
@@ -181,7 +181,7 @@ def parse_sweep(name: str) -> SweepMethod:
 
 def parse_letters(readout: str, order: str, labels: str) -> tuple[Order, Labels]:
     """How lettered options are shown; a choice that the other readout would not heed is refused."""
-    from interp_culture.prompts import LABELS
+    from interp_culture.readout.prompts import LABELS
 
     if order not in ("both", "random"):
         raise InputError(f"--order {order!r}: known are both, random")
@@ -213,7 +213,7 @@ def pick(vectors: dict[str, SteeringVectors], axis: str) -> SteeringVectors:
 
 
 def write_out(table: pd.DataFrame, path: Path) -> None:
-    from interp_culture.store import replacing
+    from interp_culture.artifacts import replacing
 
     with replacing(path) as part:
         if path.suffix == ".csv":

@@ -11,7 +11,7 @@ from interp_culture.cli.common import Device, Strict, app, fault_policy
 from interp_culture.errors import InputError
 
 if TYPE_CHECKING:
-    from interp_culture.scenarios import ScenarioSet
+    from interp_culture.scenarios.scenario import ScenarioSet
 
 
 @app.command(epilog="Example: interp-culture validate my_scenarios.jsonl --report results/quality.md")
@@ -27,18 +27,18 @@ def validate(
     strict: Strict = False,
 ) -> None:
     """Check a file of scenarios: faults, counts, near-duplicates, and whether options give themselves away."""
-    from interp_culture.quality import check_quality
-    from interp_culture.quality_page import quality_page
-    from interp_culture.scenario_files import load_scenarios
-    from interp_culture.store import make_folder, replacing
+    from interp_culture.artifacts import make_folder, replacing
+    from interp_culture.reporting.scenario_page import quality_page
+    from interp_culture.scenarios.files import load_scenarios
+    from interp_culture.scenarios.quality import check_quality
 
     if layer is not None and model is None:
         raise InputError("--layer is that of the axis purity, which takes a --model")
     found = load_scenarios(path, fault_policy(strict))
     purity, about = None, ""
     if model is not None:
-        from interp_culture.loading import load_model
-        from interp_culture.purity import axis_purity
+        from interp_culture.coupling.axis_purity import axis_purity
+        from interp_culture.engine.loading import load_model
 
         loaded = load_model(model, device=device)
         layer = loaded.n_layers // 2 if layer is None else layer

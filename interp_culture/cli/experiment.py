@@ -61,12 +61,12 @@ def study(
     ] = None,
 ) -> None:
     """Run the whole experiment and write the report; what is finished in --out is not computed again."""
-    from interp_culture.config import load_config
-    from interp_culture.findings import findings
-    from interp_culture.machine import choose_threads
-    from interp_culture.report import write_report
-    from interp_culture.scenario_files import load_scenarios
-    from interp_culture.study import run_study
+    from interp_culture.engine.hardware import choose_threads
+    from interp_culture.reporting.findings import findings
+    from interp_culture.reporting.html import write_report
+    from interp_culture.scenarios.files import load_scenarios
+    from interp_culture.study.config import load_config
+    from interp_culture.study.study import run_study
 
     loaded = load_config(
         config,
@@ -109,7 +109,7 @@ def probe(
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/probe.csv"),
 ) -> None:
     """Read the model's choice on every scenario."""
-    from interp_culture.readout import probe as read
+    from interp_culture.readout.probing import probe as read
 
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
@@ -141,9 +141,9 @@ def extract(
     out: Annotated[Path, typer.Option(help="A .safetensors file.")] = Path("results/vectors.safetensors"),
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
-    from interp_culture.directions import check_method
-    from interp_culture.vectors import extract as compute
-    from interp_culture.vectors import save_vectors
+    from interp_culture.steering.directions import check_method
+    from interp_culture.steering.vectors import extract as compute
+    from interp_culture.steering.vectors import save_vectors
 
     check_method(method)
     take = training_half(seed, per_cell)
@@ -179,8 +179,8 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/sweep.csv"),
 ) -> None:
     """Steer every layer alone and name the layers that move the answers most."""
-    from interp_culture.sweep import layer_sweep, summarise_sweep, sweep_agreement, top_layers
-    from interp_culture.vectors import load_vectors
+    from interp_culture.steering.sweep import layer_sweep, summarise_sweep, sweep_agreement, top_layers
+    from interp_culture.steering.vectors import load_vectors
 
     found = load_vectors(vectors)
     form = parse_readout(readout)
@@ -217,11 +217,11 @@ def steer(
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/steered.csv"),
 ) -> None:
     """Read the held-out scenarios plain and steered, and print what moved."""
-    from interp_culture.coupling import entanglement
-    from interp_culture.readout import probe as read
-    from interp_culture.readout import shifts_from
-    from interp_culture.vectors import load_vectors
-    from interp_culture.vectors import steer as edits_of
+    from interp_culture.coupling.ratio import entanglement
+    from interp_culture.readout.probing import probe as read
+    from interp_culture.readout.tables import shifts_from
+    from interp_culture.steering.vectors import load_vectors
+    from interp_culture.steering.vectors import steer as edits_of
 
     found = load_vectors(vectors)
     edits = edits_of(pick(found, axis), parse_layers(layers), alpha, hook_point=hook_point)
@@ -255,10 +255,11 @@ def entangle(
     out: Annotated[Path, typer.Option(help="Table of the response, .csv or .parquet.")] = Path("results/response.csv"),
 ) -> None:
     """Response matrix and entanglement ratio on the held-out half, with intervals and a random-vector null."""
-    from interp_culture.coupling import moved_alone, response, response_matrix, steered_readouts
-    from interp_culture.interventions import check_hook_point
+    from interp_culture.coupling.responses import moved_alone, response, response_matrix
+    from interp_culture.coupling.steered import steered_readouts
+    from interp_culture.engine.interventions import check_hook_point
     from interp_culture.stats import LEAST_RANDOM
-    from interp_culture.vectors import load_vectors
+    from interp_culture.steering.vectors import load_vectors
 
     check_hook_point(hook_point)
     found = load_vectors(vectors)
@@ -292,6 +293,6 @@ def entangle(
 @app.command(epilog="Example: interp-culture report results/quick")
 def report(folder: Annotated[Path, typer.Argument(help="A folder that `study` wrote.")]) -> None:
     """Render report.html anew from a study's tables."""
-    from interp_culture.report import write_report
+    from interp_culture.reporting.html import write_report
 
     typer.echo(f"Report: {write_report(folder)}")

@@ -11,8 +11,8 @@ from interp_culture.cli.common import app, say
 from interp_culture.errors import InputError
 
 if TYPE_CHECKING:
-    from interp_culture.scenarios import Catalogue
-    from interp_culture.teacher import TeacherConfig
+    from interp_culture.scenarios.scenario import Catalogue
+    from interp_culture.scenarios.teacher.pipeline import TeacherConfig
 
 EXAMPLE = (
     "Example: interp-culture generate --item Y01 --domain family --endpoint http://127.0.0.1:8000/v1 "
@@ -48,8 +48,8 @@ def generate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the next prompt and send nothing.")] = False,
 ) -> None:
     """Ask a teacher model for a pool of dilemmas and select the most varied; the same command resumes a pool."""
-    from interp_culture.pool import Rules
-    from interp_culture.teacher import TeacherConfig
+    from interp_culture.scenarios.teacher.candidates import Rules
+    from interp_culture.scenarios.teacher.pipeline import TeacherConfig
 
     catalogue, axes = _find_catalogue(scenarios)
     config = TeacherConfig(
@@ -80,8 +80,8 @@ def generate(
 
 
 def _find_catalogue(scenarios: Path | None) -> tuple[Catalogue, Path]:
-    from interp_culture.scenario_files import find_set, load_catalogue
-    from interp_culture.scenarios import DATA
+    from interp_culture.resources import DATA
+    from interp_culture.scenarios.files import find_set, load_catalogue
 
     found = DATA / "culture" if scenarios is None else find_set(scenarios)
     axes = (found if found.is_dir() else found.parent) / "axes.yaml"
@@ -92,8 +92,8 @@ def _find_catalogue(scenarios: Path | None) -> tuple[Catalogue, Path]:
 
 def _run(config: TeacherConfig) -> dict[str, Any]:
     """What stops a run on the way leaves the pool as it is, ready to go on from."""
-    from interp_culture.endpoint import EndpointError
-    from interp_culture.teacher import generate as write
+    from interp_culture.scenarios.teacher.client import EndpointError
+    from interp_culture.scenarios.teacher.pipeline import generate as write
 
     try:
         return write(config, say)
@@ -105,8 +105,8 @@ def _run(config: TeacherConfig) -> dict[str, Any]:
 
 
 def _show_prompt(config: TeacherConfig) -> None:
-    from interp_culture.pool import read_pool
-    from interp_culture.teacher import build_messages, check_config
+    from interp_culture.scenarios.teacher.candidates import read_pool
+    from interp_culture.scenarios.teacher.pipeline import build_messages, check_config
 
     check_config(config)
     for message in build_messages(config, read_pool(config.pool_path, config.origin)):
@@ -114,8 +114,8 @@ def _show_prompt(config: TeacherConfig) -> None:
 
 
 def _show_manifest(config: TeacherConfig, found: dict[str, Any]) -> None:
-    from interp_culture.pool import Tally
-    from interp_culture.teacher import describe_rejected
+    from interp_culture.scenarios.teacher.candidates import Tally
+    from interp_culture.scenarios.teacher.pipeline import describe_rejected
 
     tally = Tally(**{name: found[name] for name in Tally.model_fields})
     selected, random = found["spread"]["selected"], found["spread"]["random"]

@@ -21,8 +21,8 @@ def facts(
     facts: FactsFolder = None,
 ) -> None:
     """Print what is known: item means and map coordinates, the projection's accuracy, the coupling over countries."""
-    from interp_culture import culture_map
-    from interp_culture.survey import fact_table, find_country, load_facts
+    from interp_culture.survey import culture_map
+    from interp_culture.survey.wvs import fact_table, find_country, load_facts
 
     chosen = [find_country(c) for c in countries.split(",")] if countries else None
     known = load_facts(facts)
@@ -44,8 +44,8 @@ def persona(
     facts: FactsFolder = None,
 ) -> None:
     """Print a persona as the model is told it, and what is not known for it."""
-    from interp_culture.personas import parse_persona
-    from interp_culture.survey import load_facts
+    from interp_culture.survey.personas import parse_persona
+    from interp_culture.survey.wvs import load_facts
 
     known = load_facts(facts)
     for note in known.notes:
@@ -68,11 +68,11 @@ def ask(
     out: Annotated[Path, typer.Option(help="A folder for the tables.")] = Path("results/ask"),
 ) -> None:
     """Ask the ten survey questions outright: distribution over the answers, refusals, place on the map."""
-    from interp_culture.direct import ask_personas
-    from interp_culture.loading import load_model
-    from interp_culture.personas import parse_persona
-    from interp_culture.store import make_folder
-    from interp_culture.survey import load_facts
+    from interp_culture.artifacts import make_folder
+    from interp_culture.engine.loading import load_model
+    from interp_culture.survey.personas import parse_persona
+    from interp_culture.survey.questionnaire import ask_personas
+    from interp_culture.survey.wvs import load_facts
 
     known = load_facts(facts)
     chosen = {text: None if text == "none" else parse_persona(text, known) for text in persona}

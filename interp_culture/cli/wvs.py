@@ -20,8 +20,8 @@ def wvs(
     countries: Annotated[str | None, typer.Option(help="iso3 codes, comma-separated; all by default.")] = None,
 ) -> None:
     """Turn survey answers that you downloaded into item means, answer shares and map coordinates by country."""
-    from interp_culture.microdata import read_survey, write_survey
-    from interp_culture.store import make_folder
+    from interp_culture.artifacts import make_folder
+    from interp_culture.survey.microdata import read_survey, write_survey
 
     make_folder(out)
     chosen = [code.strip().upper() for code in countries.split(",") if code.strip()] if countries else None

@@ -1,0 +1,5 @@
+"""Why axes move together: responses to steering, ratios, nulls, geometry, reliability."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,51 @@
+# The public names of this room; each is imported when it is first used.
+from .answer_encoding import reading_effects, reading_shifts, reading_slopes
+from .axis_purity import axis_purity
+from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
+from .null import beside_random, random_effects, random_range, random_reach
+from .ratio import Entanglement, entanglement
+from .reliability import (
+    cluster_order,
+    item_cosines,
+    item_reliability,
+    mean_cosine,
+    scenario_agreement,
+    spearman_brown,
+    split_half,
+    within_and_between,
+)
+from .responses import domain_shifts, effects, moved_alone, response, response_matrix
+from .steered import shifts, slopes, steered_readouts
+
+__all__ = [
+    "Entanglement",
+    "axis_cosines",
+    "axis_purity",
+    "beside_random",
+    "cluster_order",
+    "cross_responses",
+    "domain_shifts",
+    "effects",
+    "entanglement",
+    "item_cosines",
+    "item_reliability",
+    "layer_coupling",
+    "mean_cosine",
+    "moved_alone",
+    "prediction",
+    "random_effects",
+    "random_range",
+    "random_reach",
+    "reading_effects",
+    "reading_shifts",
+    "reading_slopes",
+    "response",
+    "response_matrix",
+    "scenario_agreement",
+    "shifts",
+    "slopes",
+    "spearman_brown",
+    "split_half",
+    "steered_readouts",
+    "within_and_between",
+]

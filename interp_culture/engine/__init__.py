@@ -1,0 +1,5 @@
+"""Models: load and hook them, edit their activations, generate text."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,22 @@
+# The public names of this room; each is imported when it is first used.
+from .chat import MarkupWarning
+from .generation import generate, generate_runs
+from .interventions import Edit
+from .loading import load_model
+from .model import LanguageModel, applied
+from .prompt import Prompt
+from .self_check import ShortcutWarning
+from .shortcuts import Shortcuts
+
+__all__ = [
+    "Edit",
+    "LanguageModel",
+    "MarkupWarning",
+    "Prompt",
+    "ShortcutWarning",
+    "Shortcuts",
+    "applied",
+    "generate",
+    "generate_runs",
+    "load_model",
+]

@@ -1,0 +1,22 @@
+# The public names of this room; each is imported when it is first used.
+from .formats import Readout
+from .probing import predicted_runs, probe, read_runs
+from .prompts import continuation_prompts, contrastive_texts, letter_prompts
+from .tables import shifts_from, summarise, with_keys
+from .validity import ReadoutWarning, Validity, check_readout
+
+__all__ = [
+    "Readout",
+    "ReadoutWarning",
+    "Validity",
+    "check_readout",
+    "continuation_prompts",
+    "contrastive_texts",
+    "letter_prompts",
+    "predicted_runs",
+    "probe",
+    "read_runs",
+    "shifts_from",
+    "summarise",
+    "with_keys",
+]

@@ -1,0 +1,20 @@
+# The public names of this room; each is imported when it is first used.
+from .data_faults import DataWarning
+from .diversity import select_varied
+from .files import load_controls, load_scenarios, shipped_sets
+from .neutral import load_neutral
+from .quality import check_quality
+from .scenario import Catalogue, Scenario, ScenarioSet
+
+__all__ = [
+    "Catalogue",
+    "DataWarning",
+    "Scenario",
+    "ScenarioSet",
+    "check_quality",
+    "load_controls",
+    "load_neutral",
+    "load_scenarios",
+    "select_varied",
+    "shipped_sets",
+]

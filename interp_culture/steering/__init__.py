@@ -1,0 +1,5 @@
+"""Steering vectors: activations, directions, edits, the layer sweep, the cost in fluency."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

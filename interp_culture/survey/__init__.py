@@ -1,0 +1,5 @@
+"""The World Values Survey: facts, personas, direct questions, the cultural map."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

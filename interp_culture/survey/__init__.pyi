@@ -1,0 +1,25 @@
+# The public names of this room; each is imported when it is first used.
+from . import culture_map
+from .microdata import SurveySummary, read_survey
+from .personas import Persona, advanced_persona, basic_persona, respondent_persona
+from .questionnaire import DirectAnswers, ask_directly, ask_personas
+from .reply_parsing import changed_answers
+from .wvs import TARGETS, Facts, countries, load_facts
+
+__all__ = [
+    "TARGETS",
+    "DirectAnswers",
+    "Facts",
+    "Persona",
+    "SurveySummary",
+    "advanced_persona",
+    "ask_directly",
+    "ask_personas",
+    "basic_persona",
+    "changed_answers",
+    "countries",
+    "culture_map",
+    "load_facts",
+    "read_survey",
+    "respondent_persona",
+]

@@ -1,0 +1,160 @@
+"""First-order predictions: exact where the model is linear, the derivative of exact reads elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from conftest import Pair
+from planted import planted_model, planted_scenarios
+from prompt_groups import groups_of
+
+from interp_culture.engine.gradients import predict_runs
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.logprobs import answer_logprob, next_token_logits, score_runs
+from interp_culture.errors import InputError
+from interp_culture.readout.probing import predicted_runs, read_runs
+from interp_culture.steering import sweep as sweep_module
+from interp_culture.steering.sweep import SweepWarning, layer_sweep, sweep_agreement, top_layers
+from interp_culture.steering.vectors import extract
+
+STEP = 3e-4
+
+
+@pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (2, 40)])
+def test_predictions_are_central_differences_of_exact_reads(pair: Pair, positions: object) -> None:
+    """Every layer's end, both scores, all architectures."""
+    model = pair.model
+    for members, score, weight in (
+        (slice(2, 4), answer_logprob, [[1.0, 0.0], [-0.5, 0.0]]),
+        (slice(0, 2), next_token_logits([5, 7]), [[1.0, -1.0, 0.0], [-1.0, 1.0, 0.5]]),
+    ):
+        groups = [sequences[members] for sequences in groups_of(model)]
+        weights = np.broadcast_to(np.array(weight), (len(groups), *np.shape(weight)))
+        torch.manual_seed(6)
+        vectors = {layer: torch.randn(model.d_model) for layer in range(model.n_layers)}
+
+        def runs(strength: float, vectors: dict = vectors) -> dict:
+            return {k: [Edit(k, v, strength, positions=positions)] for k, v in vectors.items()}  # type: ignore[arg-type]
+
+        plain = score_runs(model, groups, {"": ()}, score)[""]
+        up, down = (score_runs(model, groups, runs(s), score) for s in (STEP, -STEP))
+        predicted = predict_runs(model, groups, {"": (), **runs(1.0)}, score, weights)
+        np.testing.assert_allclose(predicted[""], (plain * weights).sum((1, 2)), atol=1e-4)
+        for layer in vectors:
+            slope = ((up[layer] - down[layer]) * weights).sum((1, 2)) / (2 * STEP)
+            np.testing.assert_allclose(predicted[layer] - predicted[""], slope, atol=0.05, rtol=0.02)
+
+
+def test_edits_of_several_layers_add_up_and_scale(pair: Pair) -> None:
+    model = pair.model
+    groups = [sequences[2:4] for sequences in groups_of(model)]
+    weights = np.ones((len(groups), 2, 2))
+    one, two = (Edit(layer, torch.randn(model.d_model), 1.0) for layer in (0, 2))
+    twice = Edit(2, two.vector, 2.0)
+    p = predict_runs(
+        model, groups, {"": (), "1": [one], "2": [two], "12": [one, two], "22": [twice]}, answer_logprob, weights
+    )
+    np.testing.assert_allclose(p["12"] - p[""], p["1"] + p["2"] - 2 * p[""], atol=1e-6)
+    np.testing.assert_allclose(p["22"] - p[""], 2 * (p["2"] - p[""]), atol=1e-6)
+
+
+def test_edits_within_a_block_are_refused(tiny) -> None:  # type: ignore[no-untyped-def]
+    edit = Edit(1, torch.ones(tiny.d_model), 1.0, hook_point="hook_mlp_out")
+    groups = [sequences[2:4] for sequences in groups_of(tiny)]
+    with pytest.raises(InputError, match=r"blocks\.1\.hook_mlp_out: gradients are taken on the residual stream"):
+        predict_runs(tiny, groups, {"": [edit]}, answer_logprob, np.ones((len(groups), 2, 2)))
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple:
+    model, scenarios = planted_model(), planted_scenarios()
+    return model, scenarios, extract(model, scenarios)
+
+
+@pytest.mark.parametrize("readout", ["letters", "continuation"])
+def test_predicted_tables_are_those_of_exact_reads_at_small_strength(planted: tuple, readout: str) -> None:
+    model, scenarios, vectors = planted
+    runs = {"": (), 1: [Edit(1, vectors["X"].direction[1], 0.01)]}
+    exact = read_runs(model, scenarios, runs, readout=readout)  # type: ignore[arg-type]
+    predicted = predicted_runs(model, scenarios, runs, readout=readout)  # type: ignore[arg-type]
+    assert list(predicted.id) == list(exact.id)
+    assert list(predicted.run) == list(exact.run)
+    np.testing.assert_allclose(predicted.logit_diff, exact.logit_diff, atol=1e-3)
+    np.testing.assert_allclose(predicted.p_positive, exact.p_positive, atol=1e-3)
+
+
+def test_a_refined_sweep_measures_its_proposals(planted: tuple) -> None:
+    model, scenarios, vectors = planted
+    exact, refined, gradient = (
+        layer_sweep(model, scenarios, vectors, alpha=[0.2, -0.2], readout="continuation", method=method, k=1)  # type: ignore[arg-type]
+        for method in ("exact", "refined", "gradient")
+    )
+    keys = ["steered", "layer", "alpha", "id"]
+    assert exact[keys].equals(refined[keys])
+    assert exact[keys].equals(gradient[keys])
+    assert set(gradient.method) == {"gradient"}
+    assert exact.predicted_shift.isna().all()
+    measured = refined[refined.method == "exact"]
+    assert measured.groupby("steered").layer.nunique().to_dict() == {"X": 4, "Y": 4}
+    both = measured.merge(exact, on=keys, suffixes=("", "_exact"))
+    np.testing.assert_allclose(both["shift"], both.shift_exact, atol=1e-6)
+    np.testing.assert_allclose(measured.predicted_shift, gradient.predicted_shift[measured.index], atol=1e-9)
+    agreement = sweep_agreement(refined)
+    assert list(agreement.n_layers) == [4] * 4
+    assert (agreement.error < 0.02).all()
+    assert sweep_agreement(exact).empty
+
+
+def made_sweep(monkeypatch: pytest.MonkeyPatch, foreseen: list[int], true: list[int]):  # type: ignore[no-untyped-def]
+    """A sweep of which both sides are given: the mean differential of each layer."""
+    import pandas as pd
+
+    def table(method: str, values: list[int], layers) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+        rows = [{"layer": n, "alpha": 1.0, "id": "a", "differential": values[n], "shift": values[n]} for n in layers]
+        return pd.DataFrame(rows).assign(method=method, predicted_shift=np.nan, axis="X", item="X1", domain="d")
+
+    cls = sweep_module._Sweep
+    monkeypatch.setattr(
+        cls, "measured", lambda self, layers: table("exact", true, layers).drop(columns="predicted_shift")
+    )
+    monkeypatch.setattr(
+        cls, "predicted", lambda self, layers: table("gradient", foreseen, layers).assign(predicted_shift=0.0)
+    )
+
+
+@pytest.mark.parametrize(
+    ("true", "measured", "warns"),
+    [
+        # The best two are foreseen in order: they, the margin and two checks (layers 8 and 11) suffice.
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], 6, False),
+        # The fourth proposal is among the best two: two more are measured.
+        ([12, 9, 10, 11, 8, 7, 6, 5, 4, 3, 2, 1], 8, False),
+        # A check is among them: the search goes on to the end.
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 13], 12, False),
+        # What is measured contradicts the proposal: everything is.
+        ([12, 11, 1, 2, 3, 4, 5, 6, 9, 7, 8, 10], 12, True),
+    ],
+)
+def test_a_refined_sweep_goes_on_until_the_best_are_settled(
+    planted: tuple, monkeypatch: pytest.MonkeyPatch, true: list, measured: int, warns: bool
+) -> None:
+    import warnings
+
+    made_sweep(monkeypatch, list(range(12, 0, -1)), true)
+    model, scenarios, vectors = planted
+    sweep = sweep_module._Sweep(model, scenarios, vectors["X"], [1.0], "continuation", "both", 42)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        table = sweep.refined(range(12), k=2).assign(steered="X", axis="X")
+    assert (table.method == "exact").sum() == measured
+    assert len(table) == 12
+    assert any(issubclass(w.category, SweepWarning) for w in caught) == warns
+    assert top_layers(table, "X", 2) == sorted(np.argsort(true)[-2:].tolist())
+
+
+def test_unknown_methods_are_named(planted: tuple) -> None:
+    from conftest import error_without_type_checks
+
+    call = "from interp_culture.steering.sweep import layer_sweep; layer_sweep(None, None, {}, method='fast')"
+    assert "unknown sweep method 'fast'; known: exact, gradient, refined" in error_without_type_checks(call)

@@ -1,0 +1,182 @@
+"""Faults are planted in a shortcut or in the hooked model: the check at the door finds each of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from conftest import byte_tokenizer, tiny_hf
+from torch import Tensor
+
+from interp_culture.engine import forward as passes
+from interp_culture.engine import self_check
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.loading import load_model
+from interp_culture.engine.logprobs import answer_logprob, score_runs
+from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.prompt import Prompt
+from interp_culture.engine.self_check import ShortcutWarning
+from interp_culture.engine.shortcuts import Shortcuts
+from interp_culture.engine.unembedding import Unembedding
+from interp_culture.errors import InputError
+
+ANSWERS = ("yes, of course", "no")
+
+
+def load(hf_model: Any = None, **options: Any) -> LanguageModel:
+    return load_model(hf_model or tiny_hf("llama"), tokenizer=byte_tokenizer(), device="cpu", **options)
+
+
+def numbers(model: LanguageModel) -> Tensor:
+    """Log-probabilities of answers, plain and steered."""
+    edit = Edit(1, torch.linspace(-1, 1, model.d_model), 2.0)
+    groups = [
+        model.tokenise_all([Prompt(f"{text} shall we go?", answer=answer) for answer in ANSWERS])
+        for text in ("To the sea", "Home")
+    ]
+    scores = score_runs(model, groups, {"plain": (), "steered": [edit]}, answer_logprob)
+    return torch.stack([torch.from_numpy(values) for values in scores.values()])
+
+
+# -- faults, each in one shortcut -----------------------------------------------------------------
+
+
+def blind_to_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masks of token trees that let a token see all of its row before it."""
+    right = passes.attention_mask
+
+    def wrong(model: LanguageModel, batch: Any) -> Tensor:
+        return right(model, batch) * (batch.tokens.shape[1] < 0)
+
+    monkeypatch.setattr(passes, "attention_mask", wrong)
+
+
+def forgetful_stem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stem whose values are lost."""
+    right = passes._StemCache.update
+
+    def wrong(self: Any, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any) -> Any:
+        if self.is_filled:
+            self.held[layer] = tuple(torch.zeros_like(held) for held in self.held[layer])
+        return right(self, keys, values, layer, *args, **kwargs)
+
+    monkeypatch.setattr(passes._StemCache, "update", wrong)
+
+
+def inexact_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that forget half of what they read where a pass goes on from a kept one."""
+    right = passes.run_block
+    monkeypatch.setattr(passes, "run_block", lambda block, hidden, *rest: right(block, hidden, *rest) - hidden / 2)
+
+
+def fused_components_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that are not run as they are, where no hook looks."""
+
+    @contextmanager
+    def wrong(model: LanguageModel) -> Iterator[None]:
+        mlp = model.bridge.blocks[0].mlp
+        object.__setattr__(mlp, "forward", lambda hidden, *_, **__: 2 * hidden)
+        yield
+        del mlp.__dict__["forward"]
+
+    monkeypatch.setattr(passes, "unhooked", wrong)
+
+
+def unembedding_in_wrong_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits that are doubled where the vocabulary is gone through in pieces."""
+    right = Unembedding._finish
+    monkeypatch.setattr(Unembedding, "_finish", lambda self, scores: 2 * right(self, scores))
+
+
+FAULTS = {
+    "trees": blind_to_trees,
+    "stem": forgetful_stem,
+    "resume": inexact_resuming,
+    "fused": fused_components_that_differ,
+    "pieces": unembedding_in_wrong_pieces,
+}
+
+
+@pytest.mark.parametrize("shortcut", FAULTS)
+def test_a_shortcut_that_does_not_hold_is_switched_off_and_said(shortcut: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = numbers(load())
+    FAULTS[shortcut](monkeypatch)
+    with pytest.warns(ShortcutWarning, match="right, but slower"):
+        model = load()
+    gone = {"trees": ("trees", "stem", "resume")}.get(shortcut, (shortcut,))
+    assert model.shortcuts.off == gone
+    assert model.describe()["shortcuts_off"] == list(gone)
+    torch.testing.assert_close(numbers(model), expected, rtol=1e-4, atol=1e-4)
+    model.shortcuts = Shortcuts()
+    model.__dict__.pop("unembedding", None)
+    with pytest.raises(AssertionError):  # so that the fault is one
+        torch.testing.assert_close(numbers(model), expected, rtol=1e-4, atol=1e-4)
+
+
+# -- faults of the hooked model itself ------------------------------------------------------------
+
+
+def other_weights(model: LanguageModel) -> None:
+    model.bridge.original_model.model.layers[2].mlp.down_proj.weight.mul_(1.05)
+
+
+def other_head(model: LanguageModel) -> None:
+    model.bridge.original_model.lm_head.weight.mul_(1.05)
+
+
+def a_block_that_fails(model: LanguageModel) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise IndexError("no such place")
+
+    model.bridge.original_model.model.layers[3].forward = fail
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (other_weights, "is refused: under TransformerLens it is not the model .* off by"),
+        (other_head, "the logits of its own final residual stream differ"),
+        (a_block_that_fails, "residual streams differ; IndexError: no such place"),
+    ],
+)
+def test_a_model_that_hooking_has_changed_is_refused(
+    fault: Callable[[LanguageModel], None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrap = LanguageModel.wrap
+
+    def spoiled(*args: Any) -> LanguageModel:
+        model = wrap(*args)
+        fault(model)
+        return model
+
+    monkeypatch.setattr(LanguageModel, "wrap", spoiled)
+    with pytest.raises(InputError, match=message):
+        load()
+    assert load(check="none").check == "none"
+
+
+def test_a_model_that_passes_says_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ShortcutWarning)
+        model = load()
+    assert (model.check, model.shortcuts.off) == ("passed", ())
+    assert model.describe()["check"] == "passed"
+    assert not model.is_hooked
+
+
+def test_the_check_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = load()
+    monkeypatch.setattr(self_check, "check_model", None)  # so that it would fail if it were called
+    torch.testing.assert_close(numbers(checked), numbers(load(check="none")), rtol=0, atol=0)
+
+
+def test_weights_that_are_no_numbers_are_found_where_they_first_show() -> None:
+    hf_model = tiny_hf("llama")
+    with torch.no_grad():
+        hf_model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    with pytest.raises(InputError, match=r"NaN or infinite numbers before layer 2; load it with dtype"):
+        load(hf_model)

@@ -1,0 +1,24 @@
+"""The neutral text is there, varied, and speaks of none of the axes."""
+
+from __future__ import annotations
+
+from interp_culture.scenarios.neutral import load_neutral
+from interp_culture.scenarios.quality import words_of
+from interp_culture.scenarios.scenario import ScenarioSet
+
+
+def test_a_few_thousand_words_in_many_registers() -> None:
+    texts = load_neutral()
+    assert len(texts) == 16
+    sizes = {register: len(words_of(text)) for register, text in texts.items()}
+    assert min(sizes.values()) >= 200
+    assert 3500 <= sum(sizes.values()) <= 6000
+    assert len(set(texts.values())) == len(texts)
+
+
+def test_no_text_speaks_of_an_item(shipped: ScenarioSet) -> None:
+    stems = {k for item in shipped.catalogue.items.values() for k in item.keywords}
+    found = {
+        register: [w for w in words_of(text) if w.startswith(tuple(stems))] for register, text in load_neutral().items()
+    }
+    assert {register: words for register, words in found.items() if words} == {}

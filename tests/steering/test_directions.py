@@ -1,0 +1,227 @@
+"""Directions against scikit-learn, formulas by hand and planted truths."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from sklearn.covariance import LedoitWolf
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from interp_culture.cli import app
+from interp_culture.cli.experiment import extract as extract_verb
+from interp_culture.engine.model import LanguageModel
+from interp_culture.errors import InputError
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.activations import Activations, read_activations
+from interp_culture.steering.directions import METHODS, direction, mean_diff
+from interp_culture.steering.vectors import SteeringVectors, extract, random_like
+from interp_culture.study.config import StudyConfig, load_config
+
+LEARNED = ("pca", "pca_centred", "lda", "logistic")
+
+
+def noise(n: int = 20, layers: int = 6, d_model: int = 30, seed: int = 0) -> Activations:
+    """Normal numbers of unequal scale, fewer rows than dimensions, and a step between the poles."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.linspace(0.5, 2, d_model)
+    positive, negative = torch.randn(2, n, layers, d_model, generator=generator) * scale + 5
+    return Activations(tuple(f"s{i}" for i in range(n)), positive + 0.3, negative)
+
+
+def planted(nuisance: float, step: float = 4.0, n: int = 200, layers: int = 2, d_model: int = 16) -> Activations:
+    """At layer l the poles differ by `step` along coordinate l, and along the one from the end by mere variation."""
+    a = noise(n, layers, d_model, seed=1)
+    swing = torch.randn(n, generator=torch.Generator().manual_seed(2))
+    swing = (swing - swing.mean()) * nuisance
+    positive, negative = a.positive - 0.3, a.negative
+    for layer in range(layers):
+        positive[:, layer, layer] += step
+        positive[:, layer, -1 - layer] += swing
+        negative[:, layer, -1 - layer] -= swing
+    return Activations(a.ids, positive, negative)
+
+
+def swapped(a: Activations) -> Activations:
+    return Activations(a.ids, a.negative, a.positive)
+
+
+def cosine(one: Any, two: Any) -> Tensor:
+    one, two = (torch.as_tensor(x).double() for x in (one, two))
+    return torch.nn.functional.cosine_similarity(one, two, dim=-1)
+
+
+def peer(method: str, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """What scikit-learn finds; of a classifier, the slope of its decision function."""
+    if method == "pca":
+        return TruncatedSVD(1, algorithm="arpack", random_state=0).fit(positive - negative).components_[0]
+    if method == "pca_centred":
+        return PCA(1, svd_solver="full").fit(positive - negative).components_[0]
+    classifier = {
+        "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000)),
+    }[method]
+    classifier.fit(np.concatenate([positive, negative]), [1] * len(positive) + [0] * len(negative))
+    width = positive.shape[1]
+    return classifier.decision_function(np.eye(width)) - classifier.decision_function(np.zeros((1, width)))
+
+
+@pytest.mark.parametrize("method", LEARNED)
+def test_lines_equal_those_of_scikit_learn(method: str) -> None:
+    a = noise()
+    found = direction(a, method)
+    for layer in range(len(found)):
+        expected = peer(method, a.positive[:, layer].double().numpy(), a.negative[:, layer].double().numpy())
+        assert abs(float(cosine(found[layer], expected))) == pytest.approx(1, abs=1e-6)
+
+
+def test_mean_difference_by_hand() -> None:
+    positive = torch.tensor([[[1.0, 2.0]], [[3.0, -2.0]]])
+    a = Activations(("a", "b"), positive, torch.tensor([[[0.0, 1.0]], [[0.0, 1.0]]]))
+    assert direction(a).tolist() == [[2.0, -1.0]]
+    assert torch.equal(mean_diff([a.select(["b"]), a.select(["a"])]), direction(a, "mean_diff"))
+
+
+def test_discriminant_by_hand() -> None:
+    a = noise(layers=1)
+    classes = [x[:, 0].double().numpy() for x in (a.positive, a.negative)]
+    covariances = []
+    for rows in classes:
+        scale = rows.std(0)
+        covariances.append(LedoitWolf().fit((rows - rows.mean(0)) / scale).covariance_ * np.outer(scale, scale))
+    expected = np.linalg.solve(sum(covariances) / 2, classes[0].mean(0) - classes[1].mean(0))
+    assert float(cosine(direction(a, "lda")[0], expected)) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_norm_is_that_of_the_mean_difference_and_sign_too(method: str) -> None:
+    a = noise()
+    mean, found, flipped = direction(a), direction(a, method), direction(swapped(a), method)
+    torch.testing.assert_close(found.norm(dim=-1), mean.norm(dim=-1))
+    if method != "random":
+        assert ((found * mean).sum(-1) > 0).all()
+        torch.testing.assert_close(flipped, -found, atol=1e-3, rtol=1e-3)
+
+
+def test_planted_direction_is_found_and_variation_is_not_taken_for_it() -> None:
+    truth, swing = torch.eye(16)[:2], torch.eye(16).flip(0)[:2]
+    quiet, loud = planted(nuisance=0), planted(nuisance=8)
+    for method in ("mean_diff", "pca", "lda", "logistic"):
+        assert (cosine(direction(quiet, method), truth) > 0.9).all(), method
+    for method in ("mean_diff", "lda", "logistic"):
+        found = direction(loud, method)
+        assert (cosine(found, truth) > 0.9).all(), method
+        assert (cosine(found, swing).abs() < 0.1).all(), method
+    assert (cosine(direction(quiet, "pca_centred"), truth).abs() < 0.5).all()
+    for method in ("pca_centred", "pca"):
+        assert (cosine(direction(loud, method), swing).abs() > 0.99).all(), method
+
+
+def test_discriminants_turn_from_coordinates_that_vary_between_texts() -> None:
+    a = noise(n=300, layers=1, d_model=4)
+    a.positive[..., 0] *= 10
+    a.negative[..., 0] *= 10
+    share = {
+        m: float(direction(a, m)[0, 0].abs() / direction(a, m)[0].norm()) for m in ("mean_diff", "lda", "logistic")
+    }
+    assert share["mean_diff"] > 0.9
+    assert max(share["lda"], share["logistic"]) < 0.2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_batches_in_any_order_give_the_same(method: str) -> None:
+    a = noise()
+    batches = [a.select(a.ids[12:]), a.select(a.ids[5:12]), a.select(a.ids[:5])]
+    torch.testing.assert_close(direction(iter(batches), method), direction(a, method), atol=1e-3, rtol=1e-3)
+    assert torch.equal(direction(a, method), direction(a, method))
+
+
+def test_random_directions_depend_on_seed_and_scenarios() -> None:
+    a = noise()
+    one = direction(a, "random", seed=1)
+    assert torch.equal(one, direction(a, "random", seed=1))
+    other = replace(a, ids=tuple(f"t{i}" for i in range(len(a.ids))))
+    assert (cosine(one, direction(a, "random", seed=2)).abs() < 0.9).all()
+    assert (cosine(one, direction(other, "random", seed=1)).abs() < 0.9).all()
+    v = SteeringVectors("X", "mean_diff", direction(a), torch.ones(6), {})
+    assert (cosine(one, random_like(v, 1, seed=1)[0].direction).abs() < 0.9).all()  # no member of its own null
+    draws = torch.stack([direction(a, "random", seed) for seed in range(200)])
+    assert abs(float(cosine(draws, direction(a)[None]).mean())) < 0.02
+    assert float(cosine(draws, direction(a)[None]).std()) == pytest.approx(30**-0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_layers_without_a_difference_have_a_zero_direction(method: str) -> None:
+    a = noise(layers=3)
+    a.negative[:, 1] = a.positive[:, 1]
+    a.positive[:, 2] = a.negative[:, 2] = 1.5  # nor any variation
+    a.positive[:, 0, 4] = a.negative[:, 0, 4] = 7.0  # one dead coordinate
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = direction(a, method)
+    assert torch.isfinite(found).all()
+    assert found[0].norm() > 0.1
+    assert (found[1:] == 0).all()
+    assert method == "random" or abs(float(found[0, 4])) < 1e-6
+
+
+def test_equal_differences_leave_nothing_to_a_centred_component() -> None:
+    a = noise()
+    same = Activations(a.ids, a.negative + direction(a), a.negative)
+    assert (direction(same, "pca_centred") == 0).all()
+    torch.testing.assert_close(direction(same, "pca"), direction(a), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_too_few_scenarios_raise(method: str) -> None:
+    a = noise()
+    for nothing in ([], a.select([])):
+        with pytest.raises(InputError, match=r"no scenario to compute|takes 2 or more scenarios of an axis, not 0"):
+            direction(nothing, method)
+    if method in ("pca_centred", "lda", "logistic"):
+        with pytest.raises(InputError, match=f"method '{method}' takes 2 or more scenarios of an axis, not 1"):
+            direction(a.select(["s0"]), method)
+    else:
+        assert torch.isfinite(direction(a.select(["s0"]), method)).all()
+    assert torch.isfinite(direction(a.select(["s0", "s1"]), method)).all()
+    assert torch.isfinite(direction(a.select(["s0", "s0"]), method)).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_extraction_gives_the_direction_of_its_axis(tiny: LanguageModel, few: ScenarioSet, method: str) -> None:
+    read = read_activations(tiny, few)
+    vectors = extract(tiny, few, method, seed=3)
+    for axis, v in vectors.items():
+        own = read.select([s.id for s in few.filter(axis=axis)])
+        torch.testing.assert_close(v.direction, direction(own, method, seed=3), atol=1e-3, rtol=1e-3)
+        assert v.method == method
+        assert v.provenance.get("seed") == (3 if method == "random" else None)
+    if method == "random":
+        assert (cosine(vectors["X"].direction, vectors["Y"].direction).abs() < 0.9).all()
+
+
+def test_unknown_methods_are_told_early_with_the_known() -> None:
+    known = ", ".join(METHODS)
+    with pytest.raises(InputError, match=f"unknown method 'ica'; known: {known}"):
+        direction(noise(), "ica")
+    with pytest.raises(InputError, match=f"unknown method 'ica'; known: {known}"):
+        extract_verb(model="nobody/nothing", method="ica")
+    with pytest.raises(InputError, match=r"field method: Input should be 'mean_diff'.*got 'ica'"):
+        load_config(method="ica")
+
+
+def test_configuration_and_help_name_every_method() -> None:
+    import typer
+
+    assert (*get_args(StudyConfig.model_fields["method"].annotation), "random") == METHODS
+    options = {p.name: p for p in typer.main.get_command(app).commands["extract"].params}
+    assert all(method in options["method"].help for method in METHODS)

@@ -1,0 +1,80 @@
+"""One seed, one set of tables: the study and all of its analyses, run twice, give the same numbers."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from planted import MAP_ITEMS, planted_scenarios
+
+import interp_culture as ic
+from analyses import cost, pca_vs_mean_diff
+from interp_culture.reporting.html import write_report
+from interp_culture.study import study as study_module
+from interp_culture.study.analysis import installed
+
+SMALL = {
+    "alphas": [2.0], "sweep_alphas": [2.0], "sweep_method": "refined", "train_per_cell": 2, "test_per_cell": 1,
+    "sweep_per_item": 1, "null_per_item": 1, "some_per_item": 1, "top_k": 1, "analyses": ["all"], "brief": True,
+}  # fmt: skip
+
+
+@pytest.fixture
+def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.LanguageModel:
+    """Answers of few tokens, short texts."""
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+    monkeypatch.setattr(ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2))
+    monkeypatch.setattr(cost, "N_TOKENS", 12)
+    monkeypatch.setattr(pca_vs_mean_diff, "N_TOKENS", 12)
+    monkeypatch.setattr(cost, "NEUTRAL_CHARACTERS", 60)
+    return tiny
+
+
+def run(model: ic.LanguageModel, folder: Path, seed: int) -> dict[str, pd.DataFrame]:
+    model.memo.clear()
+    ic.run_study(ic.StudyConfig(model="tiny", out=str(folder), seed=seed, **SMALL))
+    return {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
+
+
+def test_the_same_seed_gives_the_same_tables(
+    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planted.ITEMS", MAP_ITEMS)  # short texts about the survey's items: all eleven apply
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
+    first, again = (run(small, tmp_path / name, 42) for name in ("first", "again"))
+    assert {name.split(".")[0] for name in first} >= set(installed())
+    assert set(first) == set(again)
+    for name, table in first.items():
+        pd.testing.assert_frame_equal(table, again[name], check_exact=True, obj=name)
+    page = write_report(tmp_path / "first").read_text(encoding="utf-8")
+    assert all(f'<h2 id="{name}">' in page for name in installed())
+
+
+def test_axes_without_a_map_have_all_other_analyses(
+    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
+    run(small, tmp_path, 42)
+    finished = {name for name in installed() if (tmp_path / f"{name}.tables.json").exists()}
+    assert finished == set(installed()) - {"paradigms", "distances"}
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert 'id="items"' in page
+    assert 'id="paradigms"' not in page
+
+
+def test_the_report_leaves_out_what_is_not_finished_or_of_another_study(
+    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
+    config = ic.StudyConfig(model="tiny", out=str(tmp_path), **SMALL | {"analyses": ["entanglement", "domains"]})
+    ic.run_study(config)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert 'id="entanglement"' in page
+    assert list(tmp_path.glob("pca_vs_mean_diff.*.parquet"))  # which entanglement reads from
+    assert 'id="pca_vs_mean_diff"' not in page
+    ic.run_study(config.model_copy(update={"seed": 7, "analyses": ["domains"]}))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert 'id="domains"' in page
+    assert 'id="entanglement"' not in page

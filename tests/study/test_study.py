@@ -1,0 +1,301 @@
+"""The whole study on a tiny model: every table, the summary, resuming, the report's words and its escaping."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from planted import planted_model, planted_scenarios
+
+from interp_culture.engine.model import LanguageModel
+from interp_culture.errors import InputError
+from interp_culture.reporting.findings import (
+    _domain_text,
+    _layers_title,
+    _map_title,
+    _measured_text,
+    _ratio_title,
+    _steering_title,
+    findings,
+)
+from interp_culture.reporting.html import write_report
+from interp_culture.steering.vectors import norm_matched, save_vectors
+from interp_culture.study import study as study_module
+from interp_culture.study.config import StudyConfig, load_config
+from interp_culture.study.study import Study, run_study
+
+QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+        config = StudyConfig(model="tiny-llama", out=str(tmp_path_factory.mktemp("study")), **QUICK)
+        return config, run_study(config)
+
+
+def test_summary_holds_what_the_report_needs(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    config, summary = finished
+    assert set(summary["scores"]) == {"X", "Y"}
+    assert all(len(layers) == 4 for layers in summary["layers"].values())
+    assert summary["n_test"] == 30
+    assert {(r["steered"], r["axis"]) for r in summary["matrix"]} == {(a, b) for a in "XY" for b in "XY"}
+    assert {d["country"] for d in summary["distances"]} == {"India", "Vietnam", "Mexico", "Denmark"}
+    stored = json.loads((Path(config.out) / "summary.json").read_text())
+    assert stored["scores"] == pytest.approx(summary["scores"])
+
+
+def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    folder = Path(finished[0].out)
+    names = {p.stem for p in folder.glob("*.parquet")}
+    assert names == {
+        "validity", "vectors", "sweep", "steered_letters", "steered_continuation", "response", "matrix", "null",
+        "domains", "places", "distances",
+    }  # fmt: skip
+    for name in names:
+        manifest = json.loads((folder / f"{name}.json").read_text())
+        assert {"key", "model", "dtype", "scenarios", "templates", "versions", "commit", "dirty"} <= set(manifest)
+        assert len(pd.read_csv(folder / f"{name}.csv")) == len(pd.read_parquet(folder / f"{name}.parquet"))
+
+
+def test_a_finished_study_is_not_computed_again(
+    finished: tuple[StudyConfig, dict[str, Any]],
+    tiny: LanguageModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config, summary = finished
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+
+    def forbidden(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("computed again")
+
+    for name in ("extract", "layer_sweep", "steered_readouts"):
+        monkeypatch.setattr(study_module, name, forbidden)
+    first = (Path(config.out) / "summary.json").read_text()
+    again = run_study(config)
+    second = (Path(config.out) / "summary.json").read_text()
+    assert "NaN" not in second
+    assert [x for x in first.splitlines() if "seconds" not in x] == [
+        x for x in second.splitlines() if "seconds" not in x
+    ]
+    assert again["layers"] == summary["layers"]
+    copy = shutil.copytree(config.out, tmp_path / "copy")
+    with pytest.raises(AssertionError, match="computed again"):
+        run_study(config.model_copy(update={"seed": 43, "out": str(copy)}))
+
+
+def test_report_is_one_file_that_opens_with_findings(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    config, summary = finished
+    html = write_report(config.out).read_text()
+    assert "http-equiv" not in html
+    assert 'src="http' not in html
+    assert html.index("Findings") < html.index("plotly-graph-div")
+    assert html.count("plotly-graph-div") == 6
+    lines = findings(summary)
+    assert any("The letters readout fails" in line or "letters readout, which" in line for line in lines)
+    assert any("no effect is shown" in line or "beyond the random vectors" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("low", "outside", "words"),
+    [
+        (-0.01, True, "no coupling of Y to X is shown"),
+        (0.01, True, "at alpha +2 it is beyond what random vectors do: Y is coupled to X"),
+        (0.01, False, "random vectors drag as far: no coupling beyond is shown"),
+    ],
+)
+def test_a_coupling_is_named_where_random_vectors_do_not_reach(
+    finished: tuple[StudyConfig, dict[str, Any]], low: float, outside: bool, words: str
+) -> None:
+    def planted(row: dict[str, Any], **values: Any) -> dict[str, Any]:
+        return row | values if (row["steered"], row["axis"]) == ("X", "Y") else row
+
+    summary = dict(finished[1])
+    summary["matrix"] = [planted(r, low=low, high=0.03, defined=True) for r in summary["matrix"]]
+    summary["response"] = [planted(r, outside_null=outside and r["alpha"] > 0) for r in summary["response"]]
+    (line,) = (line for line in findings(summary) if line.startswith("Steering X drags Y"))
+    assert words in line
+    summary["matrix"] = [r for r in summary["matrix"] if (r["steered"], r["axis"]) != ("Y", "X")]
+    named = "Coupled beyond random vectors: Y to X"
+    assert _ratio_title(summary) == (named if "is coupled" in words else "No coupling of one axis to another is shown")
+
+
+def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    summary = finished[1]
+    followed = [
+        r | {"outside_null": True, "effect": 0.1 * r["alpha"], "low": 0.1, "high": 0.2}
+        if r["steered"] == r["axis"] == "X"
+        else r | {"outside_null": False}
+        for r in summary["response"]
+    ]
+    assert _steering_title(summary | {"response": followed}).endswith("X at 2 of 2 signs, Y at 0 of 2 signs")
+    nearest = min((d for d in summary["distances"] if d["steered"] == ""), key=lambda d: d["distance"])
+    assert f"nearest to {nearest['country']}, {nearest['distance']:.2f} map" in _map_title(summary)
+    swept, fixed = (_layers_title(summary | {"config": {"layers": layers}}) for layers in (None, summary["layers"]))
+    assert swept.startswith("The largest steering differentials: X at layers")
+    assert fixed.startswith("Steered are the configured layers: X at layers")
+
+
+def test_shifts_by_domain_stand_beside_random_vectors(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    domains = pd.read_parquet(Path(finished[0].out) / "domains.parquet")
+    assert len(domains) == 2 * 3 * 2
+    assert (domains.null_high > 0).all()
+    rows = domains.iloc[:3].assign(low=[0.1, 0.1, -0.1], high=0.3, effect=0.2, sure=[True, False, False])
+    text = _domain_text(rows)
+    first = rows.iloc[0]
+    assert text.startswith("2 of 3 shifts have an interval without 0; beyond random vectors of the same norm: ")
+    assert text.endswith(f"{first.axis} under {first.steered} in {first.domain} +0.200.")
+    assert _domain_text(rows.assign(sure=False)).endswith("none of them.")
+    assert _domain_text(rows.assign(low=-0.1)) == "None of 3 shifts have an interval without 0."
+
+
+def test_texts_in_the_report_are_escaped(finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0].out, copy)
+    summary = json.loads((copy / "summary.json").read_text())
+    summary["model"]["model"] = "<script>alert(1)</script>"
+    summary["items"]["X01"] = "</script><b>bold"
+    (copy / "summary.json").write_text(json.dumps(summary))
+    html = write_report(copy).read_text()
+    assert "<script>alert" not in html
+    assert "</script><b>bold" not in html
+
+
+def test_axes_that_are_not_cultural_work_by_data_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
+    config = StudyConfig(model="planted", out=str(tmp_path / "out"), alphas=[0.1], sweep_alphas=[0.1], top_k=2)
+    summary = run_study(config)
+    assert summary["distances"] == []
+    assert summary["human"] is None
+    html = write_report(config.out).read_text()
+    assert html.count("plotly-graph-div") == 5
+    assert "self-expression" not in html.split("<body>")[1].split("How it was run")[0]
+
+
+def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("alphas: [0.5]\nseed: 7\n")
+    config = load_config(path, "quick", seed=9, model=None)
+    assert (config.alphas, config.seed, config.test_per_cell, config.model) == ([0.5], 9, 1, "smollm2")
+    path.write_text("alpha: 3\n")
+    with pytest.raises(InputError, match=r"c\.yaml: field alpha: Extra inputs"):
+        load_config(path)
+    path.write_text("n_random: 3\n")
+    with pytest.raises(InputError, match=r"field n_random: .*greater than or equal to 20, got 3"):
+        load_config(path)
+    with pytest.raises(InputError, match="unknown preset 'tiny'; known: full, quick"):
+        load_config(preset="tiny")
+    with pytest.raises(InputError, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def run_tiny(folder: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch, name: str = "planted") -> Study:
+    """A study of few planted scenarios, nothing of which is computed yet."""
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: model)
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(2))
+    return Study(StudyConfig(model=name, out=str(folder), alphas=[0.1], sweep_alphas=[0.1], top_k=1))
+
+
+def test_other_weights_under_one_name_are_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name, a folder with a slash and the model itself are one model; other weights are another one."""
+    keys = {name: run_tiny(tmp_path, planted_model(), monkeypatch, name).manifest["key"] for name in ("m", "m/")}
+    assert keys["m"] == keys["m/"]
+    changed = planted_model()
+    with torch.no_grad():
+        next(iter(changed.bridge.original_model.parameters())).add_(1)
+    assert run_tiny(tmp_path, changed, monkeypatch, "m").manifest["key"] != keys["m"]
+    templated = planted_model()
+    templated.tokenizer.chat_template += " "
+    assert run_tiny(tmp_path, templated, monkeypatch, "m").manifest["key"] != keys["m"]
+
+
+def test_a_step_of_other_code_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = planted_model()
+    study, calls = run_tiny(tmp_path, model, monkeypatch), []
+
+    def compute() -> pd.DataFrame:
+        calls.append(1)
+        return pd.DataFrame({"a": [1]})
+
+    study.once("step", compute)
+    study.once("step", compute)
+    assert len(calls) == 1
+    monkeypatch.setattr(study_module, "source_hash", lambda package: f"changed {package}")
+    run_tiny(tmp_path, model, monkeypatch).once("step", compute)
+    assert len(calls) == 2
+
+
+def test_vectors_of_another_study_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = run_tiny(tmp_path, planted_model(), monkeypatch)
+    whole = study.vectors()
+    foreign = {axis: norm_matched(v, torch.ones_like(v.direction)) for axis, v in whole.items()}
+    save_vectors(tmp_path / "vectors.safetensors", foreign, "another")
+    again = study.vectors()
+    assert all(torch.equal(again[axis].direction, whole[axis].direction) for axis in whole)
+
+
+def test_the_stored_check_of_the_readouts_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = planted_model()
+    first = run_tiny(tmp_path, model, monkeypatch).validity()
+    monkeypatch.setattr(study_module, "check_readout", None)
+    assert run_tiny(tmp_path, model, monkeypatch).validity() == first
+
+
+def test_a_report_refuses_tables_of_another_study(finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0].out, folder)
+    write_report(folder)
+    matrix = pd.read_parquet(folder / "matrix.parquet")
+    matrix.assign(D=9.0).to_parquet(folder / "matrix.parquet", index=False)
+    with pytest.raises(InputError, match=r"table matrix is missing, unfinished or of another study.*run the study"):
+        write_report(folder)
+    shutil.copy(Path(finished[0].out) / "matrix.parquet", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "key": "other"}))
+    with pytest.raises(InputError, match="are of different studies"):
+        write_report(folder)
+
+
+def test_an_axis_that_moves_without_the_steered_one_is_said(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    def planted(row: dict[str, Any], **values: Any) -> dict[str, Any]:
+        return row | values if (row["steered"], row["axis"]) == ("X", "Y") else row
+
+    summary = dict(finished[1])
+    summary["matrix"] = [planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False) for r in summary["matrix"]]
+    summary["response"] = [planted(r, outside_null=True) for r in summary["response"]]
+    assert "Steering X moves Y without moving X itself" in _ratio_title(summary)
+    assert any("an effect on Y, but no coupling to X" in line for line in findings(summary))
+
+
+def test_nothing_is_claimed_of_few_scenarios(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+    nan = float("nan")
+    summary = dict(finished[1])
+    rows = [r | {"effect": 0.326, "low": nan, "high": nan, "outside_null": False} for r in summary["response"]]
+    summary |= {"response": rows, "matrix": [r | {"low": nan, "high": nan} for r in summary["matrix"]]}
+    summary["matrix"] = [r | {"defined": False} for r in summary["matrix"]]
+    lines = [line for line in findings(summary) if line.startswith("Steering")]
+    assert len(lines) == 4
+    assert all("nothing is claimed" in line for line in lines)
+
+
+def test_a_folder_without_a_study_raises(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished study there"):
+        write_report(tmp_path)
+
+
+def test_the_report_says_which_layers_were_measured() -> None:
+    rows = [("X", 1, "exact"), ("X", 3, "exact"), ("X", 2, "gradient"), ("Y", 2, "exact")]
+    sweep = pd.DataFrame(rows, columns=["steered", "layer", "method"])
+    assert _measured_text(sweep).startswith("Measured layers: X 1, 3; Y 2; the others are predicted from gradients")
+    assert _measured_text(sweep[sweep.method == "exact"]) == ""
+    assert _measured_text(sweep[sweep.method == "gradient"]).startswith("Measured layers: none;")

@@ -1,0 +1,85 @@
+"""Atomic writes, manifests last, unfinished tables computed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from interp_culture.artifacts import cache_dir, content_key, make_folder, read_table, replacing, table_once
+from interp_culture.errors import InputError
+
+TABLE = pd.DataFrame({"axis": ["X", "Y"], "value": [0.1, 0.2]})
+
+
+def test_a_finished_table_is_read_not_computed(tmp_path: Path) -> None:
+    calls = []
+
+    def compute() -> pd.DataFrame:
+        calls.append(1)
+        return TABLE
+
+    for _ in range(2):
+        pd.testing.assert_frame_equal(table_once(tmp_path, "t", {"key": "k1"}, compute), TABLE)
+    assert len(calls) == 1
+    table_once(tmp_path, "t", {"key": "k2"}, compute)
+    assert len(calls) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["t.csv", "t.json", "t.parquet"]
+
+
+def test_a_table_without_its_manifest_is_unfinished(tmp_path: Path) -> None:
+    table_once(tmp_path, "t", {"key": "k"}, lambda: TABLE)
+    (tmp_path / "t.json").unlink()
+    assert read_table(tmp_path, "t", {"key": "k"}) is None
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_keys_follow_content_not_order() -> None:
+    assert content_key({"a": 1, "b": [2]}) == content_key({"b": [2], "a": 1})
+    assert content_key({"a": 1}) != content_key({"a": 2})
+
+
+def test_folders_that_cannot_be_written_raise(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"cannot write there .*choose another folder with --out"):
+        make_folder(tmp_path / "file" / "inside")
+
+
+def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INTERP_CULTURE_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.delenv("INTERP_CULTURE_CACHE")
+    monkeypatch.chdir(tmp_path)
+    assert cache_dir() != tmp_path / "cache"
+    (tmp_path / "cache").mkdir()
+    assert cache_dir() == tmp_path / "cache"
+
+
+def test_a_table_replaced_under_an_old_manifest_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that is cut off after the parquet file leaves the manifest of another study."""
+    table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_csv", full)
+        with pytest.raises(OSError, match="No space"):
+            table_once(tmp_path, "t", {"key": "new"}, lambda: TABLE.assign(value=9.0))
+    assert read_table(tmp_path, "t", {"key": "old"}) is None
+    pd.testing.assert_frame_equal(table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE), TABLE)
