@@ -33,42 +33,70 @@ def measure(study: ic.Study) -> Tables:
     unit of alpha. letter: `reading_shifts`, at each alpha. agreement: `scenario_agreement` of the variants' values.
     validity: labels, and the fields of `check_readout`, which knows the default template alone.
     """
-    variants = {name: form for name, form in VARIANTS.items() if name in FEW or not study.config.brief}
-    readouts = pd.concat([_read(study, name, form) for name, form in variants.items()], ignore_index=True)
+    variants = {
+        name: form for name, form in VARIANTS.items() if name in FEW or not study.config.brief
+    }
+    readouts = pd.concat(
+        [_read(study, name, form) for name, form in variants.items()], ignore_index=True
+    )
     return {
         "readouts": readouts,
         "effects": reading_effects(readouts),
         "letter": reading_shifts(readouts),
-        "agreement": scenario_agreement(reading_slopes(readouts).query("reading == 'value'"), "variant"),
-        "validity": study.once("answer_encoding.checks", lambda: _validity(study.model, [*variants.values()])),
+        "agreement": scenario_agreement(
+            reading_slopes(readouts).query("reading == 'value'"), "variant"
+        ),
+        "validity": study.once(
+            "answer_encoding.checks", lambda: _validity(study.model, [*variants.values()])
+        ),
     }
 
 
 def _read(study: ic.Study, variant: str, form: dict[str, Any]) -> pd.DataFrame:
     """Every axis' own scenarios under its own vectors; the random ones on at most three an item."""
-    alpha, seed, n_random = max(study.config.alphas), study.config.seed, N_RANDOM[study.config.brief]
+    alpha, seed, n_random = (
+        max(study.config.alphas),
+        study.config.seed,
+        N_RANDOM[study.config.brief],
+    )
 
     def read(v: ic.SteeringVectors) -> pd.DataFrame:
         own = study.some.filter(axis=v.axis)
-        options = {"n_random": n_random, "null_scenarios": own.sample(3, seed, by="item"), "seed": seed, **form}
-        return ic.steered_readouts(study.model, own, {v.axis: v}, study.layers, alphas=[alpha, -alpha], **options)
+        options = {
+            "n_random": n_random,
+            "null_scenarios": own.sample(3, seed, by="item"),
+            "seed": seed,
+            **form,
+        }
+        return ic.steered_readouts(
+            study.model, own, {v.axis: v}, study.layers, alphas=[alpha, -alpha], **options
+        )
 
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
-    return study.once(name, lambda: pd.concat(map(read, study.vectors().values()))).assign(variant=variant, **form)
+    return study.once(name, lambda: pd.concat(map(read, study.vectors().values()))).assign(
+        variant=variant, **form
+    )
 
 
 def _validity(model: ic.LanguageModel, forms: list[dict[str, Any]]) -> pd.DataFrame:
     read = dict.fromkeys((form["readout"], form["labels"]) for form in forms)
-    return pd.DataFrame([{"labels": labels, **ic.check_readout(model, form, labels).row} for form, labels in read])
+    return pd.DataFrame(
+        [{"labels": labels, **ic.check_readout(model, form, labels).row} for form, labels in read]
+    )
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
     found = tables["effects"], tables["letter"]
-    effects, changes = (t[t.axis == t.steered].assign(kind=t.reading, panel=t.axis + " steered, read") for t in found)
+    effects, changes = (
+        t[t.axis == t.steered].assign(kind=t.reading, panel=t.axis + " steered, read")
+        for t in found
+    )
     own = effects[effects.reading.isin(["value", "positive first", "positive second"])]
     own = own.assign(label=own.variant + ", " + own.reading)
     moved = changes[changes.reading.isin(["value", "letter"]) & (changes.variant != "continuation")]
-    moved = moved.assign(label=[f"{r.variant}, {r.alpha:+g}, {r.reading}" for r in moved.itertuples()])
+    moved = moved.assign(
+        label=[f"{r.variant}, {r.alpha:+g}, {r.reading}" for r in moved.itertuples()]
+    )
     consistent = changes[changes.reading == "consistent"]
     plain, steered = consistent.before.mean(), (consistent.before + consistent.effect).mean()
     config = about["config"]
@@ -80,26 +108,42 @@ def sections(tables: Tables, about: About) -> list[Section]:
         Section(
             _value_title(own[own.reading == "value"]),
             [_validity_text(tables["validity"]), _agreement_text(tables["agreement"])],
-            plots.forest_figure(own, "logit difference per unit alpha (nats; continuation: per token)"),
+            plots.forest_figure(
+                own, "logit difference per unit alpha (nats; continuation: per token)"
+            ),
             f"Positive minus negative pole. {how}",
         ),
         Section(
             _letter_title(moved),
-            [f"Both orders prefer the same option in {plain:.0%} of scenarios plain, in {steered:.0%} steered."],
-            plots.forest_figure(moved.sort_values("label"), "change of the logit difference (nats)"),
+            [
+                f"Both orders prefer the same option in {plain:.0%} of scenarios plain, in {steered:.0%} steered."
+            ],
+            plots.forest_figure(
+                moved.sort_values("label"), "change of the logit difference (nats)"
+            ),
             f"Letter: the first label minus the second, whatever they stand for. {how}",
         ),
     ]
 
 
 def _value_title(value: pd.DataFrame) -> str:
-    moved, axes, n = value[value.sure & (value.effect > 0)], sorted(set(value.axis)), value.variant.nunique()
-    parts = [f"{axis} under {'; '.join(moved[moved.axis == axis].variant) or 'none'}" for axis in axes]
+    moved, axes, n = (
+        value[value.sure & (value.effect > 0)],
+        sorted(set(value.axis)),
+        value.variant.nunique(),
+    )
+    parts = [
+        f"{axis} under {'; '.join(moved[moved.axis == axis].variant) or 'none'}" for axis in axes
+    ]
     return f"Of {n} encodings, the vector moves its own value as intended, beyond random vectors: {', '.join(parts)}"
 
 
 def _validity_text(validity: pd.DataFrame) -> str:
-    failed = [f"{r.labels} ({r.failures})" for r in validity.itertuples() if r.readout == "letters" and not r.ok]
+    failed = [
+        f"{r.labels} ({r.failures})"
+        for r in validity.itertuples()
+        if r.readout == "letters" and not r.ok
+    ]
     return f"Letters whose check fails, so that their numbers say little: {'; '.join(failed) or 'none'}."
 
 
@@ -117,7 +161,9 @@ def _letter_title(moved: pd.DataFrame) -> str:
     return f"The letter moves more than the value in {more} of {len(size)} cases ({means}), beyond random in {sure}"
 
 
-ANALYSIS = Analysis("answer_encoding", "Does the vector move the value or the letter?", measure, sections)
+ANALYSIS = Analysis(
+    "answer_encoding", "Does the vector move the value or the letter?", measure, sections
+)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

@@ -26,7 +26,10 @@ def written(study: ic.Study, runs: Runs, n_tokens: int) -> pd.DataFrame:
         steered, method, alpha, prompt, text, entropy_plain and entropy_steered (cross-entropy of the text for the
         plain model and for the one that wrote it, nats per token; NaN where nothing was written).
     """
-    n_prompts, n_tokens = N_PROMPTS[study.config.brief], n_tokens // 8 if study.config.brief else n_tokens
+    n_prompts, n_tokens = (
+        N_PROMPTS[study.config.brief],
+        n_tokens // 8 if study.config.brief else n_tokens,
+    )
     some = list(study.some)[:: max(1, len(study.some) // n_prompts)][:n_prompts]
     prompts = [ic.Prompt(f"{s.situation} What would you do?") for s in some]
     wrote = ic.engine.generate_runs(
@@ -38,7 +41,11 @@ def written(study: ic.Study, runs: Runs, n_tokens: int) -> pd.DataFrame:
             study.model, prompts, texts, {"entropy_plain": (), "entropy_steered": runs[key]}
         )
         told = {"run": [key] * len(texts), "prompt": [p.user for p in prompts], "text": texts}
-        parts.append(pd.DataFrame(told).join(scored.pivot(index="text", columns="run", values="cross_entropy")))
+        parts.append(
+            pd.DataFrame(told).join(
+                scored.pivot(index="text", columns="run", values="cross_entropy")
+            )
+        )
     return ic.readout.with_keys(pd.concat(parts, ignore_index=True), NAMES)
 
 
@@ -53,11 +60,17 @@ def perplexities(texts: pd.DataFrame, by: Sequence[str] = NAMES) -> pd.DataFrame
     values = ("entropy_plain", "entropy_steered", "rise")
     found = pd.concat([averages(raised, value, "prompt", by) for value in values], axis=1)
     entropies = found.filter(like="entropy")
-    return found.assign(**np.exp(entropies)).rename(columns=lambda name: name.replace("entropy", "perplexity"))
+    return found.assign(**np.exp(entropies)).rename(
+        columns=lambda name: name.replace("entropy", "perplexity")
+    )
 
 
 def averages(table: pd.DataFrame, value: str, unit: str, by: Sequence[str] = NAMES) -> pd.DataFrame:
     """The mean of `value` in every group (the index) with its interval, a bootstrap over what `unit` names."""
     known = table.dropna(subset=[value])
-    found = ic.coupling.effects(known.assign(axis="", item=known[unit]), by, value).set_index(list(by))
-    return found[["effect", "low", "high"]].set_axis([value, f"{value}_low", f"{value}_high"], axis=1)
+    found = ic.coupling.effects(known.assign(axis="", item=known[unit]), by, value).set_index(
+        list(by)
+    )
+    return found[["effect", "low", "high"]].set_axis(
+        [value, f"{value}_low", f"{value}_high"], axis=1
+    )

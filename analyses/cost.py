@@ -33,7 +33,10 @@ def measure(study: ic.Study, runs: Runs) -> Tables:
     cost = pd.concat([averages(found, "kl", "text"), perplexities(texts)], axis=1).reset_index()
     shares = {axis: v.direction.norm(dim=-1) / v.resid_norm for axis, v in study.vectors().items()}
     steps = {axis: float(share[study.layers[axis]].mean()) for axis, share in shares.items()}
-    return {"texts": texts, "cost": cost.assign(step_share=cost.alpha.abs() * cost.steered.map(steps).fillna(0.0))}
+    return {
+        "texts": texts,
+        "cost": cost.assign(step_share=cost.alpha.abs() * cost.steered.map(steps).fillna(0.0)),
+    }
 
 
 def neutral_texts(study: ic.Study) -> list[str]:
@@ -48,7 +51,9 @@ def _divergence(study: ic.Study, runs: Runs) -> pd.DataFrame:
 
 def sections(tables: Tables, about: About) -> list[Section]:
     cost, top = tables["cost"], max(about["config"]["alphas"])
-    steps = ", ".join(f"{r.steered} {r.step_share:.2f}" for r in cost[cost.alpha == -top].itertuples())
+    steps = ", ".join(
+        f"{r.steered} {r.step_share:.2f}" for r in cost[cost.alpha == -top].itertuples()
+    )
     how = f"{about['config']['method']} vectors at the intervention's layers"
     return [
         Section(
@@ -72,11 +77,15 @@ def sections(tables: Tables, about: About) -> list[Section]:
 def _figure(cost: pd.DataFrame, value: str, words: str) -> go.Figure:
     """By strength, on logarithmic axes; dotted the plain model's."""
     steered = (
-        cost[cost.method != "plain"].dropna(subset=[value]).sort_values(["steered", "alpha"], ascending=[True, False])
+        cost[cost.method != "plain"]
+        .dropna(subset=[value])
+        .sort_values(["steered", "alpha"], ascending=[True, False])
     )
     toward = np.where(steered.alpha > 0, "toward the positive pole", "toward the negative pole")
     vectors = np.where(steered.method == "random", "random, same norm", toward)
-    drawn = steered[[value, f"{value}_low", f"{value}_high"]].set_axis(["effect", "low", "high"], axis=1)
+    drawn = steered[[value, f"{value}_low", f"{value}_high"]].set_axis(
+        ["effect", "low", "high"], axis=1
+    )
     drawn = drawn.assign(strength=steered.alpha.abs(), vectors=vectors, steered=steered.steered)
     names = {"strength": "|alpha|", "effect": words, "vectors": ""}
     figure = plots.interval_figure(
@@ -90,7 +99,9 @@ def _figure(cost: pd.DataFrame, value: str, words: str) -> go.Figure:
 def _divergence_title(cost: pd.DataFrame, alpha: float) -> str:
     told = []
     for axis, own in cost[cost.alpha == alpha].groupby("steered"):
-        (vector,), (noise,) = (own[(own.method == "random") == is_noise].itertuples() for is_noise in (False, True))
+        (vector,), (noise,) = (
+            own[(own.method == "random") == is_noise].itertuples() for is_noise in (False, True)
+        )
         known = np.isfinite([vector.kl_low, noise.kl_low]).all()
         beside = (
             "not told from"
@@ -103,7 +114,9 @@ def _divergence_title(cost: pd.DataFrame, alpha: float) -> str:
                 else "like"
             )
         )
-        told.append(f"{axis} costs {_kl(vector)} nats per token, {beside} a random vector of its norm ({_kl(noise)})")
+        told.append(
+            f"{axis} costs {_kl(vector)} nats per token, {beside} a random vector of its norm ({_kl(noise)})"
+        )
     return f"At alpha {alpha:g} steering {'; '.join(told)}"
 
 
@@ -113,7 +126,9 @@ def _kl(row: Any) -> str:
 
 def _perplexity_title(cost: pd.DataFrame) -> str:
     told = []
-    for (axis, is_noise), own in cost[cost.method != "plain"].groupby(["steered", cost.method == "random"]):
+    for (axis, is_noise), own in cost[cost.method != "plain"].groupby(
+        ["steered", cost.method == "random"]
+    ):
         first = own[own.rise_low > 0].alpha.abs().min()
         where = "at no strength" if np.isnan(first) else f"first at |alpha| {first:g}"
         told.append(f"{where} by a random vector" if is_noise else f"{axis} {where}")
@@ -125,5 +140,8 @@ def _samples(texts: pd.DataFrame, alphas: list[float]) -> list[str]:
     own = texts[(texts.prompt == texts.prompt.iloc[0]) & (texts.method != "random")]
     first = own[own.steered != ""].steered.min()
     shown = own[(own.method == "plain") | ((own.steered == first) & own.alpha.isin(alphas))]
-    told = [f"{r.steered or 'plain'} at alpha {r.alpha:g}: “{shorten(r.text, 200)}”" for r in shown.itertuples()]
+    told = [
+        f"{r.steered or 'plain'} at alpha {r.alpha:g}: “{shorten(r.text, 200)}”"
+        for r in shown.itertuples()
+    ]
     return [f"To “{texts.prompt.iloc[0]}”:", *told]

@@ -40,11 +40,15 @@ def measure(study: ic.Study) -> Tables:
 
 
 def clouds(told: Tables) -> Clouds:
-    found = {(p.paradigm, p.kind, p.iso3): np.array([[p.x, p.y]]) for p in told["places"].itertuples()}
+    found = {
+        (p.paradigm, p.kind, p.iso3): np.array([[p.x, p.y]]) for p in told["places"].itertuples()
+    }
     for (kind, iso3), part in told["readouts"].groupby(["kind", "iso3"]):
         key = "scenarios", kind, iso3
         found[key] = np.concatenate([found[key], culture_map.place_draws(part)])
-    return found | {(paradigm, NEUTRAL, ""): np.array([culture_map.no_preference()]) for paradigm, *_ in found}
+    return found | {
+        (paradigm, NEUTRAL, ""): np.array([culture_map.no_preference()]) for paradigm, *_ in found
+    }
 
 
 def distances(found: Clouds) -> pd.DataFrame:
@@ -61,11 +65,28 @@ def gains(found: Clouds) -> pd.DataFrame:
     rows = []
     for paradigm, kind, own in (key for key in found if key[2]):
         strangers = [iso3 for *of, iso3 in found if of == [paradigm, kind] and iso3 != own]
-        away = {key: culture_map.distance_to(own, cloud) for key, cloud in found.items() if key[0] == paradigm}
+        away = {
+            key: culture_map.distance_to(own, cloud)
+            for key, cloud in found.items()
+            if key[0] == paradigm
+        }
         others = np.mean([away[paradigm, kind, iso3] for iso3 in strangers], axis=0)
-        against = {PLAIN: away[paradigm, "none", ""], NEUTRAL: away[paradigm, NEUTRAL, ""], OTHERS: others}
+        against = {
+            PLAIN: away[paradigm, "none", ""],
+            NEUTRAL: away[paradigm, NEUTRAL, ""],
+            OTHERS: others,
+        }
         for name, theirs in against.items():
-            rows.append((paradigm, kind, own, TARGETS[own], *_interval(theirs - away[paradigm, kind, own]), name))
+            rows.append(
+                (
+                    paradigm,
+                    kind,
+                    own,
+                    TARGETS[own],
+                    *_interval(theirs - away[paradigm, kind, own]),
+                    name,
+                )
+            )
     return pd.DataFrame(rows, columns=[*COLUMNS, "against"])
 
 
@@ -88,7 +109,10 @@ def sections(tables: Tables, about: About) -> list[Section]:
         ),
         Section(
             _count_text(gained, OTHERS),
-            ["A gain that any persona brings shows no knowledge of the country.", _gain_text(gained, OTHERS)],
+            [
+                "A gain that any persona brings shows no knowledge of the country.",
+                _gain_text(gained, OTHERS),
+            ],
             plots.interval_figure(both, "country", colour="kind", facet="against", names=nearer),
             f"Distance of what a panel names, minus that of the persona: above 0 the persona is nearer. {how}",
         ),
@@ -104,18 +128,32 @@ def _count_text(gained: pd.DataFrame, against: str) -> str:
 
 def _gain_text(gained: pd.DataFrame, against: str) -> str:
     effects = gained[gained.against == against].groupby("paradigm").effect
-    told = [f"{paradigm} {own.mean():+.2f} ({(own > 0).sum()} of {len(own)} above 0)" for paradigm, own in effects]
+    told = [
+        f"{paradigm} {own.mean():+.2f} ({(own > 0).sum()} of {len(own)} above 0)"
+        for paradigm, own in effects
+    ]
     return f"Mean gain on {against}, in map units: {', '.join(told)}."
 
 
 def _distance_text(away: pd.DataFrame) -> str:
     told = away[away.kind.isin(["basic", "advanced"])]
-    means = [f"{' '.join(k)} {part.effect.mean():.2f}" for k, part in away.groupby(["paradigm", "kind"], sort=False)]
+    means = [
+        f"{' '.join(k)} {part.effect.mean():.2f}"
+        for k, part in away.groupby(["paradigm", "kind"], sort=False)
+    ]
     ranks = f"{told['rank'].min()} to {told['rank'].max()} among {len(countries())} countries by nearness"
-    return f"Mean distance in map units: {', '.join(means)}. With a persona its country ranks {ranks}."
+    return (
+        f"Mean distance in map units: {', '.join(means)}. With a persona its country ranks {ranks}."
+    )
 
 
-ANALYSIS = Analysis("distances", "How far is it from the country that it speaks for?", measure, sections, on_map=True)
+ANALYSIS = Analysis(
+    "distances",
+    "How far is it from the country that it speaks for?",
+    measure,
+    sections,
+    on_map=True,
+)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

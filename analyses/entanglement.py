@@ -29,13 +29,22 @@ def measure(study: ic.Study) -> Tables:
     steered, top = study.steered(study.lead), max(study.config.alphas)
     some = steered[steered.id.isin({s.id for s in study.some})]
     nulls = {"all": steered, **dict(list(steered.groupby("domain"))), "some": some}
-    null = pd.concat([ic.coupling.random_range(part).assign(null=name, alpha=top) for name, part in nulls.items()])
+    null = pd.concat(
+        [
+            ic.coupling.random_range(part).assign(null=name, alpha=top)
+            for name, part in nulls.items()
+        ]
+    )
     matrices = [
         ic.response_matrix(part[part.alpha.abs() <= top]).assign(kind=kind, group=group, null=null)
         for kind, group, null, part in groups(study, steered)
     ]
     tables = {"matrix": pd.concat(matrices), "null": null}
-    return tables | ({"map_ratio": culture_map.movements(steered)} if culture_map.covers(set(steered["item"])) else {})
+    return tables | (
+        {"map_ratio": culture_map.movements(steered)}
+        if culture_map.covers(set(steered["item"]))
+        else {}
+    )
 
 
 def groups(study: ic.Study, steered: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
@@ -51,11 +60,20 @@ def groups(study: ic.Study, steered: pd.DataFrame) -> Iterator[tuple[str, str, s
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    cross = tables["matrix"].query("steered != axis").merge(tables["null"], how="left", on=["null", "steered", "axis"])
-    cross = cross.assign(label=cross.kind + ": " + cross.group, panel=cross.steered + " → " + cross.axis)
+    cross = (
+        tables["matrix"]
+        .query("steered != axis")
+        .merge(tables["null"], how="left", on=["null", "steered", "axis"])
+    )
+    cross = cross.assign(
+        label=cross.kind + ": " + cross.group, panel=cross.steered + " → " + cross.axis
+    )
     bounds = {bound: cross[bound] / cross.alpha for bound in ("null_low", "null_high")}
     drags = cross.assign(effect=cross.D, sure=cross.low * cross.high > 0, **bounds)
-    bounds = {c: cross[c.replace("low", "ratio_low").replace("high", "ratio_high")] for c in ("low", "high", *bounds)}
+    bounds = {
+        c: cross[c.replace("low", "ratio_low").replace("high", "ratio_high")]
+        for c in ("low", "high", *bounds)
+    }
     ratios = cross.assign(effect=cross.ratio, sure=cross.defined, **bounds)
     drags["outside"] = drags.effect.abs() > drags.null_reach / drags.alpha
     ratios["outside"] = (ratios.effect < ratios.null_low) | (ratios.effect > ratios.null_high)
@@ -67,7 +85,9 @@ def sections(tables: Tables, about: About) -> list[Section]:
         f"domain's; random vectors (one sign): {about['n_null']}, and those of them in a domain. Hollow: "
     )
     texts = _ratio_texts(ratios, marks) + ([_map_text(tables["map_ratio"])] if human else [])
-    figure = plots.forest_figure(ratios, "entanglement ratio (0 to 1)", marks=marks, mark="115 countries")
+    figure = plots.forest_figure(
+        ratios, "entanglement ratio (0 to 1)", marks=marks, mark="115 countries"
+    )
     noise = "the steered axis did not move beyond its interval, and the ratio divides noise."
     responses = plots.forest_figure(drags, "change of mean P+ per unit alpha")
     return [
@@ -91,13 +111,25 @@ def _ratio_texts(ratios: pd.DataFrame, marks: dict[str, float]) -> list[str]:
         for r in ratios[ratios.kind == "overall"].itertuples()
     ]
     capped = f"{(ratios.null_high > 0.99).sum()} of {len(ratios)}"
-    return [*texts, f"In {capped} cases random vectors reach the ratio's cap of 1: nothing could lie above them."]
+    return [
+        *texts,
+        f"In {capped} cases random vectors reach the ratio's cap of 1: nothing could lie above them.",
+    ]
 
 
 def _map_text(ratios: pd.DataFrame) -> str:
-    parts = [f"{r.steered} {r.alpha:+g} {r.ratio:.2f}{'' if r.defined else '?'}" for r in ratios.itertuples()]
-    own = ", ".join(f"{ratio:.2f} under {axis}" for axis, ratio in culture_map.projection_coupling().items())
-    undefined = "?: the steered coordinate did not move beyond its interval. " if not ratios.defined.all() else ""
+    parts = [
+        f"{r.steered} {r.alpha:+g} {r.ratio:.2f}{'' if r.defined else '?'}"
+        for r in ratios.itertuples()
+    ]
+    own = ", ".join(
+        f"{ratio:.2f} under {axis}" for axis, ratio in culture_map.projection_coupling().items()
+    )
+    undefined = (
+        "?: the steered coordinate did not move beyond its interval. "
+        if not ratios.defined.all()
+        else ""
+    )
     return f"From map coordinates: {', '.join(parts)}. {undefined}The map's arithmetic alone makes {own}."
 
 
@@ -105,11 +137,18 @@ def _drag_words(drags: pd.DataFrame) -> tuple[str, list[str]]:
     both = drags[drags.sure & drags.outside]
     title = f"{len(both) or 'None'} of {len(drags)} responses of the other axis exclude 0 and lie beyond random vectors"
     cases = "; ".join(f"{r.panel}, {r.label} {interval_text(r)}" for r in both.itertuples())
-    limits = "One in twenty intervals excludes 0 by chance, and the groups share scenarios and vectors."
+    limits = (
+        "One in twenty intervals excludes 0 by chance, and the groups share scenarios and vectors."
+    )
     return title, [*([f"Per unit alpha: {cases}."] if cases else []), limits]
 
 
-ANALYSIS = Analysis("entanglement", "How far does one axis drag the other, against random vectors?", measure, sections)
+ANALYSIS = Analysis(
+    "entanglement",
+    "How far does one axis drag the other, against random vectors?",
+    measure,
+    sections,
+)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

@@ -16,7 +16,9 @@ from interp_culture.reporting import figures as plots
 from interp_culture.study.analysis import About, Section, Tables
 
 # `random` by another name: `ic.coupling.slopes` takes rows of that method for the null and leaves them out.
-METHODS = {m: m for m in ("mean_diff", "pca", "pca_centred", "lda", "logistic")} | {"random": "random direction"}
+METHODS = {m: m for m in ("mean_diff", "pca", "pca_centred", "lda", "logistic")} | {
+    "random": "random direction"
+}
 FEW_STEERED = ("mean_diff", "pca", "random")  # in a brief study
 HALVINGS = 10, 2  # the second in a brief study
 
@@ -34,7 +36,9 @@ def steered_runs(study: ic.Study) -> Runs:
             found, label = v.direction.clone(), METHODS[method]
             found[layers] = ic.steering.direction(activations, method, study.config.seed)
             own = ic.steering.norm_matched(v, found, label)
-            runs |= {(axis, label, signed): ic.steer(own, layers, signed) for signed in (alpha, -alpha)}
+            runs |= {
+                (axis, label, signed): ic.steer(own, layers, signed) for signed in (alpha, -alpha)
+            }
     return runs
 
 
@@ -50,7 +54,8 @@ def cosines(study: ic.Study) -> pd.DataFrame:
     for axis in study.layers:
         activations = activations_at(study, axis, list(range(study.model.n_layers)))
         found = {
-            label: ic.steering.direction(activations, method, study.config.seed) for method, label in METHODS.items()
+            label: ic.steering.direction(activations, method, study.config.seed)
+            for method, label in METHODS.items()
         }
         for a, b in combinations(found, 2):
             between = torch.cosine_similarity(found[a], found[b], dim=-1)
@@ -74,7 +79,10 @@ def stability(study: ic.Study) -> pd.DataFrame:
             for method, label in METHODS.items():
                 one, other = (ic.steering.direction(half, method, draw) for half in halves)
                 between = torch.cosine_similarity(one, other, dim=-1)
-                rows += [(axis, label, layer, draw, float(c)) for layer, c in zip(layers, between, strict=True)]
+                rows += [
+                    (axis, label, layer, draw, float(c))
+                    for layer, c in zip(layers, between, strict=True)
+                ]
     return pd.DataFrame(rows, columns=["axis", "method", "layer", "draw", "cosine"])
 
 
@@ -84,7 +92,9 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 def _alike(cosines: pd.DataFrame, layers: dict[str, list[int]]) -> Section:
     drawn = cosines[cosines.a == "mean_diff"].rename(columns={"b": "method", "cosine": "effect"})
-    steered = drawn[[layer in layers[axis] for axis, layer in zip(drawn.axis, drawn.layer, strict=True)]]
+    steered = drawn[
+        [layer in layers[axis] for axis, layer in zip(drawn.axis, drawn.layer, strict=True)]
+    ]
     told = _ranked(steered[steered.method != METHODS["random"]].groupby("method").effect.mean())
     names = {"effect": "cosine to mean_diff", "layer": "layer", "method": ""}
     return Section(
@@ -108,7 +118,11 @@ def _alike(cosines: pd.DataFrame, layers: dict[str, list[int]]) -> Section:
 
 def _stable(stability: pd.DataFrame) -> Section:
     drawn = stability.groupby(["axis", "method", "draw"], sort=False).cosine.mean()
-    spread = drawn.groupby(["axis", "method"], sort=False).agg(effect="mean", low="min", high="max").reset_index()
+    spread = (
+        drawn.groupby(["axis", "method"], sort=False)
+        .agg(effect="mean", low="min", high="max")
+        .reset_index()
+    )
     names = {"effect": "cosine between two halves", "method": "", "axis": "axis"}
     return Section(
         f"Two halves of the texts agree (cosine): {_ranked(spread.groupby('method').effect.mean())}",
@@ -119,4 +133,6 @@ def _stable(stability: pd.DataFrame) -> Section:
 
 
 def _ranked(means: pd.Series) -> str:
-    return ", ".join(f"{method} {mean:+.2f}" for method, mean in means.sort_values(ascending=False).items())
+    return ", ".join(
+        f"{method} {mean:+.2f}" for method, mean in means.sort_values(ascending=False).items()
+    )

@@ -30,15 +30,24 @@ def measure(study: ic.Study) -> Tables:
     signs = product(vectors.items(), (alpha, -alpha))
     runs = {(i, v.axis, v.method, a): ic.steer(v, study.layers[v.axis], a) for (i, v), a in signs}
     runs["", "", "plain", 0.0] = []
-    readouts = study.once("items.readouts", lambda: study.read(runs, ["source", "steered", "method", "alpha"]))
+    readouts = study.once(
+        "items.readouts", lambda: study.read(runs, ["source", "steered", "method", "alpha"])
+    )
     slopes = ic.coupling.slopes(readouts, ["source", "steered"])
     cross = ic.coupling.effects(slopes, ["source", *BY_ITEM], "slope")
-    rest = ic.coupling.effects(slopes[slopes.source != slopes["item"]], ["source", "steered"], "slope")
+    rest = ic.coupling.effects(
+        slopes[slopes.source != slopes["item"]], ["source", "steered"], "slope"
+    )
     random = ic.coupling.shifts(study.steered(study.lead))
-    null = [random_reach(random[random["item"] != i], BY_AXIS, per_alpha=True).assign(source=i) for i in vectors]
+    null = [
+        random_reach(random[random["item"] != i], BY_AXIS, per_alpha=True).assign(source=i)
+        for i in vectors
+    ]
     return {
         "cosines": agreement.item_cosines(vectors, study.layers),
-        "reliability": agreement.item_reliability(study.activations, study.train, study.layers, study.config.method),
+        "reliability": agreement.item_reliability(
+            study.activations, study.train, study.layers, study.config.method
+        ),
         "cross": beside_random(cross, random_reach(random, BY_ITEM, per_alpha=True)),
         "by_axis": beside_random(rest, pd.concat(null)),
     }
@@ -56,20 +65,33 @@ def item_vectors(study: ic.Study) -> dict[str, ic.SteeringVectors]:
 
 def sections(tables: Tables, about: About) -> list[Section]:
     moved, cross, pairs = tables["by_axis"], tables["cross"], tables["cosines"]
-    moved = moved.assign(panel=moved.axis + " read", kind=moved.steered + " items", label=moved.source)
+    moved = moved.assign(
+        panel=moved.axis + " read", kind=moved.steered + " items", label=moved.source
+    )
     trust = tables["reliability"].set_index("item")
     grid = pairs.pivot(index="a", columns="b", values="cosine")
     place = agreement.cluster_order(grid).index
     pairs = pairs.assign(cosine=pairs.cosine.where(pairs.a != pairs.b, pairs.a.map(trust.cosine)))
     pairs = pairs.sort_values(["a", "b"], key=lambda names: names.map(place))
-    cells = cross.assign(points=100 * cross.effect).sort_values(["source", "item"], key=lambda names: names.map(place))
-    names = {"source": "vector of", "item": "read", "points": "points", "a": "item", "b": "item", "cosine": "cosine"}
+    cells = cross.assign(points=100 * cross.effect).sort_values(
+        ["source", "item"], key=lambda names: names.map(place)
+    )
+    names = {
+        "source": "vector of",
+        "item": "read",
+        "points": "points",
+        "a": "item",
+        "b": "item",
+        "cosine": "cosine",
+    }
     alpha, n = max(about["config"]["alphas"]), about["n_some"]
     how = f"From both signs of alpha {alpha:g} at the layers of the vector's axis, on {n} held-out scenarios"
     return [
         Section(
             _moved_title(moved),
-            ["A vector's own item is not read: what is shown is transfer. Named is what lies beyond random vectors."],
+            [
+                "A vector's own item is not read: what is shown is transfer. Named is what lies beyond random vectors."
+            ],
             plots.forest_figure(moved, "change of mean P+ per unit alpha"),
             f"{how}. Bars: 95% bootstrap by item; grey: 95% of random vectors. All have the norm of the axis' vector.",
         ),
@@ -97,7 +119,11 @@ def _moved_title(moved: pd.DataFrame) -> str:
 
 def _cosine_title(grid: pd.DataFrame, axes: list[str]) -> str:
     within, between, p = agreement.within_and_between(grid.to_numpy(), axes)
-    found = "point more the same way than others" if p < 0.05 else "are not shown to be closer than others"
+    found = (
+        "point more the same way than others"
+        if p < 0.05
+        else "are not shown to be closer than others"
+    )
     return f"Items of the same axis {found}: mean cosine {within:+.2f} against {between:+.2f} (p = {p:.3f})"
 
 

@@ -28,12 +28,22 @@ def measure(study: ic.Study) -> Tables:
     """
     sweep, config = study.sweep(), study.config
     on: tuple[Any, ...] = study.model, study.sweep_scenarios, study.vectors()
-    form: dict[str, Any] = {"alpha": config.sweep_alphas, "readout": study.lead, "order": config.order}
+    form: dict[str, Any] = {
+        "alpha": config.sweep_alphas,
+        "readout": study.lead,
+        "order": config.order,
+    }
     form["seed"] = config.seed
-    null = study.once("layer_sweep.null", lambda: ic.steering.sweep_null(*on, **form, n=config.n_random))
+    null = study.once(
+        "layer_sweep.null", lambda: ic.steering.sweep_null(*on, **form, n=config.n_random)
+    )
     if sweep.predicted_shift.isna().any():  # an exact sweep; others hold what the gradient says
-        gradient = study.once("layer_sweep.gradient", lambda: ic.layer_sweep(*on, **form, method="gradient"))
-        sweep = sweep.drop(columns="predicted_shift").merge(gradient[[*RUN, "id", "predicted_shift"]])
+        gradient = study.once(
+            "layer_sweep.gradient", lambda: ic.layer_sweep(*on, **form, method="gradient")
+        )
+        sweep = sweep.drop(columns="predicted_shift").merge(
+            gradient[[*RUN, "id", "predicted_shift"]]
+        )
     return {
         "by_layer": by_layer(sweep, null),
         "by_item": sweep.groupby(["steered", "item", "layer"]).differential.mean().reset_index(),
@@ -44,7 +54,11 @@ def measure(study: ic.Study) -> Tables:
 
 
 def by_layer(sweep: pd.DataFrame, null: pd.DataFrame) -> pd.DataFrame:
-    runs = sweep.assign(predicted=sweep.predicted_shift.abs()).groupby(RUN)[["shift", "predicted"]].mean()
+    runs = (
+        sweep.assign(predicted=sweep.predicted_shift.abs())
+        .groupby(RUN)[["shift", "predicted"]]
+        .mean()
+    )
     differential = ic.coupling.effects(sweep, [*RUN, "method"], "differential").drop(columns="axis")
     return differential.join(runs, on=RUN).merge(null, on=RUN)
 
@@ -60,7 +74,9 @@ def sections(tables: Tables, about: About) -> list[Section]:
     return [
         Section(
             *_choice(taken, tables["halves"]),
-            plots.profile_figure(drawn, "layer", colour="way", facet="steered", names=names, marked=chosen),
+            plots.profile_figure(
+                drawn, "layer", colour="way", facet="steered", names=names, marked=chosen
+            ),
             f"{how} Bars: 95% bootstrap by item. Grey: middle 95% of {about['config']['n_random']} random vectors of "
             "the same norm, to first order. Shaded: layers chosen, on the same scenarios.",
         ),
@@ -71,7 +87,9 @@ def sections(tables: Tables, about: About) -> list[Section]:
         ),
         Section(
             *_agreement(tables["agreement"]),
-            plots.interval_figure(_beside(layers), "layer", colour="way", facet="panel", names=names, lines=True),
+            plots.interval_figure(
+                _beside(layers), "layer", colour="way", facet="panel", names=names, lines=True
+            ),
             f"{how} Measured, and to first order from one backward pass. Bars: 95% bootstrap by item.",
         ),
     ]
@@ -85,26 +103,35 @@ def _choice(taken: pd.DataFrame, halves: pd.DataFrame) -> tuple[str, list[str]]:
         found.append(f"{axis} moves most at layers {', '.join(map(str, beyond.index))}, {among}")
         both, kept = halves[halves.steered == axis], own.groupby("layer").share.first().sum()
         shared = f"two halves of the scenarios share {both.overlap.mean():.1f} ({both.chance.iloc[0]:.1f} by chance)"
-        sure.append(f"{axis}: a bootstrap sample keeps {kept:.1f} of {len(beyond)} layers on average, {shared}.")
+        sure.append(
+            f"{axis}: a bootstrap sample keeps {kept:.1f} of {len(beyond)} layers on average, {shared}."
+        )
         net.append(f"{(np.sign(own.alpha) * own['shift']).sum() / own.effect.sum():+.0%} of {axis}")
     text = "The differential counts changes to either pole. Net of those away from the pole that is steered to, it is"
     return "; ".join(found), [" ".join(sure), f"{text} {', '.join(net)} at the chosen layers."]
 
 
-def _items(by_item: pd.DataFrame, chosen: dict[str, list[int]], labels: dict[str, str]) -> tuple[str, list[str]]:
+def _items(
+    by_item: pd.DataFrame, chosen: dict[str, list[int]], labels: dict[str, str]
+) -> tuple[str, list[str]]:
     best = by_item.loc[by_item.groupby("item").differential.idxmax()]
     inside = sum(r.layer in chosen[r.steered] for r in best.itertuples())
     taken = [r.layer in chosen[r.steered] for r in by_item.itertuples()]
     means = by_item[taken].groupby("item").differential.mean()
     ends = [f"{means[i]:.3f} ({i}, {labels[i]})" for i in (means.idxmin(), means.idxmax())]
-    return f"{inside} of {len(best)} items move most at a chosen layer", [f"Mean |ΔP+| there: {' to '.join(ends)}."]
+    return f"{inside} of {len(best)} items move most at a chosen layer", [
+        f"Mean |ΔP+| there: {' to '.join(ends)}."
+    ]
 
 
 def _agreement(agreement: pd.DataFrame) -> tuple[str, list[str]]:
     known = agreement.dropna(subset="spearman")
     if known.empty:
         return "Too few layers were measured to judge the prediction from gradients", []
-    parts = [f"{r.steered} at alpha {r.alpha:+g} {r.spearman:+.2f} ({r.n_layers} layers)" for r in known.itertuples()]
+    parts = [
+        f"{r.steered} at alpha {r.alpha:+g} {r.spearman:+.2f} ({r.n_layers} layers)"
+        for r in known.itertuples()
+    ]
     text = f"Spearman: {', '.join(parts)}; Pearson {known.pearson.min():+.2f} to {known.pearson.max():+.2f}."
     partly = "" if known.spearman.min() >= 0.8 else "only partly "
     return f"One backward pass ranks the layers {partly}as measurement does", [text]
@@ -113,10 +140,17 @@ def _agreement(agreement: pd.DataFrame) -> tuple[str, list[str]]:
 def _beside(layers: pd.DataFrame) -> pd.DataFrame:
     panels = layers.assign(panel=[f"{r.steered}, alpha {r.alpha:+g}" for r in layers.itertuples()])
     predicted = {"effect": panels.predicted, "low": panels.predicted, "high": panels.predicted}
-    return pd.concat([panels[panels.method == "exact"].assign(way="exact"), panels.assign(way="gradient", **predicted)])
+    return pd.concat(
+        [
+            panels[panels.method == "exact"].assign(way="exact"),
+            panels.assign(way="gradient", **predicted),
+        ]
+    )
 
 
-ANALYSIS = Analysis("layer_sweep", "Which layers carry an axis, and how sure is the choice?", measure, sections)
+ANALYSIS = Analysis(
+    "layer_sweep", "Which layers carry an axis, and how sure is the choice?", measure, sections
+)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

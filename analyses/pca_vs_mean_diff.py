@@ -44,7 +44,9 @@ def measure(study: ic.Study) -> Tables:
 
 def readouts(study: ic.Study) -> pd.DataFrame:
     """steered, method, alpha (0, and both signs of the largest), then the columns of `ic.readout.read_runs`."""
-    return study.once("pca_vs_mean_diff.readouts", lambda: study.read(extraction.steered_runs(study), NAMES))
+    return study.once(
+        "pca_vs_mean_diff.readouts", lambda: study.read(extraction.steered_runs(study), NAMES)
+    )
 
 
 def _texts(study: ic.Study) -> pd.DataFrame:
@@ -73,7 +75,10 @@ def _null(study: ic.Study) -> pd.DataFrame:
 
 def _ratios(table: pd.DataFrame) -> pd.DataFrame:
     plain, steered = table[table.method == "plain"], table[table.method != "plain"]
-    parts = [ic.response_matrix(pd.concat([plain, own])).assign(method=m) for m, own in steered.groupby("method")]
+    parts = [
+        ic.response_matrix(pd.concat([plain, own])).assign(method=m)
+        for m, own in steered.groupby("method")
+    ]
     apart = pd.concat(parts).query("steered != axis")
     named = apart.assign(low=apart.ratio_low, high=apart.ratio_high)
     return named[["method", "steered", "axis", "ratio", "low", "high", "defined"]]
@@ -92,7 +97,9 @@ def sections(tables: Tables, about: About) -> list[Section]:
             f"Entanglement ratio (Eq. 5) where the target moved: {_listed(ratios[ratios.defined], 'ratio', 2)}.",
             _fluency_text(tables["fluency"]),
         ],
-        plots.interval_figure(pd.concat([effects, beside]), "method", colour="axis", facet="steered", names=names),
+        plots.interval_figure(
+            pd.concat([effects, beside]), "method", colour="axis", facet="steered", names=names
+        ),
         f"Slope from alpha {-alpha:g} and {alpha:g} at the layers that a sweep of {about['config']['method']} vectors "
         f"chose, on {about['n_some']} held-out scenarios; all methods have the norm of those vectors. Bars: 95% "
         f"bootstrap by item; of the {n_random} random vectors, the middle 95% at alpha {alpha:g} on {about['n_null']}.",
@@ -104,22 +111,32 @@ def _effect_title(effects: pd.DataFrame, null: pd.DataFrame) -> str:
     bounds = null[null.axis == null.steered].set_index("steered").reach
     own = effects[effects.axis == effects.steered]
     clear = own[(own.low > 0) & (own.effect > own.steered.map(bounds))]
-    told = [f"{a} by {', '.join(clear[clear.steered == a].method) or 'no method'}" for a in sorted(set(own.steered))]
+    told = [
+        f"{a} by {', '.join(clear[clear.steered == a].method) or 'no method'}"
+        for a in sorted(set(own.steered))
+    ]
     return f"Moved toward its pole beyond random vectors: {'; '.join(told)}"
 
 
 def _listed(table: pd.DataFrame, value: str = "effect", digits: int = 3) -> str:
-    rows = table.assign(where=table.steered.where(table.steered == table.axis, table.steered + " → " + table.axis))
+    rows = table.assign(
+        where=table.steered.where(table.steered == table.axis, table.steered + " → " + table.axis)
+    )
     told = [f"{r.where} by {r.method} {interval_text(r, value, digits)}" for r in rows.itertuples()]
     return "; ".join(told) or "none"
 
 
 def _fluency_text(fluency: pd.DataFrame) -> str:
-    told = [f"{r.method} {r.steered} {r.perplexity:.1f} [{r.low:.1f}, {r.high:.1f}]" for r in fluency.itertuples()]
+    told = [
+        f"{r.method} {r.steered} {r.perplexity:.1f} [{r.low:.1f}, {r.high:.1f}]"
+        for r in fluency.itertuples()
+    ]
     return f"Perplexity of answers for the plain model: {'; '.join(told)}."
 
 
-ANALYSIS = Analysis("pca_vs_mean_diff", "Does it matter how a direction is extracted?", measure, sections)
+ANALYSIS = Analysis(
+    "pca_vs_mean_diff", "Does it matter how a direction is extracted?", measure, sections
+)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

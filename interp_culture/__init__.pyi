@@ -19,7 +19,14 @@ from .scenarios.scenario import Scenario, ScenarioSet
 from .steering.activations import read_activations
 from .steering.fluency import kl_on_neutral
 from .steering.sweep import layer_sweep, top_layers
-from .steering.vectors import SteeringVectors, extract, load_vectors, random_like, save_vectors, steer
+from .steering.vectors import (
+    SteeringVectors,
+    extract,
+    load_vectors,
+    random_like,
+    save_vectors,
+    steer,
+)
 from .study.config import StudyConfig
 from .study.study import Study, run_study
 from .survey.personas import Persona, advanced_persona, basic_persona

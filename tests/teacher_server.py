@@ -21,7 +21,9 @@ from interp_culture.scenarios.teacher.pipeline import TeacherConfig
 
 def candidate(number: int) -> dict[str, str]:
     """A valid candidate whose situation shares one word with that of any other number."""
-    own = " ".join(f"{stem}{number}" for stem in ("harbour", "violin", "lantern", "orchard", "ledger"))
+    own = " ".join(
+        f"{stem}{number}" for stem in ("harbour", "violin", "lantern", "orchard", "ledger")
+    )
     return {
         "situation": f"Decide {own}.",
         "positive": f"She takes the boat{number} out.",
@@ -46,7 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.times.append(time.monotonic())
         (self.server.script.pop(0) if self.server.script else good())(self)
 
-    def answer(self, status: int, body: bytes, kind: str = "application/json", **headers: str) -> None:
+    def answer(
+        self, status: int, body: bytes, kind: str = "application/json", **headers: str
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -68,7 +72,9 @@ class Server(ThreadingHTTPServer):
         self.script, self.asked, self.keys, self.times = list(script), [], [], []
         self.written = 0
         self.released = threading.Event()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        ).start()
 
     @property
     def url(self) -> str:
@@ -86,7 +92,9 @@ class Server(ThreadingHTTPServer):
 def say(text: str, usage: dict[str, int] | None = None) -> Step:
     """A completion with this text."""
     reply: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-    reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]
+    reply["choices"] = [
+        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+    ]
     if usage is None:
         usage = {"prompt_tokens": 1000, "completion_tokens": 300, "total_tokens": 1300}
     return lambda h: h.answer(200, json.dumps(reply | ({"usage": usage} if usage else {})).encode())

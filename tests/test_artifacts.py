@@ -7,7 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from interp_culture.artifacts import cache_dir, content_key, make_folder, read_table, replacing, table_once
+from interp_culture.artifacts import (
+    cache_dir,
+    content_key,
+    make_folder,
+    read_table,
+    replacing,
+    table_once,
+)
 from interp_culture.errors import InputError
 
 TABLE = pd.DataFrame({"axis": ["X", "Y"], "value": [0.1, 0.2]})
@@ -70,7 +77,9 @@ def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert cache_dir() == tmp_path / "cache"
 
 
-def test_a_table_replaced_under_an_old_manifest_is_unfinished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_replaced_under_an_old_manifest_is_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A write that is cut off after the parquet file leaves the manifest of another study."""
     table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE)
 

@@ -51,7 +51,10 @@ def test_validate_counts_the_shipped_set() -> None:
 
 def test_validate_says_what_is_out_of_range(tmp_path: Path, shipped: Any) -> None:
     path = tmp_path / "few.jsonl"
-    lines = [s.model_copy(update={"positive": s.positive + " Yes, yes."}).model_dump_json() for s in shipped.sample(1)]
+    lines = [
+        s.model_copy(update={"positive": s.positive + " Yes, yes."}).model_dump_json()
+        for s in shipped.sample(1)
+    ]
     path.write_text("\n".join(lines), encoding="utf-8")
     assert "readable, but out of range: length difference, mean" in run("validate", path).stdout
 
@@ -69,7 +72,9 @@ BEHAVIOUR += '"answer_not_matching_behavior": "(B)"}\n'
 def test_faulty_records_are_said_in_a_line_a_kind_and_refused_under_strict(tmp_path: Path) -> None:
     path = tmp_path / "weather.jsonl"
     lines = [BEHAVIOUR % word for word in ("hot", "cold", "wet", "dry", "hot")]
-    path.write_text("".join([*lines, "{\n", *['{"question": "Is it so?"}\n'] * 4]), encoding="utf-8")
+    path.write_text(
+        "".join([*lines, "{\n", *['{"question": "Is it so?"}\n'] * 4]), encoding="utf-8"
+    )
     for _ in range(2):
         done = run("validate", path)
         assert done.returncode == 0
@@ -85,12 +90,20 @@ def test_faulty_records_are_said_in_a_line_a_kind_and_refused_under_strict(tmp_p
     assert "... and 5 more" in message
 
 
-@pytest.mark.parametrize("verb", ["study", "probe", "extract", "sweep", "steer", "entangle", "validate"])
+@pytest.mark.parametrize(
+    "verb", ["study", "probe", "extract", "sweep", "steer", "entangle", "validate"]
+)
 def test_every_verb_that_reads_scenarios_can_be_strict(verb: str, tmp_path: Path) -> None:
     path = tmp_path / "weather.jsonl"
     path.write_text(BEHAVIOUR % "hot" + "{", encoding="utf-8")
-    given = {"steer": ["--axis", "X", "--layers", "1"], "entangle": ["--layers", "X=1"]}.get(verb, [])
-    given += ["--vectors", str(write_tiny_vectors(tmp_path))] if verb in ("sweep", "steer", "entangle") else []
+    given = {"steer": ["--axis", "X", "--layers", "1"], "entangle": ["--layers", "X=1"]}.get(
+        verb, []
+    )
+    given += (
+        ["--vectors", str(write_tiny_vectors(tmp_path))]
+        if verb in ("sweep", "steer", "entangle")
+        else []
+    )
     where = [path] if verb == "validate" else ["--scenarios", path, "--out", _out(verb, tmp_path)]
     assert "1 problem in the data" in fails(verb, "--strict", *given, *where)
 
@@ -105,7 +118,10 @@ def test_validate_says_that_a_set_cannot_be_split(tmp_path: Path) -> None:
     done = run("validate", path)
     assert done.returncode == 2
     assert "1 scenarios, axes weather" in done.stdout
-    assert "error: cannot split 1 scenarios by item x domain: 1 item x domain (weather/all) with one" in done.stderr
+    assert (
+        "error: cannot split 1 scenarios by item x domain: 1 item x domain (weather/all) with one"
+        in done.stderr
+    )
 
 
 def test_personas_and_facts_are_printed(tmp_path: Path) -> None:
@@ -141,15 +157,25 @@ def test_bad_input_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
     assert "--readout 'words'" in fails("probe", "--readout", "words", "--out", tmp_path / "t.csv")
     assert "no such file" in fails("sweep", "--vectors", tmp_path / "v.safetensors")
     assert "give AXIS=layers" in fails(
-        "entangle", "--layers", "1,2", "--vectors", write_tiny_vectors(tmp_path), "--out", tmp_path / "t.csv"
+        "entangle",
+        "--layers",
+        "1,2",
+        "--vectors",
+        write_tiny_vectors(tmp_path),
+        "--out",
+        tmp_path / "t.csv",
     )
     assert "unknown preset 'x'" in fails("study", "--preset", "x")
     assert "end the name in .csv or .parquet" in fails("probe", "--out", tmp_path / "t.safetensors")
     assert "for lettered options" in fails(
         "probe", "--labels", "1/2", "--readout", "continuation", "--out", tmp_path / "t.csv"
     )
-    assert "cannot sample 0 scenarios" in fails("probe", "--per-cell", "0", "--out", tmp_path / "t.csv")
-    assert "give a --persona too" in fails("probe", "--facts", tmp_path, "--out", tmp_path / "t.csv")
+    assert "cannot sample 0 scenarios" in fails(
+        "probe", "--per-cell", "0", "--out", tmp_path / "t.csv"
+    )
+    assert "give a --persona too" in fails(
+        "probe", "--facts", tmp_path, "--out", tmp_path / "t.csv"
+    )
     assert "takes a --model" in fails("validate", "--layer", "3")
     assert "--labels 'C/D'" in fails("probe", "--labels", "C/D", "--out", tmp_path / "t.csv")
     both = ("--system", "Hi.", "--persona", "basic:India")
@@ -162,8 +188,12 @@ def test_bad_input_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
 def test_unknown_models_and_devices(tmp_path: Path) -> None:
     message = fails("probe", "--model", "nobody/nothing", "--out", tmp_path / "t.csv")
     assert "unknown model 'nobody/nothing'" in message
-    assert "no such .gguf file" in fails("probe", "--model", tmp_path / "m.gguf", "--out", tmp_path / "t.csv")
-    assert "device 'tpu' is not available" in fails("probe", "--device", "tpu", "--out", tmp_path / "t.csv")
+    assert "no such .gguf file" in fails(
+        "probe", "--model", tmp_path / "m.gguf", "--out", tmp_path / "t.csv"
+    )
+    assert "device 'tpu' is not available" in fails(
+        "probe", "--device", "tpu", "--out", tmp_path / "t.csv"
+    )
     assert "unknown dtype 'int3'" in fails("probe", "--dtype", "int3", "--out", tmp_path / "t.csv")
 
 
@@ -184,18 +214,33 @@ def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
     vectors = write_tiny_vectors(tmp_path)
     args = ("--vectors", vectors, "--out", tmp_path / "t.csv", "--axis", "X", "--per-cell", "1")
     assert "does not fit smollm2 (d_model 576)" in fails("steer", "--layers", "1", *args)
-    assert "layer 7 is out of range: these vectors have layers 0 to 2" in fails("steer", "--layers", "7", *args)
+    assert "layer 7 is out of range: these vectors have layers 0 to 2" in fails(
+        "steer", "--layers", "7", *args
+    )
 
 
 @pytest.mark.slow
 def test_direct_questions_on_the_embedded_model(tmp_path: Path) -> None:
-    done = run("ask", "--persona", "none", "--persona", "basic:India", "--max-new-tokens", "4", "--out", tmp_path)
+    done = run(
+        "ask",
+        "--persona",
+        "none",
+        "--persona",
+        "basic:India",
+        "--max-new-tokens",
+        "4",
+        "--out",
+        tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     items = pd.read_csv(tmp_path / "items.csv")
     assert len(items) == 20
     assert items.off_answers.between(0, 1).all()
     places = pd.read_parquet(tmp_path / "places.parquet").set_index("persona")
-    assert places.system.to_dict() == {"none": "", "basic:India": "You are a person living in India."}
+    assert places.system.to_dict() == {
+        "none": "",
+        "basic:India": "You are a person living in India.",
+    }
     assert json.loads((tmp_path / "places.json").read_text())["model"] == "smollm2"
     again = run("ask", "--persona", "basic:India", "--max-new-tokens", "4", "--out", tmp_path)
     assert "basic:India: stored already" in again.stderr

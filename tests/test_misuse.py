@@ -93,7 +93,9 @@ for call in {list(wrong)!r}:
     except InputError as error:
         print(call, "->", error)
 """
-    done = subprocess.run([sys.executable, "-c", IMPORTS + calls], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS + calls], capture_output=True, text=True, check=False
+    )
     told = dict(line.split(" -> ", 1) for line in done.stdout.splitlines() if " -> " in line)
     assert list(told) == list(wrong), done.stdout + done.stderr[-500:]
     for call, message in wrong.items():
@@ -103,7 +105,9 @@ for call in {list(wrong)!r}:
 # -- what is taken as it is meant -----------------------------------------------------------------
 
 
-def test_one_edit_is_a_list_of_one(tiny: LanguageModel, few: ScenarioSet, vectors: SteeringVectors) -> None:
+def test_one_edit_is_a_list_of_one(
+    tiny: LanguageModel, few: ScenarioSet, vectors: SteeringVectors
+) -> None:
     (edit,) = steer(vectors, [1], 2.0)
     assert as_edits(edit) == as_edits([edit]) == (edit,)
     assert as_runs({"a": edit, "b": []}) == {"a": (edit,), "b": ()}
@@ -120,7 +124,9 @@ def test_arrays_and_personas_are_converted() -> None:
         "Prompt('x', system=basic_persona('India')).system == 'You are a person living in India.'",
     ]
     calls = f"from interp_culture.survey.personas import basic_persona\nprint([eval(call) for call in {meant!r}])"
-    done = subprocess.run([sys.executable, "-c", IMPORTS + calls], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS + calls], capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == str([True] * len(meant)), done.stderr[-500:]
 
 
@@ -137,19 +143,26 @@ def test_texts_are_prompts() -> None:
 
 def test_vectors_of_ones_own(tiny: LanguageModel, tmp_path: Path) -> None:
     direction = np.ones((4, tiny.d_model))
-    mine = SteeringVectors.from_tensors("X", direction, resid_norm=[1.0, 2.0, 3.0, 4.0], method="mine")
+    mine = SteeringVectors.from_tensors(
+        "X", direction, resid_norm=[1.0, 2.0, 3.0, 4.0], method="mine"
+    )
     assert mine.direction.dtype == torch.float32
     edits = steer(mine, [3], 1.0)
     assert edits[0].model is None
     tiny.check_edits(edits)
     save_vectors(tmp_path / "v.safetensors", {"X": mine})
-    assert torch.equal(load_vectors(tmp_path / "v.safetensors")["X"].resid_norm, torch.tensor([1.0, 2, 3, 4]))
+    assert torch.equal(
+        load_vectors(tmp_path / "v.safetensors")["X"].resid_norm, torch.tensor([1.0, 2, 3, 4])
+    )
     bare = SteeringVectors("X", "made", torch.ones(4, tiny.d_model), torch.ones(4), {})
     assert steer(bare, [0], 1.0)[0].model is None
 
 
 def test_printing_is_short(tiny: LanguageModel, vectors: SteeringVectors) -> None:
-    assert repr(vectors) == "SteeringVectors(axis 'X', method 'given', 4 layers x 32, model 'tiny-llama')"
+    assert (
+        repr(vectors)
+        == "SteeringVectors(axis 'X', method 'given', 4 layers x 32, model 'tiny-llama')"
+    )
     assert repr(tiny) == "LanguageModel('tiny-llama', 4 layers, d_model 32, float32 on cpu)"
 
 
@@ -177,8 +190,16 @@ def list_of_axes(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("v.gguf", lambda path: path.write_bytes(b"GGUF" + bytes(64)), "a .gguf file that is no whole"),
-        ("v.pt", lambda path: torch.save({"X": torch.ones(3)}, path), "a .pt file that is no whole"),
+        (
+            "v.gguf",
+            lambda path: path.write_bytes(b"GGUF" + bytes(64)),
+            "a .gguf file that is no whole",
+        ),
+        (
+            "v.pt",
+            lambda path: torch.save({"X": torch.ones(3)}, path),
+            "a .pt file that is no whole",
+        ),
         ("v.safetensors", plain_safetensors, "a .safetensors file without its metadata"),
         ("v.safetensors", bad_metadata, "JSONDecodeError"),
         ("v.safetensors", list_of_axes, "AttributeError"),
@@ -186,9 +207,13 @@ def list_of_axes(path: Path) -> None:
         ("v", lambda path: path.mkdir(), "not a file that save_vectors wrote"),
     ],
 )
-def test_files_that_are_no_vectors_are_refused(tmp_path: Path, name: str, write: Any, message: str) -> None:
+def test_files_that_are_no_vectors_are_refused(
+    tmp_path: Path, name: str, write: Any, message: str
+) -> None:
     write(tmp_path / name)
-    with pytest.raises(InputError, match=rf"not a file that save_vectors wrote \(.*{message}|{message}") as error:
+    with pytest.raises(
+        InputError, match=rf"not a file that save_vectors wrote \(.*{message}|{message}"
+    ) as error:
         load_vectors(tmp_path / name)
     assert "SteeringVectors.from_tensors" in str(error.value)
 
@@ -209,7 +234,10 @@ def test_the_raw_bridge_runs_under_edits(pair: Pair, hook_point: str) -> None:
     assert not pair.model.is_hooked
     assert (steered - plain).abs().max() > 1e-3
     assert torch.equal(pair.model.bridge(tokens), plain)
-    with torch.no_grad(), applied(pair.model, steer(v, [1, 2], 0.0, hook_point=hook_point)) as bridge:
+    with (
+        torch.no_grad(),
+        applied(pair.model, steer(v, [1, 2], 0.0, hook_point=hook_point)) as bridge,
+    ):
         assert torch.equal(bridge(tokens), plain)
 
 
@@ -234,11 +262,16 @@ def test_a_hook_does_what_the_edit_says() -> None:
 
 
 @pytest.mark.parametrize("positions", ["prompt", "answer", "last", "options"])
-def test_positions_that_a_plain_pass_does_not_know_are_refused(tiny: LanguageModel, positions: Any) -> None:
+def test_positions_that_a_plain_pass_does_not_know_are_refused(
+    tiny: LanguageModel, positions: Any
+) -> None:
     edit = Edit(1, torch.ones(tiny.d_model), 1.0, positions=positions)
     with pytest.raises(InputError, match=f"positions='{positions}': a plain pass knows no prompt"):
         edit.hook()
-    with pytest.raises(InputError, match="layer 9 is out of range"), applied(tiny, Edit(9, edit.vector, 1.0)):
+    with (
+        pytest.raises(InputError, match="layer 9 is out of range"),
+        applied(tiny, Edit(9, edit.vector, 1.0)),
+    ):
         pass
 
 
@@ -250,13 +283,23 @@ def test_steered_readouts_by_axis_and_hook_point(
 ) -> None:
     tables = [
         steered_readouts(
-            tiny, few, {"X": vectors}, {"X": [1]}, alphas=[4.0], n_random=1, readout="continuation", hook_point=point
+            tiny,
+            few,
+            {"X": vectors},
+            {"X": [1]},
+            alphas=[4.0],
+            n_random=1,
+            readout="continuation",
+            hook_point=point,
         )
         for point in ("hook_resid_post", "hook_resid_pre")
     ]
     steered = [table[table.steered == "X"].logit_diff.to_numpy() for table in tables]
     assert np.abs(steered[0] - steered[1]).max() > 1e-3
-    with pytest.raises(InputError, match=r"layers has none for axis Y; give layers=\{axis: \[...\]\} for each of X, Y"):
+    with pytest.raises(
+        InputError,
+        match=r"layers has none for axis Y; give layers=\{axis: \[...\]\} for each of X, Y",
+    ):
         steered_readouts(tiny, few, {"X": vectors, "Y": vectors}, {"X": [1]}, alphas=[4.0])
 
 
@@ -268,11 +311,18 @@ def test_steered_readouts_of_what_is_not_by_axis() -> None:
         "steered_readouts(None, None, {}, {}, alphas=[1.0]) if False else "
         "steered_readouts(None, None, v, {'X': [1]}, alphas=[1.0])"
     )
-    assert "vectors is a SteeringVectors; give it by axis: vectors={axis: ...}" in error_without_type_checks(call)
+    assert (
+        "vectors is a SteeringVectors; give it by axis: vectors={axis: ...}"
+        in error_without_type_checks(call)
+    )
 
 
-@pytest.mark.parametrize("verb", [["steer", "--axis", "X", "--layers", "1"], ["entangle", "--layers", "X=1"]])
-def test_the_command_line_knows_hook_points(verb: list[str], tmp_path: Path, vectors: SteeringVectors) -> None:
+@pytest.mark.parametrize(
+    "verb", [["steer", "--axis", "X", "--layers", "1"], ["entangle", "--layers", "X=1"]]
+)
+def test_the_command_line_knows_hook_points(
+    verb: list[str], tmp_path: Path, vectors: SteeringVectors
+) -> None:
     save_vectors(tmp_path / "v.safetensors", {"X": vectors})
     arguments = [*verb, "--vectors", str(tmp_path / "v.safetensors"), "--hook-point", "resid"]
     result = CliRunner().invoke(app, arguments)

@@ -25,9 +25,15 @@ def blocks(language: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
-def test_the_eight_lines(shipped: ScenarioSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    few = [s for s in shipped if s.cell in ("X05/family", "Y01/family") and s.id.endswith(("01", "02"))]
-    monkeypatch.setattr(ic, "load_scenarios", lambda: ScenarioSet(tuple(few), shipped.catalogue), raising=False)
+def test_the_eight_lines(
+    shipped: ScenarioSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    few = [
+        s for s in shipped if s.cell in ("X05/family", "Y01/family") and s.id.endswith(("01", "02"))
+    ]
+    monkeypatch.setattr(
+        ic, "load_scenarios", lambda: ScenarioSet(tuple(few), shipped.catalogue), raising=False
+    )
     (code,) = blocks("python")
     exec(compile(code, "README", "exec"), {})
     assert "steering X: X " in capsys.readouterr().out

@@ -9,7 +9,11 @@ import pytest
 from interp_culture.study.config import load_config
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-PAPER = {"qwen3-4b": [16, 17, 18, 19], "llama-3.2-3b": [8, 9, 11, 12], "gemma-3-4b": [12, 13, 14, 15]}
+PAPER = {
+    "qwen3-4b": [16, 17, 18, 19],
+    "llama-3.2-3b": [8, 9, 11, 12],
+    "gemma-3-4b": [12, 13, 14, 15],
+}
 
 
 @pytest.mark.parametrize("name", PAPER)

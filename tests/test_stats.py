@@ -34,7 +34,9 @@ def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     for trial in range(trials):
         values = np.repeat(rng.normal(0, 1, items), per_item) + rng.normal(0, 1, len(clusters))
         weights = bootstrap_weights(strata, clusters, draws=300, seed=trial)
-        found = Estimate.of(values.mean(), weighted_means(weights, values, np.full(len(values), True)))
+        found = Estimate.of(
+            values.mean(), weighted_means(weights, values, np.full(len(values), True))
+        )
         hits += found.low <= 0 <= found.high
     assert 0.87 <= hits / trials <= 0.99
 
@@ -44,7 +46,9 @@ def test_clustering_widens_the_interval() -> None:
     values = np.repeat(rng.normal(0, 1, 8), 10)
     strata = np.full(80, "X")
     everything = np.full(80, True)
-    clustered = weighted_means(bootstrap_weights(strata, np.repeat(np.arange(8), 10)), values, everything).std()
+    clustered = weighted_means(
+        bootstrap_weights(strata, np.repeat(np.arange(8), 10)), values, everything
+    ).std()
     loose = weighted_means(bootstrap_weights(strata, np.arange(80)), values, everything).std()
     assert clustered > 2 * loose
 

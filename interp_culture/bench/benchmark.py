@@ -47,11 +47,23 @@ class Benchmark:
     """
 
     def __init__(
-        self, rounds: int, n_read: int, n_sweep: int, *, peers: bool, on_step: Callable[[str], None] = print
+        self,
+        rounds: int,
+        n_read: int,
+        n_sweep: int,
+        *,
+        peers: bool,
+        on_step: Callable[[str], None] = print,
     ) -> None:
         if rounds < 1:
             raise InputError(f"rounds is {rounds}: give 1 or more")
-        self.rounds, self.n_read, self.n_sweep, self.peers, self.on_step = rounds, n_read, n_sweep, peers, on_step
+        self.rounds, self.n_read, self.n_sweep, self.peers, self.on_step = (
+            rounds,
+            n_read,
+            n_sweep,
+            peers,
+            on_step,
+        )
 
     def run(self) -> dict[str, Any]:
         """All results: tables as lists of records, and what they were measured on."""
@@ -67,14 +79,21 @@ class Benchmark:
         read = spread(scenarios, self.n_read)
         groups, _ = token_groups(model, spread(scenarios, 4), Form("continuation"))
         return {
-            "about": {**_about(threads), "rounds": self.rounds, "n_read": self.n_read, "n_sweep": self.n_sweep},
+            "about": {
+                **_about(threads),
+                "rounds": self.rounds,
+                "n_read": self.n_read,
+                "n_sweep": self.n_sweep,
+            },
             "seconds": timed,
             "tasks": summarise(timed, tasks, outputs),
             "sweep": best_layers(outputs),
             "utilisation": utilisation(model, read),
             "bfloat16": bfloat16(MODEL, spread(scenarios, 4), model),
             "growth": growth(model.tokenizer).to_dict("records"),
-            "memory": peak_memory(_folder(), groups, range(0, model.n_layers, 8)).to_dict("records"),
+            "memory": peak_memory(_folder(), groups, range(0, model.n_layers, 8)).to_dict(
+                "records"
+            ),
         }
 
     def _others(self, model: LanguageModel, stack: ExitStack) -> dict[str, Any]:
@@ -89,10 +108,14 @@ class Benchmark:
             self.on_step("the peers' environment")
             python = build_environment(cache_dir() / "peers")
             sides["dialz"] = stack.enter_context(Peer("dialz", python, _folder()))
-            sides["steering-vectors"] = stack.enter_context(Peer("steering-vectors", python, _folder()))
+            sides["steering-vectors"] = stack.enter_context(
+                Peer("steering-vectors", python, _folder())
+            )
         return sides
 
-    def _rounds(self, tasks: list[Task], sides: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[tuple, Any]]:
+    def _rounds(
+        self, tasks: list[Task], sides: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], dict[tuple, Any]]:
         """Every task by every side, the order turned by one from round to round; outputs are those of the last."""
         timed, outputs = [], {}
         for number in range(self.rounds):
@@ -101,17 +124,23 @@ class Benchmark:
                 for name in _turned(list(sides), number):
                     if (done := _timed(task, name, sides[name])) is not None:
                         outputs[task.name, name] = done[1]
-                        timed.append({"task": task.name, "side": name, "round": number, "seconds": done[0]})
+                        timed.append(
+                            {"task": task.name, "side": name, "round": number, "seconds": done[0]}
+                        )
         return timed, outputs
 
 
-def summarise(timed: list[dict[str, Any]], tasks: list[Task], outputs: dict[tuple, Any]) -> list[dict[str, Any]]:
+def summarise(
+    timed: list[dict[str, Any]], tasks: list[Task], outputs: dict[tuple, Any]
+) -> list[dict[str, Any]]:
     """One row a task and other side: median seconds of both, ratio to ours (median, least, most of the rounds').
 
     difference is the largest from our output, or the share of texts that differ. A task that no other side has is held
     against all sides of its rival, without a difference.
     """
-    seconds = pd.DataFrame(timed).pivot_table(index=["task", "side"], columns="round", values="seconds")
+    seconds = pd.DataFrame(timed).pivot_table(
+        index=["task", "side"], columns="round", values="seconds"
+    )
     rows = []
     for task in tasks:
         held = task.rival or task.name

@@ -29,19 +29,30 @@ def growth(tokenizer: Any, repeats: int = 3) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     eight = random_llama(8, tokenizer)
     for n in (50, 100, 200, 400):
-        rows.append(_row("readout", "scenarios", n, _best(partial(_read, eight, n, 64, [4]), repeats)))
+        rows.append(
+            _row("readout", "scenarios", n, _best(partial(_read, eight, n, 64, [4]), repeats))
+        )
     for n in (32, 64, 128, 256, 512):
-        rows.append(_row("readout", "prompt tokens", n, _best(partial(_read, eight, 24, n, [4]), repeats)))
+        rows.append(
+            _row("readout", "prompt tokens", n, _best(partial(_read, eight, 24, n, [4]), repeats))
+        )
     for n in (8, 16, 32):
         model = random_llama(n, tokenizer)
-        rows.append(_row("readout", "layers", n, _best(partial(_read, model, 24, 64, [n // 2]), repeats)))
+        rows.append(
+            _row("readout", "layers", n, _best(partial(_read, model, 24, 64, [n // 2]), repeats))
+        )
         every = list(range(n))
-        rows.append(_row("exact sweep", "layers", n, _best(partial(_read, model, 8, 64, every), repeats)))
+        rows.append(
+            _row("exact sweep", "layers", n, _best(partial(_read, model, 8, 64, every), repeats))
+        )
     table = pd.DataFrame(rows)
     slopes = {
-        key: np.polyfit(np.log(part.n), np.log(part.seconds), 1)[0] for key, part in table.groupby(["work", "size"])
+        key: np.polyfit(np.log(part.n), np.log(part.seconds), 1)[0]
+        for key, part in table.groupby(["work", "size"])
     }
-    return table.assign(slope=[slopes[work, size] for work, size in zip(table.work, table["size"], strict=True)])
+    return table.assign(
+        slope=[slopes[work, size] for work, size in zip(table.work, table["size"], strict=True)]
+    )
 
 
 def random_llama(n_layers: int, tokenizer: Any) -> LanguageModel:
@@ -72,7 +83,9 @@ def _read(model: LanguageModel, scenarios: int, tokens: int, layers: list[int]) 
         prompt = draw(tokens)
         groups.append([TokenSequence(prompt, draw(12)) for _ in range(2)])
     vector = torch.ones(model.d_model)
-    score_runs(model, groups, {layer: [Edit(layer, vector, 1.0)] for layer in layers}, answer_logprob)
+    score_runs(
+        model, groups, {layer: [Edit(layer, vector, 1.0)] for layer in layers}, answer_logprob
+    )
 
 
 def _best(work: Callable[[], None], repeats: int) -> float:

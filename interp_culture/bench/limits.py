@@ -67,7 +67,9 @@ def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) 
     peaks, passes, readouts = [], [], []
     whole = readout_flops(model, batches)
     kept = trace(model, batches[0], layers=[0])
-    nothing = Edit(0, torch.zeros(model.d_model), 0.0, hook_point="hook_resid_pre")  # all blocks run, and no more
+    nothing = Edit(
+        0, torch.zeros(model.d_model), 0.0, hook_point="hook_resid_pre"
+    )  # all blocks run, and no more
     for _ in range(repeats):
         peaks.append(matmul_rate(model.dtype, str(model.device), shape, repeats=40))
         start = time.perf_counter()
@@ -100,9 +102,13 @@ def bfloat16(source: str, scenarios: ScenarioSet, model: LanguageModel) -> dict[
     error = (half_table.logit_diff - full_table.logit_diff).to_numpy()
     axes, items = full_table.axis.to_numpy(), full_table["item"].to_numpy()
     weights = bootstrap_weights(axes, items)
-    means = [weighted_means(weights, full_table.logit_diff.to_numpy(), axes == axis) for axis in sorted(set(axes))]
+    means = [
+        weighted_means(weights, full_table.logit_diff.to_numpy(), axes == axis)
+        for axis in sorted(set(axes))
+    ]
     return {
-        "matmul_ratio": matmul_rate(torch.bfloat16, str(model.device)) / matmul_rate(torch.float32, str(model.device)),
+        "matmul_ratio": matmul_rate(torch.bfloat16, str(model.device))
+        / matmul_rate(torch.float32, str(model.device)),
         "readout_ratio": (between - start) / (end - between),
         "rms_error": float(np.sqrt((error**2).mean())),
         "largest_error": float(np.abs(error).max()),

@@ -21,7 +21,9 @@ from interp_culture.engine.token_tree import TokenSequence
 SIDES = ("ours", "transformer lens", "hugging face")
 
 
-def peak_memory(folder: Path, groups: Sequence[Sequence[TokenSequence]], layers: Sequence[int]) -> pd.DataFrame:
+def peak_memory(
+    folder: Path, groups: Sequence[Sequence[TokenSequence]], layers: Sequence[int]
+) -> pd.DataFrame:
     """MiB held at most, the model included, while the groups' answers are scored with each layer steered.
 
     Returns: side, peak_mb.
@@ -34,7 +36,9 @@ def peak_memory(folder: Path, groups: Sequence[Sequence[TokenSequence]], layers:
     rows = []
     for side in SIDES:
         command = [sys.executable, "-m", "interp_culture.bench.memory", side]
-        done = subprocess.run(command, input=json.dumps(work), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, input=json.dumps(work), capture_output=True, text=True, check=True
+        )
         rows.append({"side": side, "peak_mb": float(done.stdout.split()[-1])})
     return pd.DataFrame(rows)
 
@@ -52,11 +56,15 @@ def _work(side: str, folder: str, groups: list, layers: list[int]) -> None:
         width, depth = model.d_model, model.n_layers
     if side == "ours":
         sequences = [[TokenSequence(tuple(p), tuple(a)) for p, a in members] for members in groups]
-        score_runs(model, sequences, {n: [Edit(n, torch.ones(width), 1.0)] for n in layers}, answer_logprob)
+        score_runs(
+            model, sequences, {n: [Edit(n, torch.ones(width), 1.0)] for n in layers}, answer_logprob
+        )
     else:
         prompts, answers = zip(*[s for members in groups for s in members], strict=True)
         ones = torch.ones(depth, width).numpy()
-        worker.score(prompts, answers, [{"layers": [n], "vectors": ones, "alpha": 1.0} for n in layers])
+        worker.score(
+            prompts, answers, [{"layers": [n], "vectors": ones, "alpha": 1.0} for n in layers]
+        )
 
 
 def _peak_mb() -> float:
@@ -65,9 +73,13 @@ def _peak_mb() -> float:
 
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(x for x in status.read_text(encoding="ascii").splitlines() if x.startswith("VmHWM"))
+        line = next(
+            x for x in status.read_text(encoding="ascii").splitlines() if x.startswith("VmHWM")
+        )
         return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 1024
+    )
 
 
 if __name__ == "__main__":

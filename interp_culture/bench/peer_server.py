@@ -58,14 +58,20 @@ class Library(ABC):
             out[r, members] = self.logits(rows, 1)[:, -1, tokens].cpu()
         return out
 
-    def score(self, prompts: list[list[int]], answers: list[list[int]], runs: list[Run]) -> np.ndarray:
+    def score(
+        self, prompts: list[list[int]], answers: list[list[int]], runs: list[Run]
+    ) -> np.ndarray:
         out = np.empty((len(runs), len(prompts)))
-        for r, members, rows in self.passes([[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)], runs):
+        for r, members, rows in self.passes(
+            [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)], runs
+        ):
             mine = [answers[i] for i in members]
             out[r, members] = answer_logprobs(self.logits(rows, max(map(len, mine))), mine).cpu()
         return out
 
-    def generate(self, prompts: list[list[int]], max_new_tokens: int, runs: list[Run]) -> list[list[list[int]]]:
+    def generate(
+        self, prompts: list[list[int]], max_new_tokens: int, runs: list[Run]
+    ) -> list[list[list[int]]]:
         out: list[list[list[int]]] = [[[] for _ in prompts] for _ in runs]
         for r, members, rows in self.passes(prompts, runs):
             tokens, mask = self.padded(rows)
@@ -85,7 +91,9 @@ class Library(ABC):
                 out[r][i] = new[:stop]
         return out
 
-    def passes(self, sequences: list[list[int]], runs: list[Run]) -> Iterator[tuple[int, list[int], list[list[int]]]]:
+    def passes(
+        self, sequences: list[list[int]], runs: list[Run]
+    ) -> Iterator[tuple[int, list[int], list[list[int]]]]:
         """(number of the run, members of the batch, their sequences), the model steered meanwhile."""
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         for r, run in enumerate(runs):
@@ -99,13 +107,20 @@ class Library(ABC):
         tokens, mask = self.padded(rows)
         # Neither transformers nor the libraries derive positions from the mask, and Dialz fails on a batch without.
         positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)
-        inputs = {"attention_mask": mask, "position_ids": positions, "logits_to_keep": keep, "use_cache": False}
+        inputs = {
+            "attention_mask": mask,
+            "position_ids": positions,
+            "logits_to_keep": keep,
+            "use_cache": False,
+        }
         return self.model(tokens, **inputs).logits
 
     def padded(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens and mask."""
         device = self.model.device
-        return pad_left(rows, self.pad).to(device), pad_left([[1] * len(row) for row in rows], 0).to(device)
+        return pad_left(rows, self.pad).to(device), pad_left(
+            [[1] * len(row) for row in rows], 0
+        ).to(device)
 
 
 class Dialz(Library):
@@ -129,12 +144,21 @@ class Dialz(Library):
             dataset.add_entry(positive, negative)
         layers = range(self.model.config.num_hidden_layers)  # by default Dialz leaves block 0 out
         hidden: dict[int, np.ndarray] = {}
-        settings = {"hidden_layers": layers, "batch_size": BATCH, "transform_hiddens": lambda h: hidden.update(h) or h}
+        settings = {
+            "hidden_layers": layers,
+            "batch_size": BATCH,
+            "transform_hiddens": lambda h: hidden.update(h) or h,
+        }
         with self.without_final_norm():
             trained = SteeringVector.train(self.model, dataset, method="mean_diff", **settings)
         # Dialz turns a direction round where most pairs, unlike their mean, lie against it.
         differences = [(hidden[layer][::2] - hidden[layer][1::2]).mean(0) for layer in layers]
-        return np.stack([np.sign(d @ trained.directions[i]) * trained.directions[i] for i, d in enumerate(differences)])
+        return np.stack(
+            [
+                np.sign(d @ trained.directions[i]) * trained.directions[i]
+                for i, d in enumerate(differences)
+            ]
+        )
 
     @contextmanager
     def without_final_norm(self) -> Iterator[None]:
@@ -171,18 +195,32 @@ class SteeringVectors(Library):
 
         blocks = self.model.get_decoder()  # without the head, whose logits nobody reads
         trained = train_steering_vector(
-            blocks, self.tokenizer, pairs, aggregator=mean_aggregator(), read_token_index=-1, batch_size=BATCH
+            blocks,
+            self.tokenizer,
+            pairs,
+            aggregator=mean_aggregator(),
+            read_token_index=-1,
+            batch_size=BATCH,
         )
-        return torch.stack([trained.layer_activations[i] for i in range(len(blocks.layers))]).cpu().numpy()
+        return (
+            torch.stack([trained.layer_activations[i] for i in range(len(blocks.layers))])
+            .cpu()
+            .numpy()
+        )
 
     def steered(self, run: dict[str, Any]) -> Any:
         from steering_vectors import SteeringVector
 
-        steps = {i: torch.from_numpy(run["vectors"][i]).to(self.model.device) for i in run["layers"]}
+        steps = {
+            i: torch.from_numpy(run["vectors"][i]).to(self.model.device) for i in run["layers"]
+        }
         return SteeringVector(steps).apply(self.model, multiplier=run["alpha"])
 
 
-LIBRARIES: dict[str, type[Dialz] | type[SteeringVectors]] = {"dialz": Dialz, "steering-vectors": SteeringVectors}
+LIBRARIES: dict[str, type[Dialz] | type[SteeringVectors]] = {
+    "dialz": Dialz,
+    "steering-vectors": SteeringVectors,
+}
 
 
 def pad_left(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
@@ -230,7 +268,11 @@ def serve(name: str, folder: Path, lines: TextIO, out: TextIO) -> None:
         print(json.dumps(message), file=out, flush=True)
 
     library = LIBRARIES[name](folder)
-    say(ready=True, versions={p: version(p) for p in (name, "transformers", "torch")}, peak_mb=peak_mb())
+    say(
+        ready=True,
+        versions={p: version(p) for p in (name, "transformers", "torch")},
+        peak_mb=peak_mb(),
+    )
     for line in lines:
         try:
             say(**answer(library, json.loads(line)))

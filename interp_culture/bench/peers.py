@@ -47,16 +47,22 @@ def build_environment(folder: Path) -> Path:
     log.write_bytes(b"")
     _logged([sys.executable, "-m", "venv", str(folder)], log)
     for packages in PACKAGES:
-        _logged([str(python), "-m", "pip", "install", "--disable-pip-version-check", *packages], log)
+        _logged(
+            [str(python), "-m", "pip", "install", "--disable-pip-version-check", *packages], log
+        )
     marker.write_text(wanted, encoding="utf-8")
     return python
 
 
 def _logged(command: list[str], log: Path) -> None:
     with log.open("ab") as file:
-        done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
+        )
     if done.returncode:
-        raise PeerError(f"exit code {done.returncode} from: {' '.join(command)}; {log} ends:\n{_end_of(log)}")
+        raise PeerError(
+            f"exit code {done.returncode} from: {' '.join(command)}; {log} ends:\n{_end_of(log)}"
+        )
 
 
 def _end_of(log: Path) -> str:
@@ -74,7 +80,9 @@ def in_words_of_transformers_4(folder: Path, target: Path) -> None:
     rope = config.pop("rope_parameters", None)
     if rope:
         if "rope_theta" not in rope or rope.get("rope_type", "default") != "default":
-            raise InputError(f"{folder}: transformers 4 has no words for its rotary embeddings {rope}")
+            raise InputError(
+                f"{folder}: transformers 4 has no words for its rotary embeddings {rope}"
+            )
         config["rope_theta"] = rope["rope_theta"]
     tokens = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     tokens |= {"tokenizer_class": "PreTrainedTokenizerFast", "padding_side": "right"}
@@ -93,10 +101,16 @@ class Peer:
     """
 
     def __init__(
-        self, name: Literal["dialz", "steering-vectors"], python: Path, model_folder: Path, server: Path = SERVER
+        self,
+        name: Literal["dialz", "steering-vectors"],
+        python: Path,
+        model_folder: Path,
+        server: Path = SERVER,
     ) -> None:
         if not python.exists():
-            raise InputError(f"{python}: no such python; build the peers' environment with build_environment(folder)")
+            raise InputError(
+                f"{python}: no such python; build the peers' environment with build_environment(folder)"
+            )
         self.name = name
         self.seconds = 0.0
         self.peak_mb = 0.0
@@ -127,8 +141,12 @@ class Peer:
     ) -> Float[np.ndarray, "run prompt"]:
         return self._ask("score", prompts=prompts, answers=answers, runs=self._written(runs))
 
-    def generate(self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]) -> list[list[list[int]]]:
-        return self._ask("generate", prompts=prompts, max_new_tokens=max_new_tokens, runs=self._written(runs))
+    def generate(
+        self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]
+    ) -> list[list[list[int]]]:
+        return self._ask(
+            "generate", prompts=prompts, max_new_tokens=max_new_tokens, runs=self._written(runs)
+        )
 
     def take_seconds(self) -> float:
         """The seconds of the work since the last call."""
@@ -148,7 +166,10 @@ class Peer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -156,7 +177,12 @@ class Peer:
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
         with self._log.open("wb") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=env
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=env,
             )
 
     def _written(self, runs: Sequence[Run]) -> list[dict[str, Any] | None]:

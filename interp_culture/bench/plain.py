@@ -112,7 +112,9 @@ class _Plain(ABC):
         return out
 
     @torch.inference_mode()
-    def generate(self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]) -> list[list[list[int]]]:
+    def generate(
+        self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]
+    ) -> list[list[list[int]]]:
         """Greedy new tokens of every prompt under every run, up to the token that ends the answer, without it."""
         out: list[list[list[int]]] = [[[] for _ in prompts] for _ in runs]
         batches = self._batches(prompts)
@@ -120,7 +122,9 @@ class _Plain(ABC):
             for batch in batches:
                 with self._steered(run):
                     whole = self._greedy(batch, max_new_tokens)
-                for i, new in zip(batch.members, whole[:, batch.tokens.shape[1] :].tolist(), strict=True):
+                for i, new in zip(
+                    batch.members, whole[:, batch.tokens.shape[1] :].tolist(), strict=True
+                ):
                     stop = next((n for n, token in enumerate(new) if token in self.ends), len(new))
                     out[r][i] = new[:stop]
         return out
@@ -162,7 +166,9 @@ class _Plain(ABC):
         if run is None:
             return {}
         like = {"device": self.hf_model.device, "dtype": self.hf_model.dtype}
-        return {i: torch.as_tensor(run["alpha"] * run["vectors"][i]).to(**like) for i in run["layers"]}
+        return {
+            i: torch.as_tensor(run["alpha"] * run["vectors"][i]).to(**like) for i in run["layers"]
+        }
 
 
 class PlainHuggingFace(_Plain):
@@ -180,13 +186,19 @@ class PlainHuggingFace(_Plain):
 
     def _logits(self, run: Run, batch: Batch, keep: int) -> Float[Tensor, "row kept d_vocab"]:
         with self._steered(run):
-            return self.hf_model(batch.tokens, **batch.inputs, logits_to_keep=keep, use_cache=False).logits
+            return self.hf_model(
+                batch.tokens, **batch.inputs, logits_to_keep=keep, use_cache=False
+            ).logits
 
     def _steered(self, run: Run) -> AbstractContextManager[None]:
         def add(step: Tensor) -> Callable:
-            return lambda module, args, out: (out[0] + step, *out[1:]) if isinstance(out, tuple) else out + step
+            return lambda module, args, out: (
+                (out[0] + step, *out[1:]) if isinstance(out, tuple) else out + step
+            )
 
-        return hooked([(self._blocks[layer], add(step)) for layer, step in self._steps(run).items()])
+        return hooked(
+            [(self._blocks[layer], add(step)) for layer, step in self._steps(run).items()]
+        )
 
     @property
     def _blocks(self) -> Any:
@@ -203,13 +215,22 @@ class PlainTransformerLens(_Plain):
     def _last_residuals(self, batch: Batch) -> Float[Tensor, "row layer d_model"]:
         names = [f"blocks.{layer}.hook_resid_post" for layer in range(len(self.bridge.blocks))]
         _, cache = self.bridge.run_with_cache(
-            batch.tokens, names_filter=names, pos_slice=-1, **batch.inputs, logits_to_keep=1, use_cache=False
+            batch.tokens,
+            names_filter=names,
+            pos_slice=-1,
+            **batch.inputs,
+            logits_to_keep=1,
+            use_cache=False,
         )
         return torch.stack([cache[name][:, -1] for name in names], dim=1)
 
     def _logits(self, run: Run, batch: Batch, keep: int) -> Float[Tensor, "row kept d_vocab"]:
         return self.bridge.run_with_hooks(
-            batch.tokens, fwd_hooks=self._adding(run), **batch.inputs, logits_to_keep=keep, use_cache=False
+            batch.tokens,
+            fwd_hooks=self._adding(run),
+            **batch.inputs,
+            logits_to_keep=keep,
+            use_cache=False,
         )
 
     def _steered(self, run: Run) -> AbstractContextManager[None]:
@@ -219,7 +240,10 @@ class PlainTransformerLens(_Plain):
         def add(step: Tensor) -> Callable:
             return lambda activation, hook: activation + step
 
-        return [(f"blocks.{layer}.hook_resid_post", add(step)) for layer, step in self._steps(run).items()]
+        return [
+            (f"blocks.{layer}.hook_resid_post", add(step))
+            for layer, step in self._steps(run).items()
+        ]
 
 
 @contextmanager
@@ -238,5 +262,7 @@ def answer_logprobs(
 ) -> Float[Tensor, " row"]:
     """Sum over each answer's tokens; the last `len(answer)` kept positions of a row predict them."""
     targets = pad_left(answers, -1).to(logits.device)
-    picked = logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0].float() - logits.float().logsumexp(-1)
+    picked = logits.gather(-1, targets.clamp(min=0)[..., None])[
+        ..., 0
+    ].float() - logits.float().logsumexp(-1)
     return picked.where(targets >= 0, 0).sum(-1)

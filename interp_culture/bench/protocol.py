@@ -78,7 +78,9 @@ def build(shape: str, device: str, dtype: torch.dtype) -> LanguageModel:
     import transformers
 
     name, sizes = SHAPES[shape]
-    config = getattr(transformers, name)(**sizes, tie_word_embeddings=True, max_position_embeddings=8192)
+    config = getattr(transformers, name)(
+        **sizes, tie_word_embeddings=True, max_position_embeddings=8192
+    )
     torch.manual_seed(0)
     with torch.device(device):
         hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
@@ -103,14 +105,18 @@ class Protocol:
             read_runs(self.model, self.test, {"": (), **edits}, readout="letters")
         with self.step("nine personas, plain and steered"):
             for system in personas():
-                read_runs(self.model, self.test, {"": (), **edits}, readout="letters", system=system)
+                read_runs(
+                    self.model, self.test, {"": (), **edits}, readout="letters", system=system
+                )
         questions = [Prompt(f"{s.situation} What would you do?") for s in self.test.scenarios[:16]]
         with self.step("generation"):
             for run in edits.values():
                 generate(self.model, questions, self.new_tokens, run)
         return self.seconds
 
-    def edits(self, vectors: dict[str, SteeringVectors], layers: dict[str, list[int]]) -> dict[Any, Any]:
+    def edits(
+        self, vectors: dict[str, SteeringVectors], layers: dict[str, list[int]]
+    ) -> dict[Any, Any]:
         return {(a, s): steer(v, layers[a], s * ALPHA) for a, v in vectors.items() for s in (1, -1)}
 
     @contextmanager
@@ -132,22 +138,34 @@ def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
     system = advanced_persona("India").text
     groups, _ = token_groups(model, scenarios, Form("letters", system=system))
     work = readout_flops(model, lay_out(model, groups))
-    seconds = timed(model, lambda: read_runs(model, scenarios, {"": ()}, readout="letters", system=system))
+    seconds = timed(
+        model, lambda: read_runs(model, scenarios, {"": ()}, readout="letters", system=system)
+    )
     size = 8192 if model.device.type == "cuda" else 1024
     peak = matmul_rate(model.dtype, str(model.device), (size, size, size))
-    return {"tflops": work / seconds / 1e12, "peak_tflops": peak / 1e12, "share": work / seconds / peak}
+    return {
+        "tflops": work / seconds / 1e12,
+        "peak_tflops": peak / 1e12,
+        "share": work / seconds / peak,
+    }
 
 
 def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, float]:
     """A steered readout with an advanced persona beside plain hooks on the same model, which compute the same."""
     system, layer = advanced_persona("India").text, model.n_layers // 2
     vectors = torch.randn(model.n_layers, model.d_model)
-    edits = steer(SteeringVectors("X", "random", vectors, vectors.norm(dim=-1), {"model": model.name}), [layer], ALPHA)
+    edits = steer(
+        SteeringVectors("X", "random", vectors, vectors.norm(dim=-1), {"model": model.name}),
+        [layer],
+        ALPHA,
+    )
     groups, _ = token_groups(model, scenarios, Form("letters", system=system))
     prompts = [list(s.prompt) for members in groups for s in members]
     plain = PlainHuggingFace(model.bridge.original_model, model.tokenizer)
     run: Any = {"layers": [layer], "vectors": vectors.numpy(), "alpha": ALPHA}
-    ours = timed(model, lambda: read_runs(model, scenarios, {"": edits}, readout="letters", system=system))
+    ours = timed(
+        model, lambda: read_runs(model, scenarios, {"": edits}, readout="letters", system=system)
+    )
     theirs = timed(model, lambda: plain.read(prompts, [5], [run]))
     return {"ours": ours, "plain": theirs, "ratio": theirs / ours}
 
@@ -156,7 +174,9 @@ def agreement(device: str, dtype: torch.dtype, scenarios: ScenarioSet) -> float:
     """Largest difference of the logit difference on the small shape: this device and dtype against float32 on CPU."""
     exact, other = build("small", "cpu", torch.float32), build("small", device, dtype)
     other.bridge.original_model.load_state_dict(exact.bridge.original_model.state_dict())
-    tables = [read_runs(m, scenarios, {"": ()}, readout="continuation").logit_diff for m in (exact, other)]
+    tables = [
+        read_runs(m, scenarios, {"": ()}, readout="continuation").logit_diff for m in (exact, other)
+    ]
     return float(np.abs(tables[0] - tables[1]).max())
 
 
@@ -176,8 +196,12 @@ def synchronise(model: LanguageModel) -> None:
 
 
 def main(
-    shape: Annotated[str, typer.Option(help=f"One of {', '.join(SHAPES)}; small without a GPU.")] = "",
-    per_cell: Annotated[int, typer.Option(help="Scenarios per item and domain; 0: all, or 2 without a GPU.")] = 0,
+    shape: Annotated[
+        str, typer.Option(help=f"One of {', '.join(SHAPES)}; small without a GPU.")
+    ] = "",
+    per_cell: Annotated[
+        int, typer.Option(help="Scenarios per item and domain; 0: all, or 2 without a GPU.")
+    ] = 0,
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("results/protocol.json"),
 ) -> None:
     """Run the protocol and print what it took."""

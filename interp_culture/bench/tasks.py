@@ -37,9 +37,15 @@ class Worker(Protocol):
     """What `plain` and `peers` offer."""
 
     def extract(self, pairs: list[tuple[str, str]]) -> np.ndarray: ...
-    def read(self, prompts: list[list[int]], tokens: list[int], runs: Sequence[Run]) -> np.ndarray: ...
-    def score(self, prompts: list[list[int]], answers: list[list[int]], runs: Sequence[Run]) -> np.ndarray: ...
-    def generate(self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]) -> Any: ...
+    def read(
+        self, prompts: list[list[int]], tokens: list[int], runs: Sequence[Run]
+    ) -> np.ndarray: ...
+    def score(
+        self, prompts: list[list[int]], answers: list[list[int]], runs: Sequence[Run]
+    ) -> np.ndarray: ...
+    def generate(
+        self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]
+    ) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,11 @@ class Setting:
         return steer(self.vectors[self.axis], self.layers, ALPHA)
 
     def run(self, layers: Sequence[int]) -> Run:
-        return {"layers": list(layers), "vectors": self.vectors[self.axis].direction.numpy(), "alpha": ALPHA}
+        return {
+            "layers": list(layers),
+            "vectors": self.vectors[self.axis].direction.numpy(),
+            "alpha": ALPHA,
+        }
 
 
 def make_tasks(setting: Setting, scenarios: ScenarioSet, n_sweep: int, n_read: int) -> list[Task]:
@@ -81,7 +91,12 @@ def make_tasks(setting: Setting, scenarios: ScenarioSet, n_sweep: int, n_read: i
     read = spread(scenarios, n_read)
     swept = spread(scenarios.filter(axis=setting.axis), n_sweep)
     return [
-        Task("extraction", partial(_directions, setting, read), partial(_their_directions, setting, read), 1e-3),
+        Task(
+            "extraction",
+            partial(_directions, setting, read),
+            partial(_their_directions, setting, read),
+            1e-3,
+        ),
         Task(
             "exact sweep",
             partial(_sweep, setting, swept, "exact"),
@@ -89,11 +104,27 @@ def make_tasks(setting: Setting, scenarios: ScenarioSet, n_sweep: int, n_read: i
             1e-3,
             comparable=partial(_logit_shifts, swept),
         ),
-        Task("gradient sweep", partial(_sweep, setting, swept, "gradient"), None, None, "exact sweep"),
-        Task("refined sweep", partial(_sweep, setting, swept, "refined"), None, None, "exact sweep"),
-        Task("steered persona", partial(_letters, setting, read), partial(_their_letters, setting, read), 1e-3),
-        Task("continuation", partial(_choices, setting, read), partial(_their_choices, setting, read), 1e-3),
-        Task("generation", partial(_texts, setting, read), partial(_their_texts, setting, read), 0.0),
+        Task(
+            "gradient sweep", partial(_sweep, setting, swept, "gradient"), None, None, "exact sweep"
+        ),
+        Task(
+            "refined sweep", partial(_sweep, setting, swept, "refined"), None, None, "exact sweep"
+        ),
+        Task(
+            "steered persona",
+            partial(_letters, setting, read),
+            partial(_their_letters, setting, read),
+            1e-3,
+        ),
+        Task(
+            "continuation",
+            partial(_choices, setting, read),
+            partial(_their_choices, setting, read),
+            1e-3,
+        ),
+        Task(
+            "generation", partial(_texts, setting, read), partial(_their_texts, setting, read), 0.0
+        ),
     ]
 
 
@@ -106,7 +137,9 @@ def spread(scenarios: ScenarioSet, n: int) -> ScenarioSet:
 # -- extraction: [axis, layer, d_model] ---------------------------------------------------------------------
 
 
-def _directions(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, "axis layer d_model"]:
+def _directions(
+    setting: Setting, scenarios: ScenarioSet
+) -> Float[np.ndarray, "axis layer d_model"]:
     return np.stack([v.direction.numpy() for v in extract(setting.model, scenarios).values()])
 
 
@@ -120,11 +153,17 @@ def _their_directions(setting: Setting, scenarios: ScenarioSet, worker: Worker) 
 
 def _sweep(setting: Setting, scenarios: ScenarioSet, method: SweepMethod) -> pd.DataFrame:
     vectors = {setting.axis: setting.vectors[setting.axis]}
-    return layer_sweep(setting.model, scenarios, vectors, alpha=ALPHA, readout="continuation", method=method)
+    return layer_sweep(
+        setting.model, scenarios, vectors, alpha=ALPHA, readout="continuation", method=method
+    )
 
 
-def _logit_shifts(scenarios: ScenarioSet, sweep: pd.DataFrame) -> Float[np.ndarray, "layer scenario"]:
-    return sweep.pivot(index="layer", columns="id", values="logit_shift")[[s.id for s in scenarios]].to_numpy()
+def _logit_shifts(
+    scenarios: ScenarioSet, sweep: pd.DataFrame
+) -> Float[np.ndarray, "layer scenario"]:
+    return sweep.pivot(index="layer", columns="id", values="logit_shift")[
+        [s.id for s in scenarios]
+    ].to_numpy()
 
 
 def _their_sweep(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
@@ -137,14 +176,18 @@ def _their_sweep(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np
 
 
 def _choices(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
-    return read_runs(setting.model, scenarios, {"": ()}, readout="continuation").logit_diff.to_numpy()
+    return read_runs(
+        setting.model, scenarios, {"": ()}, readout="continuation"
+    ).logit_diff.to_numpy()
 
 
 def _their_choices(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
     return _scored(setting, scenarios, worker, [None])[0]
 
 
-def _scored(setting: Setting, scenarios: ScenarioSet, worker: Worker, runs: Sequence[Run]) -> np.ndarray:
+def _scored(
+    setting: Setting, scenarios: ScenarioSet, worker: Worker, runs: Sequence[Run]
+) -> np.ndarray:
     sequences = [setting.model.tokenise(p) for s in scenarios for p in continuation_prompts(s)]
     answers = [list(s.answer) for s in sequences]
     sums = worker.score([list(s.prompt) for s in sequences], answers, runs)
@@ -154,7 +197,9 @@ def _scored(setting: Setting, scenarios: ScenarioSet, worker: Worker, runs: Sequ
 
 def _letters(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
     runs = {"": setting.edits()}
-    return read_runs(setting.model, scenarios, runs, readout="letters", system=_persona()).logit_diff.to_numpy()
+    return read_runs(
+        setting.model, scenarios, runs, readout="letters", system=_persona()
+    ).logit_diff.to_numpy()
 
 
 def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
@@ -164,7 +209,9 @@ def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> 
     prompts = [p for s in scenarios for p in letter_prompts(s, "both", 42, _persona())]
     ids = [list(setting.model.tokenise(p.prompt).prompt) for p in prompts]
     logits = worker.read(ids, tokens, [setting.run(setting.layers)])[0]
-    signed = (logits[:, 0] - logits[:, 1]) * np.array([1 if p.positive == 0 else -1 for p in prompts])
+    signed = (logits[:, 0] - logits[:, 1]) * np.array(
+        [1 if p.positive == 0 else -1 for p in prompts]
+    )
     return signed.reshape(-1, 2).mean(1)
 
 

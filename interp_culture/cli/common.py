@@ -39,27 +39,48 @@ VECTORS = (".safetensors",)
 Model = Annotated[str, typer.Option("--model", help="smollm2, a Hub id, a folder or a .gguf file.")]
 Scenarios = Annotated[
     Path | None,
-    typer.Option("--scenarios", help="A .jsonl or A/B .json file, a folder, or a shipped set; culture by default."),
+    typer.Option(
+        "--scenarios",
+        help="A .jsonl or A/B .json file, a folder, or a shipped set; culture by default.",
+    ),
 ]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse scenario files with any faulty record; by default these are left out.")
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse scenario files with any faulty record; by default these are left out.",
+    ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or mps; the fastest by default.")]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16, float16, or fastest (measured).")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda or mps; the fastest by default.")
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16, float16, or fastest (measured).")
+]
 Reading = Annotated[str, typer.Option("--readout", help="letters or continuation.")]
 System = Annotated[str | None, typer.Option("--system", help="A system message of your own.")]
 PersonaName = Annotated[
-    str | None, typer.Option("--persona", help="basic:India, advanced:IND, respondent:3 or respondent:3:India.")
+    str | None,
+    typer.Option(
+        "--persona", help="basic:India, advanced:IND, respondent:3 or respondent:3:India."
+    ),
 ]
-FactsFolder = Annotated[Path | None, typer.Option("--facts", help="A folder that `wvs` wrote, over what is shipped.")]
+FactsFolder = Annotated[
+    Path | None, typer.Option("--facts", help="A folder that `wvs` wrote, over what is shipped.")
+]
 Vectors = Annotated[Path, typer.Option("--vectors", help="A file that `extract` wrote.")]
 Layers = Annotated[str, typer.Option("--layers", help="Layers to steer, comma-separated, 0-based.")]
 HookPoint = Annotated[
-    str, typer.Option("--hook-point", help="Where in the block: hook_resid_post, its output, or hook_resid_pre, ...")
+    str,
+    typer.Option(
+        "--hook-point",
+        help="Where in the block: hook_resid_post, its output, or hook_resid_pre, ...",
+    ),
 ]
 Axis = Annotated[str, typer.Option("--axis", help="The axis to steer.")]
 PerCell = Annotated[
-    int | None, typer.Option("--per-cell", help="At most so many scenarios per item x domain; all by default.")
+    int | None,
+    typer.Option("--per-cell", help="At most so many scenarios per item x domain; all by default."),
 ]
 
 
@@ -128,7 +149,9 @@ def system_message(system: str | None, persona: str | None, facts: Path | None) 
 def tell_gaps(label: str, persona: Persona) -> None:
     """Say on standard error what a persona lacks."""
     if persona.missing:
-        say(f"{label}: no mean is known of {', '.join(persona.missing)}; left out (fill them with `wvs` and --facts)")
+        say(
+            f"{label}: no mean is known of {', '.join(persona.missing)}; left out (fill them with `wvs` and --facts)"
+        )
     for note in persona.notes:
         say(f"{label}: {note}")
 
@@ -153,7 +176,9 @@ def _say_data_warnings() -> None:
     """What was left out of a data file is said as every other message is, without the place in the code."""
     show_others = warnings.showwarning
 
-    def show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show_warning(
+        message: Warning | str, category: type[Warning], *place: Any, **more: Any
+    ) -> None:
         if issubclass(category, DataWarning):
             say(str(message))
         else:
@@ -188,7 +213,9 @@ def parse_letters(readout: str, order: str, labels: str) -> tuple[Order, Labels]
     if labels not in LABELS:
         raise InputError(f"--labels {labels!r}: known are {', '.join(LABELS)}")
     if readout != "letters" and (order, labels) != ("both", "A/B"):
-        raise InputError(f"--order and --labels are for lettered options; --readout {readout} shows none")
+        raise InputError(
+            f"--order and --labels are for lettered options; --readout {readout} shows none"
+        )
     return cast("Order", order), labels
 
 
@@ -196,7 +223,9 @@ def parse_layers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--layers {text!r}: give numbers separated by commas, for example 12,13,14,15") from None
+        raise InputError(
+            f"--layers {text!r}: give numbers separated by commas, for example 12,13,14,15"
+        ) from None
 
 
 def parse_axis_layers(text: str) -> tuple[str, list[int]]:

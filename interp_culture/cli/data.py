@@ -14,15 +14,23 @@ if TYPE_CHECKING:
     from interp_culture.scenarios.scenario import ScenarioSet
 
 
-@app.command(epilog="Example: interp-culture validate my_scenarios.jsonl --report results/quality.md")
+@app.command(
+    epilog="Example: interp-culture validate my_scenarios.jsonl --report results/quality.md"
+)
 def validate(
-    path: Annotated[Path | None, typer.Argument(help="A .jsonl or A/B .json file, a folder, or a shipped set.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the findings as a Markdown page.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A .jsonl or A/B .json file, a folder, or a shipped set.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the findings as a Markdown page.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Also measure axis purity on this model (as in the other verbs)."),
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer of the axis purity; the middle one by default.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Layer of the axis purity; the middle one by default.")
+    ] = None,
     device: Device = None,
     strict: Strict = False,
 ) -> None:
@@ -42,7 +50,10 @@ def validate(
 
         loaded = load_model(model, device=device)
         layer = loaded.n_layers // 2 if layer is None else layer
-        purity, about = axis_purity(loaded, found, layer), f"{loaded.name}, after block {layer} of {loaded.n_layers}"
+        purity, about = (
+            axis_purity(loaded, found, layer),
+            f"{loaded.name}, after block {layer} of {loaded.n_layers}",
+        )
     checks = check_quality(found)
     page = quality_page(found, purity, about, checks)
     typer.echo(page)
@@ -52,8 +63,14 @@ def validate(
             part.write_text(page, encoding="utf-8")
     unsplittable = _split_fault(found)
     outside = [c.name for c in checks if not c.ok]
-    verdict = f"readable, but out of range: {', '.join(outside)}" if outside else "valid, every check within its range"
-    typer.echo(f"{len(found)} scenarios, axes {', '.join(found.axes)}, digest {found.digest}: {verdict}")
+    verdict = (
+        f"readable, but out of range: {', '.join(outside)}"
+        if outside
+        else "valid, every check within its range"
+    )
+    typer.echo(
+        f"{len(found)} scenarios, axes {', '.join(found.axes)}, digest {found.digest}: {verdict}"
+    )
     if unsplittable is not None:
         raise unsplittable
 

@@ -44,20 +44,31 @@ from interp_culture.errors import InputError
 
 @app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
 def study(
-    config: Annotated[Path | None, typer.Argument(help="A YAML file with any field of the configuration.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="A YAML file with any field of the configuration.")
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="quick (a subset) and paper run every analysis too; full runs none.")
     ] = "full",
-    model: Annotated[str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")
+    ] = None,
     scenarios: Scenarios = None,
     strict: Strict = False,
     device: Device = None,
     dtype: Dtype = None,
-    out: Annotated[str | None, typer.Option(help="Folder for tables, vectors, summary and report.")] = None,
-    n_random: Annotated[int | None, typer.Option(help="Random vectors for the null, 20 or more.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the split, the samples and the random vectors.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Folder for tables, vectors, summary and report.")
+    ] = None,
+    n_random: Annotated[
+        int | None, typer.Option(help="Random vectors for the null, 20 or more.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the split, the samples and the random vectors.")
+    ] = None,
     analysis: Annotated[
-        list[str] | None, typer.Option(help="An analysis to run too, by name, or all; may be given several times.")
+        list[str] | None,
+        typer.Option(help="An analysis to run too, by name, or all; may be given several times."),
     ] = None,
 ) -> None:
     """Run the whole experiment and write the report; what is finished in --out is not computed again."""
@@ -133,12 +144,18 @@ def extract(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
     strict: Strict = False,
-    method: Annotated[str, typer.Option(help="mean_diff, pca, pca_centred, lda, logistic or random.")] = "mean_diff",
+    method: Annotated[
+        str, typer.Option(help="mean_diff, pca, pca_centred, lda, logistic or random.")
+    ] = "mean_diff",
     per_cell: PerCell = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split, whose training half is used, and of random.")] = 42,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the split, whose training half is used, and of random.")
+    ] = 42,
     device: Device = None,
     dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="A .safetensors file.")] = Path("results/vectors.safetensors"),
+    out: Annotated[Path, typer.Option(help="A .safetensors file.")] = Path(
+        "results/vectors.safetensors"
+    ),
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
     from interp_culture.steering.directions import check_method
@@ -166,27 +183,41 @@ def sweep(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
     strict: Strict = False,
-    alpha: Annotated[list[float], typer.Option(help="Strength; may be given several times.")] = [1.0],  # noqa: B006
+    alpha: Annotated[list[float], typer.Option(help="Strength; may be given several times.")] = [
+        1.0
+    ],  # noqa: B006
     readout: Reading = "letters",
     method: Annotated[
-        str, typer.Option(help="exact, gradient (one backward pass) or refined (its best proposals, measured).")
+        str,
+        typer.Option(
+            help="exact, gradient (one backward pass) or refined (its best proposals, measured)."
+        ),
     ] = "exact",
     top_k: Annotated[int, typer.Option(help="How many layers to name.")] = 4,
     per_cell: PerCell = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split; the sweep reads its training half.")] = 42,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the split; the sweep reads its training half.")
+    ] = 42,
     device: Device = None,
     dtype: Dtype = None,
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/sweep.csv"),
 ) -> None:
     """Steer every layer alone and name the layers that move the answers most."""
-    from interp_culture.steering.sweep import layer_sweep, summarise_sweep, sweep_agreement, top_layers
+    from interp_culture.steering.sweep import (
+        layer_sweep,
+        summarise_sweep,
+        sweep_agreement,
+        top_layers,
+    )
     from interp_culture.steering.vectors import load_vectors
 
     found = load_vectors(vectors)
     form = parse_readout(readout)
     how = parse_sweep(method)
     take = training_half(seed, per_cell)
-    loaded, train = load(model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict))
+    loaded, train = load(
+        model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
+    )
     table = layer_sweep(loaded, train, found, alpha=alpha, readout=form, method=how, k=top_k)
     write_out(table, out)
     show(summarise_sweep(table).sort_values("differential", ascending=False).head(10))
@@ -196,11 +227,15 @@ def sweep(
         typer.echo(f"{axis}: {','.join(map(str, top_layers(table, axis, top_k)))}")
 
 
-@app.command(epilog="Example: interp-culture steer --axis X --layers 12,13,14,15 --alpha 4 --readout continuation")
+@app.command(
+    epilog="Example: interp-culture steer --axis X --layers 12,13,14,15 --alpha 4 --readout continuation"
+)
 def steer(
     axis: Axis,
     layers: Layers,
-    alpha: Annotated[float, typer.Option(help="Strength; negative steers to the negative pole.")] = 1.0,
+    alpha: Annotated[
+        float, typer.Option(help="Strength; negative steers to the negative pole.")
+    ] = 1.0,
     hook_point: HookPoint = "hook_resid_post",
     vectors: Vectors = Path("results/vectors.safetensors"),
     model: Model = "smollm2",
@@ -214,7 +249,9 @@ def steer(
     seed: Annotated[int, typer.Option(help="Seed of the split; the held-out half is read.")] = 42,
     device: Device = None,
     dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/steered.csv"),
+    out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path(
+        "results/steered.csv"
+    ),
 ) -> None:
     """Read the held-out scenarios plain and steered, and print what moved."""
     from interp_culture.coupling.ratio import entanglement
@@ -228,7 +265,9 @@ def steer(
     told = system_message(system, persona, facts)
     form = parse_readout(readout)
     take = held_out_half(seed, per_cell, [found[axis]])
-    loaded, test = load(model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict))
+    loaded, test = load(
+        model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
+    )
     before = read(loaded, test, readout=form, system=told)
     after = read(loaded, test, edits=edits, readout=form, system=told)
     write_out(shifts_from(before, after), out)
@@ -247,12 +286,16 @@ def entangle(
     scenarios: Scenarios = None,
     strict: Strict = False,
     readout: Reading = "letters",
-    n_random: Annotated[int, typer.Option(help="Norm-matched random vectors for the null, 20 or more.")] = 20,
+    n_random: Annotated[
+        int, typer.Option(help="Norm-matched random vectors for the null, 20 or more.")
+    ] = 20,
     per_cell: PerCell = None,
     seed: Annotated[int, typer.Option(help="Seed of the split; the held-out half is read.")] = 42,
     device: Device = None,
     dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="Table of the response, .csv or .parquet.")] = Path("results/response.csv"),
+    out: Annotated[Path, typer.Option(help="Table of the response, .csv or .parquet.")] = Path(
+        "results/response.csv"
+    ),
 ) -> None:
     """Response matrix and entanglement ratio on the held-out half, with intervals and a random-vector null."""
     from interp_culture.coupling.responses import moved_alone, response, response_matrix
@@ -267,9 +310,13 @@ def entangle(
     picked = {axis: pick(found, axis) for axis in chosen}
     form = parse_readout(readout)
     if n_random < LEAST_RANDOM:
-        raise InputError(f"--n-random {n_random}: it takes {LEAST_RANDOM} or more to show anything at p 0.05")
+        raise InputError(
+            f"--n-random {n_random}: it takes {LEAST_RANDOM} or more to show anything at p 0.05"
+        )
     take = held_out_half(seed, per_cell, picked.values())
-    loaded, test = load(model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict))
+    loaded, test = load(
+        model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
+    )
     table = steered_readouts(
         loaded,
         test,

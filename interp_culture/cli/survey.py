@@ -40,7 +40,9 @@ def facts(
 
 @app.command(epilog="Example: interp-culture persona advanced:Vietnam")
 def persona(
-    which: Annotated[str, typer.Argument(help="basic:India, advanced:IND, respondent:3 or respondent:3:India.")],
+    which: Annotated[
+        str, typer.Argument(help="basic:India, advanced:IND, respondent:3 or respondent:3:India.")
+    ],
     facts: FactsFolder = None,
 ) -> None:
     """Print a persona as the model is told it, and what is not known for it."""
@@ -55,10 +57,13 @@ def persona(
     tell_gaps(which, found)
 
 
-@app.command(epilog="Example: interp-culture ask --persona none --persona basic:India --persona advanced:India")
+@app.command(
+    epilog="Example: interp-culture ask --persona none --persona basic:India --persona advanced:India"
+)
 def ask(
     persona: Annotated[
-        list[str], typer.Option(help="none, or a persona as in `persona`; may be given several times.")
+        list[str],
+        typer.Option(help="none, or a persona as in `persona`; may be given several times."),
     ] = ["none"],  # noqa: B006
     facts: FactsFolder = None,
     model: Model = "smollm2",
@@ -84,7 +89,11 @@ def ask(
     tables = ask_personas(loaded, chosen, out, max_new_tokens, say)
     typer.echo(f"Tables: {out} ({', '.join(tables)})")
     asked = {name: table[table.persona.isin(chosen)] for name, table in tables.items()}
-    show(asked["items"].pivot(index="item", columns="persona", values="mean")[list(chosen)].reset_index())
+    show(
+        asked["items"]
+        .pivot(index="item", columns="persona", values="mean")[list(chosen)]
+        .reset_index()
+    )
     show(asked["places"].drop(columns="system"))
     unread = asked["places"].query("off_answers > @MAX_OFF").persona.tolist()
     if unread:

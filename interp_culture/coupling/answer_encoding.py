@@ -22,7 +22,12 @@ def readings(readouts: pd.DataFrame) -> pd.DataFrame:
         readouts: what `steered_readouts` returned with order "both", with the column variant.
     """
     value, letter = readouts.logit_diff, readouts.position_bias
-    found = {"value": value, "positive first": value + letter, "positive second": value - letter, "letter": letter}
+    found = {
+        "value": value,
+        "positive first": value + letter,
+        "positive second": value - letter,
+        "letter": letter,
+    }
     found |= {"P+": readouts.p_positive, "consistent": readouts.consistent.astype(float)}
     rows = [readouts.assign(reading=name, logit_diff=column) for name, column in found.items()]
     return pd.concat(rows, ignore_index=True).dropna(subset="logit_diff")
@@ -30,7 +35,9 @@ def readings(readouts: pd.DataFrame) -> pd.DataFrame:
 
 def reading_slopes(readouts: pd.DataFrame) -> pd.DataFrame:
     """`coupling.slopes` of every variant and reading of `readings`: variant, reading, steered, then as there."""
-    return pd.concat([slopes(part, RUN, "logit_shift") for part in _parts(readouts)], ignore_index=True)
+    return pd.concat(
+        [slopes(part, RUN, "logit_shift") for part in _parts(readouts)], ignore_index=True
+    )
 
 
 def reading_effects(readouts: pd.DataFrame) -> pd.DataFrame:
@@ -46,7 +53,12 @@ def reading_effects(readouts: pd.DataFrame) -> pd.DataFrame:
 def reading_shifts(readouts: pd.DataFrame) -> pd.DataFrame:
     """Change of each reading's mean at every alpha: as `reading_effects`, with alpha and before (the plain mean)."""
     plain = pd.concat(_parts(readouts)).query("method == 'plain'")
-    before = plain.groupby(["variant", "reading", "axis"]).logit_diff.mean().rename("before").reset_index()
+    before = (
+        plain.groupby(["variant", "reading", "axis"])
+        .logit_diff.mean()
+        .rename("before")
+        .reset_index()
+    )
     shifted = _shifted(readouts)
     found = effects(shifted[shifted.method != "random"], [*RUN, "alpha"], "logit_shift")
     return beside_random(found, random_reach(shifted, KEYS, "logit_shift")).merge(before)

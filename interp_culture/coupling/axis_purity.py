@@ -15,7 +15,9 @@ from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
 from interp_culture.steering.activations import contrastive_activations
 
 
-def axis_purity(model: LanguageModel, scenarios: ScenarioSet, layer: int | None = None) -> pd.DataFrame:
+def axis_purity(
+    model: LanguageModel, scenarios: ScenarioSet, layer: int | None = None
+) -> pd.DataFrame:
     """Cosine of every scenario's difference h(x+) - h(x-) with the direction of every axis.
 
     An axis' direction is the mean difference (paper, equation 3) over its scenarios; toward a scenario's own axis,
@@ -30,15 +32,24 @@ def axis_purity(model: LanguageModel, scenarios: ScenarioSet, layer: int | None 
     """
     layer = model.n_layers // 2 if layer is None else layer
     if not 0 <= layer < model.n_layers:
-        raise InputError(f"layer {layer} is out of range: {model.name} has layers 0 to {model.n_layers - 1}")
+        raise InputError(
+            f"layer {layer} is out of range: {model.name} has layers 0 to {model.n_layers - 1}"
+        )
     frame = scenarios.frame()
     differences = _differences(model, scenarios, layer)
     tables = []
     for toward in scenarios.axes:
-        directions = np.stack([_direction(differences, frame, toward, item) for item in frame["item"]])
+        directions = np.stack(
+            [_direction(differences, frame, toward, item) for item in frame["item"]]
+        )
         norms = np.linalg.norm(differences, axis=1) * np.linalg.norm(directions, axis=1)
         # A set of one item an axis leaves no other item to take its own direction from.
-        cosine = np.divide((differences * directions).sum(1), norms, out=np.full(len(norms), np.nan), where=norms > 0)
+        cosine = np.divide(
+            (differences * directions).sum(1),
+            norms,
+            out=np.full(len(norms), np.nan),
+            where=norms > 0,
+        )
         tables.append(frame.assign(toward=toward, cosine=cosine))
     return pd.concat(tables, ignore_index=True)
 
@@ -59,10 +70,16 @@ def item_purity(purity: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
 def least_pure(purity: pd.DataFrame, n: int = 10) -> pd.DataFrame:
     """The n scenarios that lie furthest along another axis, in either direction: the ones to read again."""
     other = purity[purity.axis != purity.toward]
-    return other.reindex(other.cosine.abs().sort_values(ascending=False).index).head(n).reset_index(drop=True)
+    return (
+        other.reindex(other.cosine.abs().sort_values(ascending=False).index)
+        .head(n)
+        .reset_index(drop=True)
+    )
 
 
-def _differences(model: LanguageModel, scenarios: ScenarioSet, layer: int) -> Float[np.ndarray, "scenario d_model"]:
+def _differences(
+    model: LanguageModel, scenarios: ScenarioSet, layer: int
+) -> Float[np.ndarray, "scenario d_model"]:
     found: dict[str, Tensor] = {}
     for activations in contrastive_activations(model, scenarios):
         delta = (activations.positive - activations.negative)[:, layer]
@@ -71,7 +88,10 @@ def _differences(model: LanguageModel, scenarios: ScenarioSet, layer: int) -> Fl
 
 
 def _direction(
-    differences: Float[np.ndarray, "scenario d_model"], frame: pd.DataFrame, axis: str, leave_out: str
+    differences: Float[np.ndarray, "scenario d_model"],
+    frame: pd.DataFrame,
+    axis: str,
+    leave_out: str,
 ) -> Float[np.ndarray, " d_model"]:
     chosen = ((frame["axis"] == axis) & (frame["item"] != leave_out)).to_numpy()
     return differences[chosen].mean(0) if chosen.any() else np.zeros(differences.shape[1])

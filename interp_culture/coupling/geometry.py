@@ -18,7 +18,9 @@ from interp_culture.steering.vectors import SteeringVectors
 _Rows = Float[np.ndarray, "row d_model"]
 
 
-def axis_cosines(activations: Activations, scenarios: ScenarioSet, draws: int = 200, seed: int = 42) -> pd.DataFrame:
+def axis_cosines(
+    activations: Activations, scenarios: ScenarioSet, draws: int = 200, seed: int = 42
+) -> pd.DataFrame:
     """Cosines between the mean-difference vectors of every two axes, at every layer.
 
     Args:
@@ -39,17 +41,31 @@ def axis_cosines(activations: Activations, scenarios: ScenarioSet, draws: int = 
     samples = np.vstack([np.ones(len(axes)), bootstrap_weights(axes, items, draws, seed)])
     rows = []
     for layer in range(own.positive.shape[1]):
-        positive, negative = (pole[:, layer].double().numpy() for pole in (own.positive, own.negative))
+        positive, negative = (
+            pole[:, layer].double().numpy() for pole in (own.positive, own.negative)
+        )
         difference = positive - negative
-        for kind, seen in (("raw", difference), ("whitened", difference @ whitening(positive, negative, axes))):
-            means = {a: _means(seen[axes == a], samples[:, axes == a], signs[:, axes == a]) for a in scenarios.axes}
+        for kind, seen in (
+            ("raw", difference),
+            ("whitened", difference @ whitening(positive, negative, axes)),
+        ):
+            means = {
+                a: _means(seen[axes == a], samples[:, axes == a], signs[:, axes == a])
+                for a in scenarios.axes
+            }
             for a, b in combinations(means, 2):
                 few = bool(min((axes == a).sum(), (axes == b).sum()) < LEAST_N)
-                rows.append((layer, a, b, kind, *_summary((means[a] * means[b]).sum(1), draws, few)))
-    return pd.DataFrame(rows, columns=["layer", "a", "b", "kind", "cosine", "low", "high", "null_low", "null_high"])
+                rows.append(
+                    (layer, a, b, kind, *_summary((means[a] * means[b]).sum(1), draws, few))
+                )
+    return pd.DataFrame(
+        rows, columns=["layer", "a", "b", "kind", "cosine", "low", "high", "null_low", "null_high"]
+    )
 
 
-def whitening(positive: _Rows, negative: _Rows, axes: np.ndarray) -> Float[np.ndarray, "d_model d_model"]:
+def whitening(
+    positive: _Rows, negative: _Rows, axes: np.ndarray
+) -> Float[np.ndarray, "d_model d_model"]:
     """W with W W' = S⁻¹: the covariance S of activations becomes that of a sphere.
 
     S is taken within poles and axes, so that no difference of means is in it, and shrunk to its diagonal (Ledoit and
@@ -72,7 +88,9 @@ def whitening(positive: _Rows, negative: _Rows, axes: np.ndarray) -> Float[np.nd
     return solve_triangular(root, np.eye(len(scale)), lower=True).T / scale[:, None]
 
 
-def layer_coupling(readouts: pd.DataFrame, vectors: Mapping[str, SteeringVectors], seed: int = 42) -> pd.DataFrame:
+def layer_coupling(
+    readouts: pd.DataFrame, vectors: Mapping[str, SteeringVectors], seed: int = 42
+) -> pd.DataFrame:
     """The response matrix of every layer that was steered alone, beside what the angle of the vectors says of it.
 
     Args:
@@ -83,7 +101,10 @@ def layer_coupling(readouts: pd.DataFrame, vectors: Mapping[str, SteeringVectors
         steered axis' vector v along the read axis' vector w would have, (v·w / w·w) times the effect of w itself.
     """
     plain, steered = readouts[readouts.method == "plain"], readouts[readouts.method != "plain"]
-    parts = [response_matrix(pd.concat([plain, t]), seed=seed).assign(layer=n) for n, t in steered.groupby("layer")]
+    parts = [
+        response_matrix(pd.concat([plain, t]), seed=seed).assign(layer=n)
+        for n, t in steered.groupby("layer")
+    ]
     found = pd.concat(parts, ignore_index=True).rename(columns={"D": "effect"})
     own = found[found.steered == found.axis].set_index(["layer", "axis"]).effect
     projected = []
@@ -107,9 +128,14 @@ def cross_responses(cosines: pd.DataFrame, coupling: pd.DataFrame) -> pd.DataFra
     keys = ["layer", "steered", "axis"]
     cross = coupling[coupling.steered != coupling.axis]
     cross = cross.assign(pair=[f"{r.steered} → {r.axis}" for r in cross.itertuples()])
-    sides = [cosines.rename(columns={a: "steered", b: "axis", "cosine": "foreseen"}) for a, b in ("ab", "ba")]
+    sides = [
+        cosines.rename(columns={a: "steered", b: "axis", "cosine": "foreseen"})
+        for a, b in ("ab", "ba")
+    ]
     angle = cross.merge(pd.concat(sides)[[*keys, "kind", "foreseen"]], on=keys)
-    return pd.concat([angle, cross.assign(kind="projected", foreseen=cross.projected)], ignore_index=True)
+    return pd.concat(
+        [angle, cross.assign(kind="projected", foreseen=cross.projected)], ignore_index=True
+    )
 
 
 def prediction(responses: pd.DataFrame, seed: int = 42) -> pd.DataFrame:

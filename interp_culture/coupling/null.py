@@ -17,7 +17,12 @@ def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     """One row a random vector and axis: steered, draw, axis, effect (mean change of p_positive), ratio (Eq. 5)."""
     table = shifts(readouts)
     table = table[table.method == "random"]
-    effects = table.groupby(["steered", "draw", "axis"], sort=True)["shift"].mean().rename("effect").reset_index()
+    effects = (
+        table.groupby(["steered", "draw", "axis"], sort=True)["shift"]
+        .mean()
+        .rename("effect")
+        .reset_index()
+    )
     own = effects[effects.axis == effects.steered].set_index(["steered", "draw"]).effect
     target = own.reindex(pd.MultiIndex.from_frame(effects[["steered", "draw"]])).to_numpy()
     return effects.assign(ratio=np.minimum(1, np.abs(effects.effect.to_numpy() / target)))
@@ -29,7 +34,11 @@ def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
     null_ratio_high (of their ratios) and draws (how many they are)."""
     groups = random_effects(readouts).groupby(["steered", "axis"], sort=True)
     quantiles = {"low": 0.025, "median": 0.5, "high": 0.975}
-    columns = {f"null_{name}": groups.effect.quantile(q) for name, q in quantiles.items() if name != "median"}
+    columns = {
+        f"null_{name}": groups.effect.quantile(q)
+        for name, q in quantiles.items()
+        if name != "median"
+    }
     columns |= {f"null_ratio_{name}": groups.ratio.quantile(q) for name, q in quantiles.items()}
     columns["null_reach"] = groups.effect.apply(lambda effect: null_reach(effect.to_numpy()))
     return pd.DataFrame(columns | {"draws": groups.size()}).reset_index()

@@ -45,33 +45,49 @@ class Entanglement:
     def _why_undefined(self) -> str:
         if np.isnan(self.shift[self.target].low):
             return "too few scenarios for an interval"
-        moved = [axis for axis, shift in self.shift.items() if axis != self.target and shift.excludes_zero]
+        moved = [
+            axis
+            for axis, shift in self.shift.items()
+            if axis != self.target and shift.excludes_zero
+        ]
         if moved:
             return f"{', '.join(moved)} moved although {self.target} itself did not move beyond its interval"
         return "the target did not move beyond its interval"
 
 
-def entanglement(before: pd.DataFrame, after: pd.DataFrame, target: str, seed: int = 42) -> Entanglement:
+def entanglement(
+    before: pd.DataFrame, after: pd.DataFrame, target: str, seed: int = 42
+) -> Entanglement:
     """Compare two tables of `probe` over the same scenarios, the second under steering of `target`.
 
     Intervals: 95%, bootstrap over items and over the scenarios within them.
     """
     if list(before.id) != list(after.id):
-        raise InputError("`before` and `after` hold different scenarios: probe the same set for both")
+        raise InputError(
+            "`before` and `after` hold different scenarios: probe the same set for both"
+        )
     if target not in set(before.axis):
-        raise InputError(f"no scenario of axis {target!r}; axes here: {', '.join(sorted(set(before.axis)))}")
+        raise InputError(
+            f"no scenario of axis {target!r}; axes here: {', '.join(sorted(set(before.axis)))}"
+        )
     change = after.p_positive.to_numpy() - before.p_positive.to_numpy()
     return entanglement_of(change, before.axis.to_numpy(), before["item"].to_numpy(), target, seed)
 
 
 def entanglement_of(
-    change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, target: str, seed: int
+    change: Float[np.ndarray, " scenario"],
+    axes: np.ndarray,
+    items: np.ndarray,
+    target: str,
+    seed: int,
 ) -> Entanglement:
     """Means of `change` by axis and their ratios to the target's, from one set of bootstrap samples."""
     found = means_by_axis(change, axes, items, seed)
     means = {target: found[target], **found}
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = {a: np.minimum(1, np.abs(m / means[target])) for a, m in means.items() if a != target}
+        ratios = {
+            a: np.minimum(1, np.abs(m / means[target])) for a, m in means.items() if a != target
+        }
     return Entanglement(
         target,
         {a: Estimate.of(m[0], m[1:]) for a, m in means.items()},

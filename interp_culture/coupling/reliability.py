@@ -20,28 +20,39 @@ from interp_culture.steering.vectors import SteeringVectors
 
 
 def mean_cosine(
-    one: Float[Tensor, "layer d_model"], other: Float[Tensor, "layer d_model"], layers: Sequence[int]
+    one: Float[Tensor, "layer d_model"],
+    other: Float[Tensor, "layer d_model"],
+    layers: Sequence[int],
 ) -> float:
     """The cosine between two directions, mean over these layers."""
     return float(torch.cosine_similarity(one[layers], other[layers], dim=-1).mean())
 
 
 def split_half(
-    activations: Activations, layers: Sequence[int], method: str = "mean_diff", draws: int = 20, seed: int = 42
+    activations: Activations,
+    layers: Sequence[int],
+    method: str = "mean_diff",
+    draws: int = 20,
+    seed: int = 42,
 ) -> Estimate:
     """`mean_cosine` between the directions of two random halves of the scenarios: its mean over draws, and their 95%.
 
     What a cosine to any other direction is to be held against: texts that do not agree with themselves agree with
     no others. NaN for fewer than four scenarios, no interval for fewer than six.
     """
-    here = Activations(activations.ids, activations.positive[:, layers], activations.negative[:, layers])
+    here = Activations(
+        activations.ids, activations.positive[:, layers], activations.negative[:, layers]
+    )
     n, rng = len(here.ids), np.random.default_rng(seed)
     if n < 4:
         return Estimate(np.nan, np.nan, np.nan)
     cosines = []
     for _ in range(draws):
         shuffled = rng.permutation(here.ids).tolist()
-        one, other = (direction(here.select(half), method) for half in (shuffled[: n // 2], shuffled[n // 2 :]))
+        one, other = (
+            direction(here.select(half), method)
+            for half in (shuffled[: n // 2], shuffled[n // 2 :])
+        )
         cosines.append(mean_cosine(one, other, range(len(layers))))
     return Estimate.of(float(np.mean(cosines)), np.array(cosines if n >= LEAST_N else []))
 
@@ -52,7 +63,10 @@ def spearman_brown(half: float) -> float:
 
 
 def item_reliability(
-    activations: Activations, scenarios: ScenarioSet, layers: Mapping[str, Sequence[int]], method: str = "mean_diff"
+    activations: Activations,
+    scenarios: ScenarioSet,
+    layers: Mapping[str, Sequence[int]],
+    method: str = "mean_diff",
 ) -> pd.DataFrame:
     """Whether each item has a direction, and whether it points with the rest of its axis, at that axis' layers.
 
@@ -67,20 +81,29 @@ def item_reliability(
         rest = [s.id for s in scenarios.filter(axis=axis) if s.item != item]
         half, loo = split_half(own, layers[axis], method), np.nan
         if rest:
-            loo = mean_cosine(direction(own, method), direction(activations.select(rest), method), layers[axis])
+            loo = mean_cosine(
+                direction(own, method), direction(activations.select(rest), method), layers[axis]
+            )
         rows.append((item, axis, half.value, half.low, half.high, spearman_brown(half.value), loo))
     return pd.DataFrame(rows, columns=["item", "axis", "cosine", "low", "high", "whole", "loo"])
 
 
-def item_cosines(vectors: Mapping[str, SteeringVectors], layers: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+def item_cosines(
+    vectors: Mapping[str, SteeringVectors], layers: Mapping[str, Sequence[int]]
+) -> pd.DataFrame:
     """a, b (names of two vectors), cosine: mean over the layers of a's axis, so that it need not be symmetric."""
     pairs = product(vectors.items(), repeat=2)
-    rows = [(a, b, mean_cosine(v.direction, w.direction, layers[v.axis])) for (a, v), (b, w) in pairs]
+    rows = [
+        (a, b, mean_cosine(v.direction, w.direction, layers[v.axis])) for (a, v), (b, w) in pairs
+    ]
     return pd.DataFrame(rows, columns=["a", "b", "cosine"])
 
 
 def within_and_between(
-    similarity: Float[np.ndarray, "item item"], groups: Sequence[str], draws: int = 999, seed: int = 42
+    similarity: Float[np.ndarray, "item item"],
+    groups: Sequence[str],
+    draws: int = 999,
+    seed: int = 42,
 ) -> tuple[float, float, float]:
     """(mean similarity of two items of one group, mean of two items of two groups, p of their difference).
 
@@ -99,7 +122,11 @@ def within_and_between(
     rng = np.random.default_rng(seed)
     null = [np.subtract(*means(rng.permutation(labels))) for _ in range(draws)]
     # Equal splits add up in another order: what differs by rounding counts as equal.
-    return within, between, float((1 + sum(n >= within - between - 1e-12 for n in null)) / (1 + draws))
+    return (
+        within,
+        between,
+        float((1 + sum(n >= within - between - 1e-12 for n in null)) / (1 + draws)),
+    )
 
 
 def scenario_agreement(slopes: pd.DataFrame, variant: str, seed: int = 42) -> pd.DataFrame:
@@ -114,8 +141,12 @@ def scenario_agreement(slopes: pd.DataFrame, variant: str, seed: int = 42) -> pd
     """
     own = slopes[slopes.axis == slopes.steered]
     of = own.groupby([variant, "steered"]).slope
-    z = own.assign(z=(own.slope - of.transform("mean")) / of.transform("std", ddof=0), a=own[variant])
-    pairs = z.merge(z.rename(columns={"a": "b"}), on=["steered", "id", "axis", "item"], suffixes=("", "_b"))
+    z = own.assign(
+        z=(own.slope - of.transform("mean")) / of.transform("std", ddof=0), a=own[variant]
+    )
+    pairs = z.merge(
+        z.rename(columns={"a": "b"}), on=["steered", "id", "axis", "item"], suffixes=("", "_b")
+    )
     pairs = pairs[pairs.a < pairs.b].assign(product=lambda pair: pair.z * pair.z_b)
     return effects(pairs, ["a", "b", "steered"], "product", seed).drop(columns="axis")
 

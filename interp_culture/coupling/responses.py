@@ -42,11 +42,21 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
     rows = []
     for (steered, alpha), run in own.groupby(["steered", "alpha"], sort=True):
         run = run.sort_values("id")  # noqa: PLW2901
-        found = means_by_axis(run[value].to_numpy(), run.axis.to_numpy(), run["item"].to_numpy(), seed)
+        found = means_by_axis(
+            run[value].to_numpy(), run.axis.to_numpy(), run["item"].to_numpy(), seed
+        )
         for axis, means in found.items():
             estimate = Estimate.of(means[0], means[1:])
-            null = random[(random.steered == steered) & (random.axis == axis)].groupby("draw")[value].mean()
-            rows.append(_response_row(steered, alpha, axis, estimate, null.to_numpy(), bool(abs(alpha) == top)))
+            null = (
+                random[(random.steered == steered) & (random.axis == axis)]
+                .groupby("draw")[value]
+                .mean()
+            )
+            rows.append(
+                _response_row(
+                    steered, alpha, axis, estimate, null.to_numpy(), bool(abs(alpha) == top)
+                )
+            )
     return pd.DataFrame(rows)
 
 
@@ -83,7 +93,9 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     check_known("value", value, VALUES)
     rows = []
     for (steered,), own in slopes(readouts, ["steered"], value).groupby(["steered"], sort=True):
-        found = entanglement_of(own.slope.to_numpy(), own.axis.to_numpy(), own["item"].to_numpy(), str(steered), seed)
+        found = entanglement_of(
+            own.slope.to_numpy(), own.axis.to_numpy(), own["item"].to_numpy(), str(steered), seed
+        )
         for axis, d in found.shift.items():
             ratio = found.ratio.get(axis, Estimate(np.nan, np.nan, np.nan))
             rows.append(
@@ -110,7 +122,9 @@ def moved_alone(matrix: pd.DataFrame, responses: pd.DataFrame) -> list[str]:
         responses: what `response` returned of the same readouts.
     """
     outside = responses[responses.outside_null].groupby(["steered", "axis"]).size()
-    other = matrix[(matrix.steered != matrix.axis) & ~matrix.defined & (matrix.low * matrix.high > 0)]
+    other = matrix[
+        (matrix.steered != matrix.axis) & ~matrix.defined & (matrix.low * matrix.high > 0)
+    ]
     return [
         f"Steering {r.steered} moves {r.axis} by {interval_words(r.D, r.low, r.high)} per unit alpha, beyond random "
         f"vectors, although {r.steered} itself does not move beyond its interval: an effect on {r.axis}, no coupling."
@@ -119,14 +133,18 @@ def moved_alone(matrix: pd.DataFrame, responses: pd.DataFrame) -> list[str]:
     ]
 
 
-def effects(shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed: int = 42) -> pd.DataFrame:
+def effects(
+    shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed: int = 42
+) -> pd.DataFrame:
     """The mean of `value` in every group of `by` and axis read: effect, low, high (95%, bootstrap by item; NaN
     for fewer than six scenarios) and n."""
     for name in (*by, value):
         check_known("column", name, shifted.columns)
     rows = []
     for keys, part in shifted.groupby(list(by), sort=True):
-        found = means_by_axis(part[value].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed)
+        found = means_by_axis(
+            part[value].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed
+        )
         for axis, means in found.items():
             n = int((part.axis == axis).sum())
             e = Estimate.of(means[0], means[1:])

@@ -58,7 +58,9 @@ def steered_readouts(
     top = max(abs(a) for a in alphas)
     for axis, v in vectors.items():
         if v.method == "random":
-            raise InputError(f"vectors of {axis}: random ones are their own null; give them another method's name")
+            raise InputError(
+                f"vectors of {axis}: random ones are their own null; give them another method's name"
+            )
         for alpha in alphas:
             own[axis, v.method, -1, alpha] = steer(v, layers[axis], alpha, hook_point=hook_point)
         for draw, noise in enumerate(random_like(v, n_random, seed)):
@@ -90,7 +92,9 @@ def _check_axes(vectors: Any, layers: Any) -> None:
 
 def _within(some: ScenarioSet, scenarios: ScenarioSet) -> ScenarioSet:
     if strangers := sorted({s.id for s in some} - {s.id for s in scenarios}):
-        raise InputError(f"null_scenarios: {', '.join(strangers[:3])} are not among the scenarios that are read")
+        raise InputError(
+            f"null_scenarios: {', '.join(strangers[:3])} are not among the scenarios that are read"
+        )
     return some
 
 
@@ -123,5 +127,7 @@ def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> p
     signed = own[own.alpha.abs() == top].pivot(index=keys, columns="alpha", values=value)
     if not {top, -top} <= set(signed) or signed[[top, -top]].isna().any(axis=None):
         lacking = signed.index[signed.reindex(columns=[top, -top]).isna().any(axis=1)][0]
-        raise InputError(f"the response per unit alpha needs both signs of alpha {top:g} for {lacking[: len(by)]}")
+        raise InputError(
+            f"the response per unit alpha needs both signs of alpha {top:g} for {lacking[: len(by)]}"
+        )
     return ((signed[top] - signed[-top]) / (2 * top)).rename("slope").reset_index()

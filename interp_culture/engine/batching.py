@@ -37,7 +37,9 @@ def over_batches(
     while waiting:
         batch = waiting.popleft()
         here = ahead or batch.to(model.device)
-        ahead = waiting[0].to(model.device) if waiting else None  # travels while this one is worked on
+        ahead = (
+            waiting[0].to(model.device) if waiting else None
+        )  # travels while this one is worked on
         try:
             result = work(here)
         except RuntimeError as error:
@@ -48,12 +50,16 @@ def over_batches(
         ahead = None
         most = batch.tokens.numel() // 2
         model.memo[BATCH_LIMIT] = most
-        waiting = deque(part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,)))
+        waiting = deque(
+            part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,))
+        )
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def lay_out(model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, share_stem: bool = True) -> list[Batch]:
+def lay_out(
+    model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, share_stem: bool = True
+) -> list[Batch]:
     """Batches of half of what the device holds: the other half is for stacked runs.
 
     Sequences whose every token depends on how long they are share none (see `Shortcuts.longest`).
@@ -80,7 +86,9 @@ def _fitting_tokens(model: LanguageModel) -> int:
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     config = model.text_config
     # The streams kept at every layer and a block's own activations; masks and scores where attention is not fused.
-    values = model.d_model * (model.n_layers + 12) + 3 * getattr(config, "intermediate_size", 4 * model.d_model)
+    values = model.d_model * (model.n_layers + 12) + 3 * getattr(
+        config, "intermediate_size", 4 * model.d_model
+    )
     bytes_per_token = values * model.dtype.itemsize + 3 * 4 * 256 * config.num_attention_heads
     low, high = GPU_TOKENS
     return min(high, max(low, free // 2 // bytes_per_token))

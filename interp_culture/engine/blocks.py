@@ -53,7 +53,9 @@ def take_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Resid, 
     return hidden, call.map(lambda value: CACHE if isinstance(value, Cache) else value)
 
 
-def with_stream(hidden: Resid, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict]:
+def with_stream(
+    hidden: Resid, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict]:
     """A block's arguments with this residual stream in them."""
     if args:
         return (hidden, *args[1:]), dict(kwargs)
@@ -95,7 +97,9 @@ def output_form(bridge: Any) -> Form:
 def reset_rope(hf_model: Any) -> None:
     """Dynamic RoPE keeps the frequencies of the longest text so far: start as if there had been none."""
     for module in hf_model.modules():
-        if getattr(module, "max_seq_len_cached", 0) > getattr(module, "original_max_seq_len", math.inf):
+        if getattr(module, "max_seq_len_cached", 0) > getattr(
+            module, "original_max_seq_len", math.inf
+        ):
             module.max_seq_len_cached = module.original_max_seq_len
             module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
 

@@ -37,7 +37,13 @@ PRIVATE = re.compile("[\U000f0000-\U0010ffff]")
 # Added tokens that a tokenizer does not call special are markup only if they look like it: others are
 # runs of spaces or words.
 LOOKS_LIKE_MARKUP = re.compile(r"<\S+>|\[\S+\]")
-CONTEXT_FIELDS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
+CONTEXT_FIELDS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "max_sequence_length",
+    "n_ctx",
+)
 
 
 class MarkupWarning(UserWarning):
@@ -60,7 +66,9 @@ class ChatFormat:
 
     def tokenise_all(self, prompts: Sequence[Prompt]) -> list[TokenSequence]:
         """Prompts and their answers as tokens; see `LanguageModel.tokenise_all`."""
-        marked = [bool(self.markup_in(prompt.user, prompt.system, prompt.answer)) for prompt in prompts]
+        marked = [
+            bool(self.markup_in(prompt.user, prompt.system, prompt.answer)) for prompt in prompts
+        ]
         plain = [prompt for prompt, has in zip(prompts, marked, strict=True) if not has]
         others = [self._masked(prompt) for prompt, has in zip(prompts, marked, strict=True) if has]
         read = iter(self._sequences(plain, self._encode_all))
@@ -83,7 +91,10 @@ class ChatFormat:
         rendered = self._render(self._masked(prompt) if masked else prompt)
         encode = self._encode_masked if masked else self._encode_all
         (start, _), *wholes = encode([rendered, *(rendered + text for text in texts)])
-        return [self._following(start, whole, text, encode) for (whole, _), text in zip(wholes, texts, strict=True)]
+        return [
+            self._following(start, whole, text, encode)
+            for (whole, _), text in zip(wholes, texts, strict=True)
+        ]
 
     # -- text -----------------------------------------------------------------------------------
 
@@ -178,7 +189,9 @@ class ChatFormat:
         ):
             options = _options(prompt, text, encoding)
             if options and prefix:
-                options = tuple((first + len(prefix), stop + len(prefix)) for first, stop in options)
+                options = tuple(
+                    (first + len(prefix), stop + len(prefix)) for first, stop in options
+                )
             following = self._following(start, whole, answer, encode)
             sequences.append(TokenSequence(prefix + start, following, options))
         return sequences
@@ -232,7 +245,8 @@ class ChatFormat:
         return {
             token.content: id
             for id, token in added.items()
-            if token.content.strip() and (token.special or LOOKS_LIKE_MARKUP.fullmatch(token.content))
+            if token.content.strip()
+            and (token.special or LOOKS_LIKE_MARKUP.fullmatch(token.content))
         }
 
     @cached_property
@@ -243,7 +257,9 @@ class ChatFormat:
     def _masked(self, prompt: Prompt) -> Prompt:
         """The prompt with other characters for its control tokens, so that the template's are told from them."""
         system = self._mask(prompt.system) if prompt.system else prompt.system
-        return replace(prompt, user=self._mask(prompt.user), answer=self._mask(prompt.answer), system=system)
+        return replace(
+            prompt, user=self._mask(prompt.user), answer=self._mask(prompt.answer), system=system
+        )
 
     def _mask(self, text: str) -> str:
         if PRIVATE.search(text):
@@ -304,8 +320,15 @@ class ChatFormat:
         copy.no_truncation()
         copy.no_padding()
         own = {chr(OWN + place) * len(token): token for place, token in enumerate(self._markup)}
-        strips = {t: {k: flags[t][k] for k in ("lstrip", "rstrip")} for t in self._markup if t in flags}
-        copy.add_tokens([AddedToken(stand_in, normalized=False, **strips.get(t, {})) for stand_in, t in own.items()])
+        strips = {
+            t: {k: flags[t][k] for k in ("lstrip", "rstrip")} for t in self._markup if t in flags
+        }
+        copy.add_tokens(
+            [
+                AddedToken(stand_in, normalized=False, **strips.get(t, {}))
+                for stand_in, t in own.items()
+            ]
+        )
         known = copy.get_vocab()
         return copy, {known[stand_in]: self._markup[token] for stand_in, token in own.items()}
 
@@ -317,7 +340,9 @@ def max_length(config: Any) -> int | None:
     """
     lengths = [getattr(config, field, None) for field in CONTEXT_FIELDS]
     length = next((n for n in lengths if isinstance(n, int) and n > 0), None)
-    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    scaling = (
+        getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    )
     if length is not None and scaling.get("rope_type", scaling.get("type")) == "dynamic":
         length = int(length * scaling.get("factor", 1))
     return length

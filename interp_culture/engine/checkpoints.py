@@ -17,7 +17,9 @@ from interp_culture.engine.model import LanguageModel, supported_architectures
 from interp_culture.errors import InputError
 
 # Buffers that older checkpoints carry and no model reads any more.
-STALE_BUFFERS = re.compile(r"(^|\.)(attn|attention|self_attn)\.(masked_)?bias$|rotary_emb\.inv_freq$|position_ids$")
+STALE_BUFFERS = re.compile(
+    r"(^|\.)(attn|attention|self_attn)\.(masked_)?bias$|rotary_emb\.inv_freq$|position_ids$"
+)
 NAMED_KEYS = 3
 
 
@@ -31,14 +33,26 @@ def plain_model(source: Any) -> Any:
         raise InputError("this is a LanguageModel, which load_model returned: use it as it is")
     if kind == "OptimizedModule" and hasattr(source, "_orig_mod"):
         source = source._orig_mod
-    elif hasattr(source, "model") and hasattr(source, "tokenizer") and not isinstance(source, torch.nn.Module):
-        raise InputError(f"a {kind} is no model; give load_model(pipeline.model, tokenizer=pipeline.tokenizer)")
+    elif (
+        hasattr(source, "model")
+        and hasattr(source, "tokenizer")
+        and not isinstance(source, torch.nn.Module)
+    ):
+        raise InputError(
+            f"a {kind} is no model; give load_model(pipeline.model, tokenizer=pipeline.tokenizer)"
+        )
     if isinstance(source, torch.nn.Module) and kind in ("DataParallel", "DistributedDataParallel"):
-        raise InputError(f"the model is wrapped in {kind}; give load_model(model.module, tokenizer=tokenizer)")
+        raise InputError(
+            f"the model is wrapped in {kind}; give load_model(model.module, tokenizer=tokenizer)"
+        )
     if not isinstance(source, torch.nn.Module):
-        raise InputError(f"a {kind} is no model: give a name, a folder, a .gguf file or a Hugging Face model")
+        raise InputError(
+            f"a {kind} is no model: give a name, a folder, a .gguf file or a Hugging Face model"
+        )
     if type(source).__module__.startswith("transformer_lens"):
-        raise InputError(f"a {kind} cannot be hooked again; give the Hugging Face model, loaded anew")
+        raise InputError(
+            f"a {kind} cannot be hooked again; give the Hugging Face model, loaded anew"
+        )
     if not hasattr(source, "config") or not hasattr(source, "get_output_embeddings"):
         raise InputError(
             f"a {type(source).__name__} is no Hugging Face model; wrapped models are given as the model within"
@@ -58,11 +72,15 @@ def architecture_of(hf_model: Any) -> str:
     """
     kind, config = type(hf_model).__name__, hf_model.config
     if getattr(config, "is_encoder_decoder", False):
-        raise InputError(f"{kind} has an encoder; only causal (decoder-only) language models can be read")
+        raise InputError(
+            f"{kind} has an encoder; only causal (decoder-only) language models can be read"
+        )
     known = supported_architectures()
     name = next((cls.__name__ for cls in type(hf_model).__mro__ if cls.__name__ in known), None)
     if name is None or hf_model.get_output_embeddings() is None:
-        headless = [n for n in (f"{kind.removesuffix('Model')}ForCausalLM", f"{kind}LMHead") if n in known]
+        headless = [
+            n for n in (f"{kind.removesuffix('Model')}ForCausalLM", f"{kind}LMHead") if n in known
+        ]
         hint = f"; load it as {headless[0]} (AutoModelForCausalLM does)" if headless else ""
         if name is not None or headless:
             raise InputError(f"{kind} has no language-modelling head{hint}")
@@ -92,7 +110,9 @@ def check_weights(name: str, report: Mapping[str, Collection[Any]], architecture
     missing = sorted(report.get("missing_keys", ()))
     if missing:
         wrong.append(f"{_counted(missing)} missing, which would be random")
-    unexpected = sorted(key for key in report.get("unexpected_keys", ()) if not STALE_BUFFERS.search(key))
+    unexpected = sorted(
+        key for key in report.get("unexpected_keys", ()) if not STALE_BUFFERS.search(key)
+    )
     if unexpected:
         wrong.append(f"{_counted(unexpected)} not of this model")
     mismatched = sorted(key[0] for key in report.get("mismatched_keys", ()))
@@ -114,7 +134,9 @@ def _refuse_modified(hf_model: Any) -> None:
     """Adapters, quantised layers that are no nn.Linear, and a model that is hooked already."""
     kind = type(hf_model).__name__
     if type(hf_model).__module__.startswith("peft.") or kind.startswith("Peft"):
-        raise InputError(f"{kind} holds adapters; merge them first: load_model(model.merge_and_unload(), ...)")
+        raise InputError(
+            f"{kind} holds adapters; merge them first: load_model(model.merge_and_unload(), ...)"
+        )
     homes = {type(module).__module__ for module in hf_model.modules()}
     if _any_in(homes, "transformer_lens."):
         raise InputError(

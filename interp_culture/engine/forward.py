@@ -87,7 +87,9 @@ class _StemCache(DynamicCache):
         self.is_filled = False
         self.held: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> Any:
         if not self.is_filled:
             self.held[layer_idx] = (key_states, value_states)
             return key_states, value_states
@@ -101,7 +103,11 @@ class _StemCache(DynamicCache):
 
 
 def trace(
-    model: LanguageModel, batch: Batch, edits: Sequence[Edit] = (), layers: Sequence[int] = (), final: bool = True
+    model: LanguageModel,
+    batch: Batch,
+    edits: Sequence[Edit] = (),
+    layers: Sequence[int] = (),
+    final: bool = True,
 ) -> Trace:
     """A forward pass that keeps the residual stream before `layers` and, where `final`, after the last block.
 
@@ -131,7 +137,9 @@ def _takes_trees(shortcuts: Shortcuts, batch: Batch) -> bool:
     return shortcuts.trees and shortcuts.holds_for(batch.longest)
 
 
-def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) -> Float[Tensor, "run row pos d_model"]:
+def resume(
+    model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]
+) -> Float[Tensor, "run row pos d_model"]:
     """The final residual stream under each run's edits, going on from the first edited layer of a plain trace.
 
     Everything before that layer is as in the trace; each run equals `trace(batch, edits).final`. Runs go through the
@@ -148,7 +156,9 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
     with torch.inference_mode(), Hooks(model, [runs[run] for run in order], starts) as hooks:
         for layer in range(starts[0], model.n_layers + 1):
             if layer in starts:
-                hidden = [hooks.enter(part, layer, h) for part, h in zip(parts, hidden, strict=True)]
+                hidden = [
+                    hooks.enter(part, layer, h) for part, h in zip(parts, hidden, strict=True)
+                ]
             if layer == model.n_layers:
                 break
             cache = _StemCache() if kept.stem is not None else None
@@ -165,7 +175,9 @@ def resume(model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]) ->
     return final.unflatten(0, (len(runs), -1))[np.argsort(order)]
 
 
-def _final(model: LanguageModel, kept: Trace, edits: Sequence[Edit]) -> Float[Tensor, "row pos d_model"]:
+def _final(
+    model: LanguageModel, kept: Trace, edits: Sequence[Edit]
+) -> Float[Tensor, "row pos d_model"]:
     """The final residual stream under edits by a whole pass; without any the kept one, where there is one."""
     if not edits and model.n_layers in kept.resid:
         return kept.final
@@ -188,7 +200,12 @@ def first_stream(model: LanguageModel, edits: Sequence[Edit]) -> int:
 
 
 def unrolled_streams(
-    model: LanguageModel, batch: Batch, edits: Sequence[Edit], wanted: set[int], *, differentiable: bool = False
+    model: LanguageModel,
+    batch: Batch,
+    edits: Sequence[Edit],
+    wanted: set[int],
+    *,
+    differentiable: bool = False,
 ) -> dict[int, Float[Tensor, "path pos d_model"]]:
     """The residual streams of `batch.unrolled()`, by plain passes: sequences side by side where padding does no harm,
     else those of one length at a time. `differentiable` ones are parts of a graph that begins at the first of them.
@@ -197,13 +214,25 @@ def unrolled_streams(
     lengths = [len(path.positions) for path in rows.paths]
     shortcuts = model.usable_shortcuts
     if shortcuts.padding and shortcuts.holds_for(max(lengths)):
-        return _whole(model, rows, edits, wanted, None, plain=True, differentiable=differentiable).resid
+        return _whole(
+            model, rows, edits, wanted, None, plain=True, differentiable=differentiable
+        ).resid
     streams: dict[int, Tensor] = {}
     for length in sorted(set(lengths)):
         own = [row for row, n in enumerate(lengths) if n == length]
-        part = _whole(model, rows.select(own, length), edits, wanted, None, plain=True, differentiable=differentiable)
+        part = _whole(
+            model,
+            rows.select(own, length),
+            edits,
+            wanted,
+            None,
+            plain=True,
+            differentiable=differentiable,
+        )
         for layer, resid in part.resid.items():
-            whole = streams.setdefault(layer, resid.new_zeros(len(lengths), max(lengths), resid.shape[-1]))
+            whole = streams.setdefault(
+                layer, resid.new_zeros(len(lengths), max(lengths), resid.shape[-1])
+            )
             whole[own, :length] = resid
     return streams
 
@@ -255,7 +284,11 @@ def _whole(
         return hidden.detach().requires_grad_() if differentiable and not resid else hidden
 
     model.check_edits(edits)
-    inputs = {} if plain else {"attention_mask": attention_mask(model, batch), "position_ids": batch.position_ids}
+    inputs = (
+        {}
+        if plain
+        else {"attention_mask": attention_mask(model, batch), "position_ids": batch.position_ids}
+    )
     if plain:
         inputs["attention_mask"] = torch.ones_like(batch.tokens)
     if cache is not None:
@@ -285,7 +318,10 @@ class Hooks:
     """
 
     def __init__(
-        self, model: LanguageModel, runs: Sequence[Sequence[Edit]], starts: Sequence[int] | None = None
+        self,
+        model: LanguageModel,
+        runs: Sequence[Sequence[Edit]],
+        starts: Sequence[int] | None = None,
     ) -> None:
         self.model, self.runs = model, runs
         self.starts = starts if starts is not None else [-1] * len(runs)

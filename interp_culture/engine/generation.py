@@ -49,7 +49,9 @@ def generate(
     ones, "options" those of the prompt alone. Hooks that are on the model act too. Raises InputError for a prompt
     that already carries an answer, for one that leaves no room for new tokens, and for a negative temperature.
     """
-    return generate_runs(model, prompts, {"": edits}, max_new_tokens, temperature=temperature, seed=seed)[""]
+    return generate_runs(
+        model, prompts, {"": edits}, max_new_tokens, temperature=temperature, seed=seed
+    )[""]
 
 
 def generate_runs(
@@ -66,7 +68,9 @@ def generate_runs(
         raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")
     prompts, runs = as_prompts(prompts), as_runs(runs)
     if any(prompt.answer for prompt in prompts):
-        raise InputError("a prompt with an answer leaves nothing to write; give prompts without one")
+        raise InputError(
+            "a prompt with an answer leaves nothing to write; give prompts without one"
+        )
     for edits in runs.values():
         model.check_edits(edits)
     sequences = model.tokenise_all(prompts, new_tokens=max_new_tokens)
@@ -97,10 +101,14 @@ class _Noise(LogitsProcessor):
 
     def __init__(self, temperature: float, seed: str, rows: int) -> None:
         self.temperature, self.rows = temperature, rows
-        self.seed = random.Random(seed).getrandbits(32)  # batches and seeds that are neighbours share no numbers
+        self.seed = random.Random(seed).getrandbits(
+            32
+        )  # batches and seeds that are neighbours share no numbers
         self.generator: torch.Generator | None = None
 
-    def __call__(self, input_ids: Tensor, scores: Float[Tensor, "run_row vocab"]) -> Float[Tensor, "run_row vocab"]:
+    def __call__(
+        self, input_ids: Tensor, scores: Float[Tensor, "run_row vocab"]
+    ) -> Float[Tensor, "run_row vocab"]:
         if self.generator is None:
             self.generator = torch.Generator(scores.device).manual_seed(self.seed)
         noise = torch.empty(self.rows, scores.shape[1], device=scores.device)
@@ -118,7 +126,11 @@ def write(
     """The texts of the first run, then those of the second, and so on, each prompt's with its processors applied."""
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
     hf_model = model.bridge.original_model
-    with torch.inference_mode(), _own_settings(hf_model, model.pad_token), Hooks(model, runs) as hooks:
+    with (
+        torch.inference_mode(),
+        _own_settings(hf_model, model.pad_token),
+        Hooks(model, runs) as hooks,
+    ):
         reset_rope(hf_model)
         steps = _Steps(prompts, hooks)
         handle = model.bridge.blocks[0].register_forward_pre_hook(steps.advance)
@@ -131,7 +143,9 @@ def write(
             )
         finally:
             handle.remove()
-    return model.tokenizer.batch_decode(whole[:, prompts.tokens.shape[1] :], skip_special_tokens=True)
+    return model.tokenizer.batch_decode(
+        whole[:, prompts.tokens.shape[1] :], skip_special_tokens=True
+    )
 
 
 @contextmanager
@@ -184,4 +198,6 @@ def _left_padded(sequences: Sequence[TokenSequence], pad: int) -> Batch:
             is_option[row, padding + start : padding + stop] = True
     visible = (~is_padding)[:, None] & torch.ones(width, width, dtype=torch.bool).tril()
     found = all(sequence.options is not None for sequence in sequences)
-    return Batch(ids, positions, visible, no, is_final, is_option, is_padding, (), options_found=found)
+    return Batch(
+        ids, positions, visible, no, is_final, is_option, is_padding, (), options_found=found
+    )

@@ -41,7 +41,9 @@ def predict_runs(
         _check_added_on_stream(edits)
     last = min((first_stream(model, edits) for edits in runs.values()), default=model.n_layers)
     out = {key: np.zeros(len(groups)) for key in runs}
-    with tqdm(total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None) as bar:
+    with tqdm(
+        total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None
+    ) as bar:
 
         def work(batch: Batch) -> tuple[list[int], dict[Any, Float[Tensor, " row"]]]:
             gradients = _by_block if can_resume(model, batch) else _at_once
@@ -68,7 +70,11 @@ Gradients = tuple[Float[Tensor, " row"], Streams, Batch]
 
 
 def _by_block(
-    model: LanguageModel, batch: Batch, score: Score, weights: Float[np.ndarray, "group member value"], last: int
+    model: LanguageModel,
+    batch: Batch,
+    score: Score,
+    weights: Float[np.ndarray, "group member value"],
+    last: int,
 ) -> Gradients:
     """The weighted score of each row, its gradient at every stream from the final one down to `last`, and the rows.
 
@@ -91,7 +97,11 @@ def _by_block(
 
 
 def _at_once(
-    model: LanguageModel, batch: Batch, score: Score, weights: Float[np.ndarray, "group member value"], last: int
+    model: LanguageModel,
+    batch: Batch,
+    score: Score,
+    weights: Float[np.ndarray, "group member value"],
+    last: int,
 ) -> Gradients:
     """The same where passes cannot be resumed: a backward pass through whole passes over single sequences."""
     rows = batch.to(model.device).unrolled()
@@ -115,7 +125,9 @@ def _weighted(
     weights: Float[np.ndarray, "group member value"],
 ) -> Float[Tensor, " path"]:
     of_path = np.stack([weights[p.group, p.member] for p in batch.paths])
-    return (score(model, final, batch).double() * torch.from_numpy(of_path).to(final.device)).sum(-1)
+    return (score(model, final, batch).double() * torch.from_numpy(of_path).to(final.device)).sum(
+        -1
+    )
 
 
 def _by_row(weighted: Float[Tensor, " path"], batch: Batch) -> Float[Tensor, " row"]:
@@ -130,13 +142,19 @@ def _before_block(
     """The gradient before a block from the one after it."""
     hidden = kept.resid[layer].clone().requires_grad_()
     # What was made in inference mode cannot be saved for a backward pass; a copy can.
-    call = kept.rows.calls[layer].map(lambda value: value.clone() if isinstance(value, Tensor) else value)
+    call = kept.rows.calls[layer].map(
+        lambda value: value.clone() if isinstance(value, Tensor) else value
+    )
     with torch.enable_grad():
-        (before,) = torch.autograd.grad(run_block(model.bridge.blocks[layer], hidden, call), hidden, gradient)
+        (before,) = torch.autograd.grad(
+            run_block(model.bridge.blocks[layer], hidden, call), hidden, gradient
+        )
     return before
 
 
-def _first_order(edit: Edit, gradient: Float[Tensor, "row pos d_model"], batch: Batch) -> Float[Tensor, " row"]:
+def _first_order(
+    edit: Edit, gradient: Float[Tensor, "row pos d_model"], batch: Batch
+) -> Float[Tensor, " row"]:
     along = (gradient.float() @ edit.vector.to(gradient.device, torch.float32)) * edit.where(batch)
     return edit.strength * along.sum(-1).double()
 

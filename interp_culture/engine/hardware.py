@@ -13,7 +13,10 @@ REPEATS = 5
 
 
 def matmul_rate(
-    dtype: torch.dtype = torch.float32, device: str = "cpu", shape: tuple[int, int, int] = SHAPE, repeats: int = REPEATS
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    shape: tuple[int, int, int] = SHAPE,
+    repeats: int = REPEATS,
 ) -> float:
     """FLOP/s of `[tokens, a] @ [a, b]`, the median of `repeats`: what a model of this shape can reach.
 
@@ -21,7 +24,10 @@ def matmul_rate(
     that matters.
     """
     tokens, a, b = shape
-    left, right = torch.randn(tokens, a, dtype=dtype, device=device), torch.randn(b, a, dtype=dtype, device=device)
+    left, right = (
+        torch.randn(tokens, a, dtype=dtype, device=device),
+        torch.randn(b, a, dtype=dtype, device=device),
+    )
     seconds = []
     with torch.inference_mode():
         for _ in range(repeats + 1):
@@ -41,7 +47,9 @@ def choose_threads() -> int:
     if "OMP_NUM_THREADS" in os.environ:
         return torch.get_num_threads()
     rates = {}
-    for count in sorted({os.cpu_count() or 1, max(1, (os.cpu_count() or 1) // 2), torch.get_num_threads()}):
+    for count in sorted(
+        {os.cpu_count() or 1, max(1, (os.cpu_count() or 1) // 2), torch.get_num_threads()}
+    ):
         torch.set_num_threads(count)
         rates[count] = matmul_rate()
     best = max(rates, key=lambda count: rates[count])

@@ -17,7 +17,13 @@ from torch import Tensor
 from interp_culture.engine.model import LanguageModel
 
 # Of these the wrapped module's own forward is all they compute; what their hook points show comes on top.
-TRANSPARENT = {"LinearBridge", "NormalizationBridge", "RMSNormalizationBridge", "MLPBridge", "GatedMLPBridge"}
+TRANSPARENT = {
+    "LinearBridge",
+    "NormalizationBridge",
+    "RMSNormalizationBridge",
+    "MLPBridge",
+    "GatedMLPBridge",
+}
 ATTENTION = "PositionEmbeddingsAttentionBridge"
 COMPONENTS = "components"  # in a model's memo
 
@@ -50,9 +56,13 @@ def unhooked(model: LanguageModel) -> Iterator[None]:
         if fused:
             config._attn_implementation = "sdpa"
         for component in plain:
-            object.__setattr__(component.module, "forward", component.module.original_component.forward)
+            object.__setattr__(
+                component.module, "forward", component.module.original_component.forward
+            )
         for attention in fused:
-            object.__setattr__(attention.module, "forward", partial(_fused_forward, attention.module))
+            object.__setattr__(
+                attention.module, "forward", partial(_fused_forward, attention.module)
+            )
         yield
     finally:
         config._attn_implementation = before
@@ -68,10 +78,18 @@ def _components(model: LanguageModel) -> tuple[list[_Component], list[_Component
         for block in model.bridge.blocks:
             attention = getattr(block, "attn", None)
             within = set(attention.modules()) if attention is not None else set()
-            others += [_component(m) for m in block.modules() if type(m).__name__ in TRANSPARENT and m not in within]
+            others += [
+                _component(m)
+                for m in block.modules()
+                if type(m).__name__ in TRANSPARENT and m not in within
+            ]
             if attention is not None and _can_fuse(model, attention):
-                parts = tuple(_component(m) for m in attention.modules() if type(m).__name__ in TRANSPARENT)
-                seen = [p for n, p in attention.get_hooks().items() if n not in ("hook_in", "hook_out")]
+                parts = tuple(
+                    _component(m) for m in attention.modules() if type(m).__name__ in TRANSPARENT
+                )
+                seen = [
+                    p for n, p in attention.get_hooks().items() if n not in ("hook_in", "hook_out")
+                ]
                 attentions.append(_Component(attention, tuple(seen), parts))
         model.memo[COMPONENTS] = attentions, others
     return model.memo[COMPONENTS]
@@ -86,7 +104,10 @@ def _can_fuse(model: LanguageModel, attention: Any) -> bool:
         type(attention).__name__ == ATTENTION
         and getattr(model.bridge.original_model, "_supports_sdpa", False)
         and getattr(attention.original_component, "attn_logit_softcapping", None) is None
-        and not any(getattr(attention.config, flag, False) for flag in ("use_split_qkv_input", "use_attn_in"))
+        and not any(
+            getattr(attention.config, flag, False)
+            for flag in ("use_split_qkv_input", "use_attn_in")
+        )
     )
 
 

@@ -23,7 +23,13 @@ Operation = Literal["add", "ablate", "project", "add_preserving_norm"]
 NamedPositions = Literal["all", "prompt", "answer", "last", "options"]
 Positions = NamedPositions | tuple[int, int]
 
-HOOK_POINTS = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+HOOK_POINTS = (
+    "hook_resid_pre",
+    "hook_resid_mid",
+    "hook_resid_post",
+    "hook_attn_out",
+    "hook_mlp_out",
+)
 
 # A longer step squares to infinity in float32 (as every norm does): the logits would all be 0.
 LARGEST_STEP = math.sqrt(torch.finfo(torch.float32).max)
@@ -127,8 +133,12 @@ class Edit:
         self._check_step()
 
     def _check_step(self) -> None:
-        if not isinstance(self.strength, int | float | np.number) or not math.isfinite(self.strength):
-            raise InputError(f"field 'strength' is {self.strength!r}; give a number, neither NaN nor infinite")
+        if not isinstance(self.strength, int | float | np.number) or not math.isfinite(
+            self.strength
+        ):
+            raise InputError(
+                f"field 'strength' is {self.strength!r}; give a number, neither NaN nor infinite"
+            )
         length = float(self.vector.double().norm())
         if self.operation in ("ablate", "project"):
             if not length > 0:
@@ -174,9 +184,13 @@ class Edit:
         start, stop = self.positions
         return (batch.position_ids >= start) & (batch.position_ids < stop) & ~batch.is_padding
 
-    def apply(self, activation: Float[Tensor, "row pos d_model"], batch: Batch) -> Float[Tensor, "row pos d_model"]:
+    def apply(
+        self, activation: Float[Tensor, "row pos d_model"], batch: Batch
+    ) -> Float[Tensor, "row pos d_model"]:
         """The edited activation, in the dtype and on the device of the one that came in."""
-        changed = OPERATIONS[self.operation](activation, self.vector.to(activation.device), self.strength)
+        changed = OPERATIONS[self.operation](
+            activation, self.vector.to(activation.device), self.strength
+        )
         return torch.where(self.where(batch)[..., None], changed, activation)
 
     def hook(self) -> tuple[str, Callable[..., Tensor]]:
@@ -195,7 +209,9 @@ class Edit:
         def edit(activation: Float[Tensor, "batch pos d_model"], hook: Any = None) -> Tensor:
             vector = self.vector.to(activation.device)
             changed = activation.clone()
-            changed[:, touched] = OPERATIONS[self.operation](activation[:, touched], vector, self.strength)
+            changed[:, touched] = OPERATIONS[self.operation](
+                activation[:, touched], vector, self.strength
+            )
             return changed
 
         return self.hook_name, edit
@@ -233,14 +249,18 @@ def as_edits(edits: Any) -> tuple[Edit, ...]:
         )
     for edit in edits:
         if not isinstance(edit, Edit):
-            raise InputError(f"edits holds a {type(edit).__name__}; give Edit, as steer(vectors, layers, alpha) does")
+            raise InputError(
+                f"edits holds a {type(edit).__name__}; give Edit, as steer(vectors, layers, alpha) does"
+            )
     return tuple(edits)
 
 
 def as_runs(runs: Any) -> dict[Any, tuple[Edit, ...]]:
     """Runs, edits by name, each as `as_edits` takes them."""
     if not isinstance(runs, Mapping):
-        raise InputError(f'runs is a {type(runs).__name__}; give edits by name: {{"plain": (), "steered": edits}}')
+        raise InputError(
+            f'runs is a {type(runs).__name__}; give edits by name: {{"plain": (), "steered": edits}}'
+        )
     return {key: as_edits(edits) for key, edits in runs.items()}
 
 
@@ -262,7 +282,11 @@ def _layer(layer: Any) -> int:
 def _vector(vector: Any) -> Tensor:
     """A vector as a tensor of floats; one of NumPy is converted."""
     try:
-        tensor = vector if isinstance(vector, Tensor) else torch.tensor(np.asarray(vector, dtype=np.float32))
+        tensor = (
+            vector
+            if isinstance(vector, Tensor)
+            else torch.tensor(np.asarray(vector, dtype=np.float32))
+        )
     except (TypeError, ValueError):
         raise InputError(
             f"field 'vector' is a {type(vector).__name__}; give a tensor or array of d_model numbers"
@@ -273,7 +297,9 @@ def _vector(vector: Any) -> Tensor:
             "give d_model floats, such as vectors.direction[layer]"
         )
     if not bool(tensor.isfinite().all()):
-        raise InputError("field 'vector' holds NaN or infinity; compute it anew, in float32 or bfloat16")
+        raise InputError(
+            "field 'vector' holds NaN or infinity; compute it anew, in float32 or bfloat16"
+        )
     return tensor
 
 
@@ -281,10 +307,14 @@ def _positions(positions: Any) -> Positions:
     known = get_args(NamedPositions)
     if isinstance(positions, str):
         if positions not in known:
-            raise InputError(f"unknown positions {positions!r}; known: {', '.join(known)}, or (start, stop)")
+            raise InputError(
+                f"unknown positions {positions!r}; known: {', '.join(known)}, or (start, stop)"
+            )
         return positions  # type: ignore[return-value]
     if not isinstance(positions, Sequence) or len(positions) != 2:
-        raise InputError(f"positions is {positions!r}; give one of {', '.join(known)}, or (start, stop)")
+        raise InputError(
+            f"positions is {positions!r}; give one of {', '.join(known)}, or (start, stop)"
+        )
     start, stop = positions
     whole = all(isinstance(place, int | np.integer) for place in positions)
     if not whole or not 0 <= start < stop:

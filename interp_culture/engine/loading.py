@@ -10,7 +10,12 @@ from typing import Any, Literal, get_args
 import torch
 
 from interp_culture.artifacts import cache_dir, replacing
-from interp_culture.engine.checkpoints import architecture_of, check_weights, plain_model, refuse_hooks
+from interp_culture.engine.checkpoints import (
+    architecture_of,
+    check_weights,
+    plain_model,
+    refuse_hooks,
+)
 from interp_culture.engine.hardware import fastest_dtype
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.plain_passes import plain_passes
@@ -60,7 +65,9 @@ def load_model(
     if not isinstance(source, str | Path):
         hf_model = plain_model(source)
         if tokenizer is None:
-            raise InputError("a loaded model needs its tokenizer: load_model(model, tokenizer=tokenizer)")
+            raise InputError(
+                "a loaded model needs its tokenizer: load_model(model, tokenizer=tokenizer)"
+            )
         name = getattr(hf_model.config, "_name_or_path", "") or type(hf_model).__name__
         hf_model = _moved(hf_model, device, None if dtype is None else torch_dtype)
         return _hooked(hf_model, _tokenizer(tokenizer), name, revision, check)
@@ -72,7 +79,9 @@ def load_model(
     else:
         hf_model, own = _from_pretrained(name, torch_dtype, revision)
     hf_model = _moved(plain_model(hf_model), device)
-    return _hooked(hf_model, _tokenizer(own if tokenizer is None else tokenizer), name, revision, check)
+    return _hooked(
+        hf_model, _tokenizer(own if tokenizer is None else tokenizer), name, revision, check
+    )
 
 
 def _refuse_arguments(unknown: dict[str, Any]) -> None:
@@ -86,7 +95,9 @@ def _refuse_arguments(unknown: dict[str, Any]) -> None:
     )
 
 
-def _hooked(hf_model: Any, tokenizer: Any, name: str, revision: str | None, check: Check) -> LanguageModel:
+def _hooked(
+    hf_model: Any, tokenizer: Any, name: str, revision: str | None, check: Check
+) -> LanguageModel:
     """The hooked model, compared with what it gave before."""
     if check not in get_args(Check):
         raise InputError(f"unknown check {check!r}; known: {', '.join(get_args(Check))}")
@@ -97,7 +108,9 @@ def _hooked(hf_model: Any, tokenizer: Any, name: str, revision: str | None, chec
         model = LanguageModel.wrap(hf_model, tokenizer, name, revision, architecture)
     except InputError:
         raise
-    except Exception as error:  # TransformerLens has an adapter of the name, which does not fit the model
+    except (
+        Exception
+    ) as error:  # TransformerLens has an adapter of the name, which does not fit the model
         raise InputError(
             f"TransformerLens cannot hook this {type(hf_model).__name__}: {type(error).__name__}: "
             f"{first_line(error)}; take an unmodified model of the architecture"
@@ -110,7 +123,9 @@ def _hooked(hf_model: Any, tokenizer: Any, name: str, revision: str | None, chec
 def _moved(hf_model: Any, device: str, dtype: torch.dtype | None = None) -> Any:
     if "bitsandbytes" in str(getattr(hf_model, "quantization_method", "")):
         if dtype is not None:
-            raise InputError("the model is quantised by bitsandbytes: its dtype cannot be changed; leave dtype out")
+            raise InputError(
+                "the model is quantised by bitsandbytes: its dtype cannot be changed; leave dtype out"
+            )
         return hf_model
     try:
         return hf_model.to(device) if dtype is None else hf_model.to(device, dtype)
@@ -135,7 +150,11 @@ def _tokenizer(given: Any) -> Any:
 
 
 def _device(device: str | torch.device | None) -> str:
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if device is None:
         return next(d for d in ("cuda", "mps", "cpu") if present[d])
     device = str(device)
@@ -199,7 +218,9 @@ def _from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
         )
         hf_model, report = loaded
     except Exception as error:  # a file of anybody's making fails in any way
-        raise InputError(f"{path}: not a .gguf file that transformers can unpack: {first_line(error)}") from error
+        raise InputError(
+            f"{path}: not a .gguf file that transformers can unpack: {first_line(error)}"
+        ) from error
     check_weights(str(path), report, type(hf_model).__name__)
     return hf_model, tokenizer
 
@@ -213,7 +234,9 @@ def _from_pretrained(name: str, dtype: torch.dtype, revision: str | None) -> tup
         with _quiet():
             config = AutoConfig.from_pretrained(name, **where)
             if getattr(config, "is_encoder_decoder", False):
-                raise InputError(f"{name} has an encoder; only causal (decoder-only) language models can be read")
+                raise InputError(
+                    f"{name} has an encoder; only causal (decoder-only) language models can be read"
+                )
             tokenizer = AutoTokenizer.from_pretrained(name, **where)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name,
@@ -232,7 +255,11 @@ def _from_pretrained(name: str, dtype: torch.dtype, revision: str | None) -> tup
 
 
 def _why_not(name: str, error: Exception) -> str:
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     causes = [error, *_causes(error)]
     if any(isinstance(cause, GatedRepoError) for cause in causes):
@@ -248,7 +275,9 @@ def _why_not(name: str, error: Exception) -> str:
     if any(isinstance(cause, RevisionNotFoundError) for cause in causes):
         return f"{name}: the Hub has no such revision of this model: {message}"
     if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return f"{name}: the Hub has no such model, or it is private: check the name, or set HF_TOKEN"
+        return (
+            f"{name}: the Hub has no such model, or it is private: check the name, or set HF_TOKEN"
+        )
     return (
         f"unknown model {name!r}: it is not embedded ({', '.join(EMBEDDED)}), no local folder, no .gguf file, and "
         f"the Hub did not give it (wrong name, no network, or no access): {message}"

@@ -20,8 +20,12 @@ from interp_culture.errors import InputError
 
 LOGIT_ROWS = 4096  # positions unembedded at a time
 
-Score = Callable[[LanguageModel, Float[Tensor, "row pos d_model"], Batch], Float[Tensor, "path value"]]
-StackScore = Callable[[LanguageModel, Trace, Float[Tensor, "run row pos d_model"]], Float[Tensor, "run path value"]]
+Score = Callable[
+    [LanguageModel, Float[Tensor, "row pos d_model"], Batch], Float[Tensor, "path value"]
+]
+StackScore = Callable[
+    [LanguageModel, Trace, Float[Tensor, "run row pos d_model"]], Float[Tensor, "run path value"]
+]
 
 
 def score_runs(
@@ -36,7 +40,9 @@ def score_runs(
     def each(model: LanguageModel, kept: Trace, finals: Tensor) -> Float[Tensor, "run path value"]:
         return torch.stack([score(model, final, kept.batch) for final in finals])
 
-    return score_stacks(model, groups, runs, each, title, final=any(not edits for edits in runs.values()))
+    return score_stacks(
+        model, groups, runs, each, title, final=any(not edits for edits in runs.values())
+    )
 
 
 def score_stacks(
@@ -62,7 +68,9 @@ def score_stacks(
     starts = sorted({first_stream(model, edits) for edits in runs.values() if edits})
     size = len(groups), len(groups[0])
     out: dict[Any, np.ndarray] = {}
-    with tqdm(total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None) as bar:
+    with tqdm(
+        total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None
+    ) as bar:
 
         def read(batch: Batch) -> tuple[Batch, dict[Any, Float[Tensor, "path value"]]]:
             kept = trace(model, batch, layers=starts, final=final)
@@ -120,6 +128,10 @@ def _check_finite(values: Float[np.ndarray, "path value"], edits: Sequence[Edit]
     if np.isfinite(values).all():
         return
     if not edits:
-        raise InputError("the plain model gives NaN or infinite logits; load it in float32 or bfloat16")
+        raise InputError(
+            "the plain model gives NaN or infinite logits; load it in float32 or bfloat16"
+        )
     steps = ", ".join(f"{e.strength:g} at layer {e.layer}" for e in edits)
-    raise InputError(f"steering with strength {steps} makes the logits NaN or infinite; lower the strength")
+    raise InputError(
+        f"steering with strength {steps} makes the logits NaN or infinite; lower the strength"
+    )

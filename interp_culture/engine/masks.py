@@ -35,6 +35,8 @@ def attention_mask(model: LanguageModel, batch: Batch) -> Any:
     return {kind: sliding if kind == "sliding_attention" else full for kind in set(kinds)}
 
 
-def _additive(model: LanguageModel, visible: Bool[Tensor, "row pos key"]) -> Float[Tensor, "row 1 pos key"]:
+def _additive(
+    model: LanguageModel, visible: Bool[Tensor, "row pos key"]
+) -> Float[Tensor, "row 1 pos key"]:
     mask = torch.zeros(visible.shape, dtype=model.dtype, device=visible.device)
     return mask.masked_fill(~visible, torch.finfo(model.dtype).min)[:, None]

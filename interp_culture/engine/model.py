@@ -50,7 +50,12 @@ class LanguageModel:
 
     @classmethod
     def wrap(
-        cls, hf_model: Any, tokenizer: Any, name: str, revision: str | None = None, architecture: str | None = None
+        cls,
+        hf_model: Any,
+        tokenizer: Any,
+        name: str,
+        revision: str | None = None,
+        architecture: str | None = None,
     ) -> LanguageModel:
         """Hook a loaded Hugging Face model, which is changed in place: keep a copy if you need it plain.
 
@@ -88,7 +93,11 @@ class LanguageModel:
         """What fills a batch; always masked, so that any token with a row in the embedding will do."""
         rows = getattr(self.text_config, "vocab_size", None)
         # Special ones first: `generate` fills up finished texts with it, and decoding leaves those out.
-        known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, *self.tokenizer.all_special_ids)
+        known = (
+            self.tokenizer.pad_token_id,
+            self.tokenizer.eos_token_id,
+            *self.tokenizer.all_special_ids,
+        )
         return next((t for t in known if t and (rows is None or t < rows)), 0)
 
     def __repr__(self) -> str:
@@ -145,13 +154,17 @@ class LanguageModel:
         """`tokenise_texts` of one text."""
         return self.tokenise_texts([text])[0]
 
-    def tokenise_texts(self, texts: Sequence[str], names: Sequence[str] | None = None) -> list[TokenSequence]:
+    def tokenise_texts(
+        self, texts: Sequence[str], names: Sequence[str] | None = None
+    ) -> list[TokenSequence]:
         """Plain texts, without a template, as the tokenizer encodes them: with its BOS, without an EOS.
 
         `names`, warnings and errors are those of `tokenise_all`.
         """
         chat = self.chat
-        return self._read_all(chat.tokenise_texts(texts), names, "text", 0, [chat.markup_in(t) for t in texts])
+        return self._read_all(
+            chat.tokenise_texts(texts), names, "text", 0, [chat.markup_in(t) for t in texts]
+        )
 
     def answers_after(self, prompt: Prompt, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of each text as it would stand right after the rendered prompt.
@@ -247,7 +260,9 @@ class LanguageModel:
         """Raise InputError for an edit that does not fit this model."""
         for edit in edits:
             if not 0 <= edit.layer < self.n_layers:
-                raise InputError(f"layer {edit.layer} is out of range: {self.name} has layers 0 to {self.n_layers - 1}")
+                raise InputError(
+                    f"layer {edit.layer} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
+                )
             if edit.hook_name not in self.bridge.hook_dict:
                 raise InputError(
                     f"{self.name} has no hook point {edit.hook_name}; of those of an Edit its blocks have "
@@ -265,7 +280,9 @@ class LanguageModel:
         known = edit.weights is not None
         fits = edit.weights == self.identity.weights if known else edit.model in (None, self.name)
         if not fits:
-            same_name = " (the name is the same, the weights are not)" if edit.model == self.name else ""
+            same_name = (
+                " (the name is the same, the weights are not)" if edit.model == self.name else ""
+            )
             raise InputError(
                 f"the vector was extracted on {edit.model!r}, not on {self.name!r}{same_name}; extract it anew, "
                 'or give steer(..., origin="any") if you mean to transfer it'

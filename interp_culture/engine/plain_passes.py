@@ -19,7 +19,10 @@ from interp_culture.errors import InputError, first_line
 
 TEXT = "Every morning the baker opens the shop before six, sweeps the floor and waits for the first guests."
 STEM = 10  # tokens that all sequences begin with; each goes on in another place of the text
-TAILS = (((6, 3), (6, 5)), ((4, 4), (4, 2)))  # (prompt, answer) tokens after the stem, of two groups of two
+TAILS = (
+    ((6, 3), (6, 5)),
+    ((4, 4), (4, 2)),
+)  # (prompt, answer) tokens after the stem, of two groups of two
 # The largest error, as a share of what is compared. What goes wrong changes a residual stream by a tenth and more.
 # In 16 bits single tokens may take other experts, so that the median over tokens is looked at there.
 TOLERANCES = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 3e-2, torch.bfloat16: 8e-2}
@@ -56,7 +59,9 @@ def plain_passes(hf_model: Any, tokenizer: Any) -> PlainPasses:
     layer, vector = (len(layers) - 1) // 2, None
     for key, sequence in _members(groups):
         try:
-            plain[key], steered[key], vector = _plain_and_steered(hf_model, layers, sequence, layer, vector)
+            plain[key], steered[key], vector = _plain_and_steered(
+                hf_model, layers, sequence, layer, vector
+            )
         except Exception as error:
             raise InputError(
                 f"{type(hf_model).__name__} does not run on plain tokens: {type(error).__name__}: {first_line(error)}"
@@ -98,7 +103,9 @@ def _sequences(hf_model: Any, tokenizer: Any) -> tuple[tuple[TokenSequence, ...]
     return tuple(groups)
 
 
-def _members(groups: Sequence[Sequence[TokenSequence]]) -> Iterator[tuple[tuple[int, int], TokenSequence]]:
+def _members(
+    groups: Sequence[Sequence[TokenSequence]],
+) -> Iterator[tuple[tuple[int, int], TokenSequence]]:
     for g, group in enumerate(groups):
         for m, sequence in enumerate(group):
             yield (g, m), sequence
@@ -138,7 +145,9 @@ def _plain_and_steered(
 def _check_plain(hf_model: Any, plain: Mapping[tuple[int, int], PlainPass]) -> None:
     name = type(hf_model).__name__
     for found in plain.values():
-        bad = [stream for stream, resid in enumerate(found.resid) if not torch.isfinite(resid).all()]
+        bad = [
+            stream for stream, resid in enumerate(found.resid) if not torch.isfinite(resid).all()
+        ]
         if bad or not torch.isfinite(found.logits).all():
             where = f"before layer {bad[0]}" if bad else "in the logits"
             raise InputError(
@@ -148,7 +157,9 @@ def _check_plain(hf_model: Any, plain: Mapping[tuple[int, int], PlainPass]) -> N
     # Both answers of a group follow the same prompt, whose stream must not depend on them.
     one, other = plain[0, 0].resid[-1], plain[0, 1].resid[-1]
     shared = STEM + TAILS[0][0][0]
-    if relative_error(one[:shared], other[:shared]) > CAUSAL.get(hf_model.dtype, TOLERANCES[hf_model.dtype]):
+    if relative_error(one[:shared], other[:shared]) > CAUSAL.get(
+        hf_model.dtype, TOLERANCES[hf_model.dtype]
+    ):
         raise InputError(
             f"{name} is not causal: what it gives to a token changes with later tokens, as in masked models; "
             "load a decoder-only language model"
@@ -157,13 +168,17 @@ def _check_plain(hf_model: Any, plain: Mapping[tuple[int, int], PlainPass]) -> N
 
 def _step(resid: Float[Tensor, "pos d_model"]) -> Float[Tensor, " d_model"]:
     """A direction drawn at random, half as long as the stream at its median token."""
-    drawn = torch.randn(resid.shape[-1], generator=torch.Generator().manual_seed(0)).to(resid.device)
+    drawn = torch.randn(resid.shape[-1], generator=torch.Generator().manual_seed(0)).to(
+        resid.device
+    )
     return drawn / drawn.norm() * resid.float().norm(dim=-1).median() / 2
 
 
 def relative_error(found: Float[Tensor, "pos value"], want: Float[Tensor, "pos value"]) -> float:
     """How far tokens are off, as a share of the size of what is wanted; infinite where it is no number."""
-    by_token = (found.float() - want.float()).norm(dim=-1) / want.float().norm(dim=-1).clamp_min(1e-6)
+    by_token = (found.float() - want.float()).norm(dim=-1) / want.float().norm(dim=-1).clamp_min(
+        1e-6
+    )
     is_16_bit = want.dtype in (torch.float16, torch.bfloat16)
     error = float(by_token.median() if is_16_bit else by_token.max())
     return error if math.isfinite(error) else math.inf

@@ -27,7 +27,9 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if not isinstance(self.user, str):
-            raise InputError(f"a prompt's user is a {type(self.user).__name__}; give the question as text")
+            raise InputError(
+                f"a prompt's user is a {type(self.user).__name__}; give the question as text"
+            )
         object.__setattr__(self, "system", system_text(self.system))
 
 
@@ -52,7 +54,9 @@ def system_text(system: Any) -> str | None:
         return system
     text = getattr(system, "text", None)
     if not isinstance(text, str):
-        raise InputError(f"system is a {type(system).__name__}; give the message as text, or a Persona")
+        raise InputError(
+            f"system is a {type(system).__name__}; give the message as text, or a Persona"
+        )
     return text
 
 

@@ -35,7 +35,10 @@ def check_model(model: LanguageModel, expected: PlainPasses) -> None:
     """Set `model.shortcuts` to those that hold. Raises InputError where the hooked model is not the plain one."""
     checks = (
         (_head_error, (("pieces",),)),
-        (_trace_error, (("fused",), ("stem",), ("fused", "stem"), ("trees",), ("fused", "trees"), *_PLAIN)),
+        (
+            _trace_error,
+            (("fused",), ("stem",), ("fused", "stem"), ("trees",), ("fused", "trees"), *_PLAIN),
+        ),
         (_resumed_error, (("resume",), ("trees",), *_PLAIN)),
         (_written_error, (("padded_generation",), ("padded_generation", "fused"))),
     )
@@ -70,7 +73,10 @@ class _Case:
         shortcuts = self.model.shortcuts
         if self.kept is None or self.kept_under != shortcuts:
             (batch,) = make_batches(
-                self.expected.groups, pad=self.model.pad_token, batch_tokens=10**6, share_stem=shortcuts.stem
+                self.expected.groups,
+                pad=self.model.pad_token,
+                batch_tokens=10**6,
+                share_stem=shortcuts.stem,
             )
             self.kept = trace(self.model, batch, layers=range(self.model.n_layers))
             self.kept_under = shortcuts
@@ -148,12 +154,16 @@ def _written_error(case: _Case) -> float:
     batches = [[0, 1]] if model.shortcuts.padded_generation else [[0], [1]]
     errors = []
     for rows in batches:
-        said = _Dictated(torch.tensor([answers[row][:NEW_TOKENS] for row in rows], device=model.device))
+        said = _Dictated(
+            torch.tensor([answers[row][:NEW_TOKENS] for row in rows], device=model.device)
+        )
         write(model, [sequences[row] for row in rows], NEW_TOKENS, [[edit]], [said])
         for i, row in enumerate(rows):
             n = len(sequences[row].prompt)
             want = expected.steered[keys[row]].logits[n - 1 : n - 1 + NEW_TOKENS]
-            errors.append(relative_error(torch.stack([step[i] for step in said.seen]), want.float()))
+            errors.append(
+                relative_error(torch.stack([step[i] for step in said.seen]), want.float())
+            )
     return max(errors)
 
 
@@ -163,7 +173,9 @@ class _Dictated(LogitsProcessor):
     def __init__(self, tokens: Tensor) -> None:
         self.tokens, self.seen = tokens, list[Tensor]()
 
-    def __call__(self, input_ids: Tensor, scores: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
+    def __call__(
+        self, input_ids: Tensor, scores: Float[Tensor, "row vocab"]
+    ) -> Float[Tensor, "row vocab"]:
         said = torch.full_like(scores, -torch.inf)
         said.scatter_(1, self.tokens[:, len(self.seen)][:, None], 0.0)
         self.seen.append(scores.float().clone())
@@ -171,7 +183,9 @@ class _Dictated(LogitsProcessor):
 
 
 def _path_errors(
-    found: Float[Tensor, "stream row pos d_model"], batch: Batch, expected: Mapping[tuple[int, int], PlainPass]
+    found: Float[Tensor, "stream row pos d_model"],
+    batch: Batch,
+    expected: Mapping[tuple[int, int], PlainPass],
 ) -> list[float]:
     """The error of each sequence; what is looked at are the last streams of the plain pass, and its last tokens."""
     errors = []

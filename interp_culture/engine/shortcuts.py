@@ -79,7 +79,11 @@ def shortcuts_by_config(config: Any) -> Shortcuts:
 
 def _changing_rope_length(config: Any) -> int | None:
     parameters = getattr(config, "rope_parameters", None) or {}
-    kinds = parameters.values() if all(isinstance(v, dict) for v in parameters.values()) else [parameters]
+    kinds = (
+        parameters.values()
+        if all(isinstance(v, dict) for v in parameters.values())
+        else [parameters]
+    )
     lengths = [
         int(kind.get("original_max_position_embeddings") or config.max_position_embeddings)
         for kind in kinds

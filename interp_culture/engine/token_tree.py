@@ -97,7 +97,8 @@ class Batch:
         members = [self._member(path) for path in self.paths]
         width = max(len(m["tokens"]) for m in members)
         stacked: dict[str, Any] = {
-            name: torch.stack([_filled(m[name], width, name == "is_padding") for m in members]) for name in members[0]
+            name: torch.stack([_filled(m[name], width, name == "is_padding") for m in members])
+            for name in members[0]
         }
         visible = torch.ones(width, width, dtype=torch.bool, device=self.tokens.device).tril()
         paths = []
@@ -105,7 +106,13 @@ class Batch:
             n = int(members[row]["tokens"].shape[0])
             reads = np.arange(n - len(path.reads), n)
             paths.append(replace(path, row=row, positions=np.arange(n), reads=reads))
-        return replace(self, **stacked, visible=visible.expand(len(paths), -1, -1), paths=tuple(paths), stem=None)
+        return replace(
+            self,
+            **stacked,
+            visible=visible.expand(len(paths), -1, -1),
+            paths=tuple(paths),
+            stem=None,
+        )
 
     def _member(self, path: Path) -> dict[str, Tensor]:
         """What is known of each token of one sequence, those of the stem too."""
@@ -113,7 +120,9 @@ class Batch:
         own = {name: getattr(self, name)[path.row, at] for name in _TENSORS if name != "visible"}
         if self.stem is None:
             return own
-        return {name: torch.cat([getattr(self.stem, name)[0], values]) for name, values in own.items()}
+        return {
+            name: torch.cat([getattr(self.stem, name)[0], values]) for name, values in own.items()
+        }
 
     def select(self, rows: Sequence[int], width: int) -> Batch:
         """Some of the rows, cut to `width` tokens."""
@@ -139,7 +148,11 @@ _TENSORS = ("tokens", "position_ids", "visible", "is_answer", "is_final", "is_op
 
 def _filled(values: Tensor, width: int, last: bool) -> Tensor:
     """A row's values up to `width`: padding is the row's last token once more, always one that the model knows."""
-    filler = values.new_full((width - len(values),), True) if last else values[-1:].expand(width - len(values))
+    filler = (
+        values.new_full((width - len(values),), True)
+        if last
+        else values[-1:].expand(width - len(values))
+    )
     return torch.cat([values, filler])
 
 
@@ -156,7 +169,9 @@ class _Tree:
         is_option = depth >= start
         for first, stop in sequence.options or ():
             is_option[first - self.stem : stop - self.stem] = True
-        kinds = np.stack([np.array(sequence.inputs[self.stem :]), depth >= start, depth == start - 1, is_option])
+        kinds = np.stack(
+            [np.array(sequence.inputs[self.stem :]), depth >= start, depth == start - 1, is_option]
+        )
         shared = max((_shared(kinds, other) for other in self.members), key=len, default=depth[:0])
         path = np.concatenate([shared, np.arange(self.size, self.size + len(depth) - len(shared))])
         self.size += len(depth) - len(shared)
@@ -187,7 +202,11 @@ def _shared(kinds: Int[np.ndarray, "4 token"], other: _Member) -> Int[np.ndarray
 
 
 def make_batches(
-    groups: Sequence[Sequence[TokenSequence]], *, pad: int, batch_tokens: int, share_stem: bool = True
+    groups: Sequence[Sequence[TokenSequence]],
+    *,
+    pad: int,
+    batch_tokens: int,
+    share_stem: bool = True,
 ) -> list[Batch]:
     """Lay groups of sequences out in batches of trees, longest rows first.
 
@@ -213,7 +232,10 @@ def _shared_stem(groups: Sequence[Sequence[TokenSequence]]) -> tuple[int, ...]:
         return ()
     sequences = [sequence for members in groups for sequence in members]
     prompts = [sequence.prompt for sequence in sequences]
-    low, high = min(prompts), max(prompts)  # what the first and the last in order share, all between them do
+    low, high = (
+        min(prompts),
+        max(prompts),
+    )  # what the first and the last in order share, all between them do
     first_options = [first for sequence in sequences for first, _ in sequence.options or ()]
     length = min([min(map(len, prompts)) - 1, *first_options])
     shared = next((i for i in range(length) if low[i] != high[i]), length)
@@ -247,7 +269,9 @@ def _stack(rows: list[_Tree], pad: int, stem: Batch | None) -> Batch:
     for r, row in enumerate(rows):
         for member in row.members:
             path = member.path
-            tokens[r, path], is_answer[r, path], is_final[r, path], is_option[r, path] = member.kinds
+            tokens[r, path], is_answer[r, path], is_final[r, path], is_option[r, path] = (
+                member.kinds
+            )
             position_ids[r, path] = np.arange(row.stem, row.stem + len(path))
             visible[r][np.ix_(path, path)] = np.tri(len(path), dtype=bool)
     is_padding = np.arange(width) >= np.array([[row.size] for row in rows])
@@ -261,5 +285,7 @@ def _stack(rows: list[_Tree], pad: int, stem: Batch | None) -> Batch:
         is_padding=torch.from_numpy(is_padding),
         paths=tuple(path for r, row in enumerate(rows) for path in row.paths(r)),
         stem=stem,
-        options_found=all(member.sequence.options is not None for row in rows for member in row.members),
+        options_found=all(
+            member.sequence.options is not None for row in rows for member in row.members
+        ),
     )

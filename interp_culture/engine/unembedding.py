@@ -41,7 +41,9 @@ class Unembedding:
         if not self.in_pieces:
             return self._whole(resid)
         hidden, rows = self._hidden(resid), VOCABULARY_ROWS["cuda"]
-        return torch.cat([self._piece(hidden, start, rows) for start in range(0, len(self._weight), rows)], -1)
+        return torch.cat(
+            [self._piece(hidden, start, rows) for start in range(0, len(self._weight), rows)], -1
+        )
 
     def answer_logits(
         self, resid: Float[Tensor, "read d_model"], tokens: Int[Tensor, "read token"]
@@ -74,21 +76,27 @@ class Unembedding:
             if read.shape[-1] != self._weight.shape[1] or len(read) != TRIED:
                 return False
             normed = self._normed(resid)
-            self.is_norm_alone = read.shape == normed.shape and torch.allclose(read, normed, atol=1e-4, rtol=1e-4)
+            self.is_norm_alone = read.shape == normed.shape and torch.allclose(
+                read, normed, atol=1e-4, rtol=1e-4
+            )
             return self._find_after(generator)
 
     def _find_after(self, generator: torch.Generator) -> bool:
         """Whether each logit is finished by itself, whatever the others are; `after` does that, None does nothing."""
         scores = torch.randn(1, len(self._weight), generator=generator).to(self._weight.device) * 30
         finished = self._own_after(scores)
-        if finished.shape != scores.shape or not torch.equal(finished[:, 7::3], self._own_after(scores[:, 7::3])):
+        if finished.shape != scores.shape or not torch.equal(
+            finished[:, 7::3], self._own_after(scores[:, 7::3])
+        ):
             return False
         self.after = None if torch.equal(finished, scores) else self._own_after
         return True
 
     def _own_after(self, scores: Float[Tensor, "read score"]) -> Float[Tensor, "read score"]:
         """What the model does to the scores that its unembedding gives."""
-        anything = torch.zeros(1, int(self.bridge.cfg.d_model), dtype=self._weight.dtype, device=scores.device)
+        anything = torch.zeros(
+            1, int(self.bridge.cfg.d_model), dtype=self._weight.dtype, device=scores.device
+        )
         _, logits = self._tail(anything, scores.reshape(1, -1))
         return logits.reshape(scores.shape) if logits.numel() == scores.numel() else logits
 
@@ -132,7 +140,9 @@ class Unembedding:
     def _bias(self) -> Float[Tensor, " d_vocab"] | None:
         return getattr(self._linear, "bias", None)
 
-    def _piece(self, hidden: Float[Tensor, "read d_unembed"], start: int, rows: int) -> Float[Tensor, "read piece"]:
+    def _piece(
+        self, hidden: Float[Tensor, "read d_unembed"], start: int, rows: int
+    ) -> Float[Tensor, "read piece"]:
         """Some logits in float32: rounded to a 16-bit model's dtype, those near 16 would lie 1/8 apart."""
         weight, bias = self._weight[start : start + rows], self._bias
         if hidden.is_cuda and weight.dtype != torch.float32:

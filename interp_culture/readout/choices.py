@@ -39,7 +39,10 @@ def _first_value(form: Form, letters: str | None) -> int:
 
 
 def choice_table(
-    scenarios: ScenarioSet, values: Float[np.ndarray, "scenario member value"], form: Form, letters: str | None
+    scenarios: ScenarioSet,
+    values: Float[np.ndarray, "scenario member value"],
+    form: Form,
+    letters: str | None,
 ) -> pd.DataFrame:
     table = scenarios.frame()
     n_tokens = values[..., 1] if form.readout == "continuation" else None
@@ -52,7 +55,9 @@ def choice_table(
         mass = np.exp(values[..., first : first + 2] - values[..., -1:]).sum(-1).mean(1)
         extra = {
             "letter_mass": mass,
-            "position_bias": a_minus_b.mean(1) if form.order == "both" else np.full(len(table), np.nan),
+            "position_bias": a_minus_b.mean(1)
+            if form.order == "both"
+            else np.full(len(table), np.nan),
             "consistent": (by_member > 0).all(1) | (by_member < 0).all(1),
         }
     return with_choice(table, by_member.sum(1)).assign(**extra)

@@ -56,14 +56,20 @@ class Form:
         return list(continuation_prompts(scenario, self.system))
 
     def lettered(self, scenario: Scenario) -> list[LetterPrompt]:
-        return letter_prompts(scenario, self.order, self.seed, self.system, self.labels, self.template)
+        return letter_prompts(
+            scenario, self.order, self.seed, self.system, self.labels, self.template
+        )
 
 
-def token_groups(model: LanguageModel, scenarios: ScenarioSet, form: Form) -> tuple[list[list[TokenSequence]], Score]:
+def token_groups(
+    model: LanguageModel, scenarios: ScenarioSet, form: Form
+) -> tuple[list[list[TokenSequence]], Score]:
     if not len(scenarios):
         raise InputError("no scenario to read")
     prompts = [form.prompts(s) for s in scenarios]
-    names = [f"scenario {s.id}" for s, members in zip(scenarios, prompts, strict=True) for _ in members]
+    names = [
+        f"scenario {s.id}" for s, members in zip(scenarios, prompts, strict=True) for _ in members
+    ]
     sequences = iter(model.tokenise_all([p for members in prompts for p in members], names))
     groups = [list(islice(sequences, len(members))) for members in prompts]
     if form.readout == "letters":
@@ -92,11 +98,15 @@ def _letter_tokens(model: LanguageModel, labels: Labels, prompt: Prompt) -> list
     return found.get("", found.get(" ", [])) + found.get(" ", found.get("", []))
 
 
-def _check_distinct(model: LanguageModel, scenarios: ScenarioSet, groups: list[list[TokenSequence]]) -> None:
+def _check_distinct(
+    model: LanguageModel, scenarios: ScenarioSet, groups: list[list[TokenSequence]]
+) -> None:
     for scenario, (positive, negative) in zip(scenarios, groups, strict=True):
         for name, sequence in (("positive", positive), ("negative", negative)):
             if not sequence.answer:
-                raise InputError(f"scenario {scenario.id}: field '{name}' is no token for {model.name}")
+                raise InputError(
+                    f"scenario {scenario.id}: field '{name}' is no token for {model.name}"
+                )
         if positive.answer == negative.answer:
             raise InputError(
                 f"scenario {scenario.id}: both options are the same tokens {list(positive.answer)} for "

@@ -56,7 +56,16 @@ def probe(
     Form(readout, order, system_text(system), seed, labels)
     warn_of(model, readout, labels, again=True)
     runs = {"": as_edits(edits)}
-    table = read_runs(model, scenarios, runs, readout=readout, order=order, system=system, seed=seed, labels=labels)
+    table = read_runs(
+        model,
+        scenarios,
+        runs,
+        readout=readout,
+        order=order,
+        system=system,
+        seed=seed,
+        labels=labels,
+    )
     return table.drop(columns="run")
 
 
@@ -83,7 +92,9 @@ def read_runs(
     warn_of(model, readout, labels)
     raw = raw_values(model, scenarios, form, runs)
     letters = check_readout(model, readout, labels).letters
-    return _by_run({key: choice_table(scenarios, values, form, letters) for key, values in raw.items()})
+    return _by_run(
+        {key: choice_table(scenarios, values, form, letters) for key, values in raw.items()}
+    )
 
 
 def predicted_runs(
@@ -102,12 +113,18 @@ def predicted_runs(
     warn_of(model, readout, labels)
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
-    weights = choice_weights(scenarios, form, check_readout(model, readout, labels).letters, n_tokens)
-    predicted = predict_runs(model, groups, as_runs(runs), score, weights, f"gradients of {readout}")
+    weights = choice_weights(
+        scenarios, form, check_readout(model, readout, labels).letters, n_tokens
+    )
+    predicted = predict_runs(
+        model, groups, as_runs(runs), score, weights, f"gradients of {readout}"
+    )
     frame = scenarios.frame()
     return _by_run({key: with_choice(frame, diff) for key, diff in predicted.items()})
 
 
 def _by_run(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
     """One table, with the run's key (a tuple too) in the column `run`."""
-    return pd.concat([table.assign(run=[key] * len(table)) for key, table in tables.items()], ignore_index=True)
+    return pd.concat(
+        [table.assign(run=[key] * len(table)) for key, table in tables.items()], ignore_index=True
+    )

@@ -25,7 +25,9 @@ FURTHER_LABELS: dict[Labels, str] = {
     "X/Y": "ZWVUTSRQPONMLKJIHGFEDCBA",
 }
 # Eq. 1 with the words that the paper's text gives; the wording of the last line is our reading.
-LETTER_TEMPLATE = "{situation}\n\nOption {x}: {first}\nOption {y}: {second}\n\nAnswer with {x} or {y}."
+LETTER_TEMPLATE = (
+    "{situation}\n\nOption {x}: {first}\nOption {y}: {second}\n\nAnswer with {x} or {y}."
+)
 Template = Literal["paper", "question", "bare"]
 # Eq. 1 in other words: the control for its wording.
 LETTER_TEMPLATES: dict[Template, str] = {
@@ -80,7 +82,10 @@ def letter_prompts(
     places: tuple[Literal[0, 1], ...] = (0, 1)
     if order == "random":
         places = (0,) if random.Random(f"{seed}:{scenario.id}").random() < 0.5 else (1,)
-    return [_letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template]) for positive in places]
+    return [
+        _letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template])
+        for positive in places
+    ]
 
 
 def continuation_prompts(scenario: Scenario, system: str | None = None) -> tuple[Prompt, Prompt]:

@@ -82,7 +82,9 @@ def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B"
     return model.memo[key]
 
 
-def warn_of(model: LanguageModel, readout: Readout, labels: Labels = "A/B", *, again: bool = False) -> None:
+def warn_of(
+    model: LanguageModel, readout: Readout, labels: Labels = "A/B", *, again: bool = False
+) -> None:
     """Warn with ReadoutWarning where the readout fails its check on this model; once, or `again` each time."""
     validity = check_readout(model, readout, labels)
     key = ("warned", readout, labels)

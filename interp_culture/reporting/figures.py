@@ -13,7 +13,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+)
 GREY, INK = "#9aa0a6", "#202124"
 CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
 SYMBOLS = ["circle", "square", "triangle-up", "x"]
@@ -26,7 +33,9 @@ def axis_colours(axes: list[str]) -> dict[str, str]:
     return {axis: CYCLE[i % len(CYCLE)] for i, axis in enumerate(sorted(axes))}
 
 
-def layer_figure(sweep: pd.DataFrame, chosen: dict[str, list[int]], labels: dict[str, str]) -> go.Figure:
+def layer_figure(
+    sweep: pd.DataFrame, chosen: dict[str, list[int]], labels: dict[str, str]
+) -> go.Figure:
     """The steering differential by layer and item, a panel for each axis; chosen layers are framed.
 
     Args:
@@ -38,7 +47,9 @@ def layer_figure(sweep: pd.DataFrame, chosen: dict[str, list[int]], labels: dict
     figure = make_subplots(rows=len(axes), cols=1, shared_xaxes=True, vertical_spacing=0.1)
     top = sweep.differential.max()
     for row, axis in enumerate(axes, start=1):
-        grid = sweep[sweep.steered == axis].pivot_table(index="item", columns="layer", values="differential")
+        grid = sweep[sweep.steered == axis].pivot_table(
+            index="item", columns="layer", values="differential"
+        )
         figure.add_heatmap(
             z=grid.to_numpy(), x=grid.columns, y=list(grid.index), row=row, col=1, zmin=0, zmax=top,
             colorscale="Cividis", colorbar={"title": "mean |ΔP+|", "orientation": "h", "y": -0.28, "thickness": 12},
@@ -103,7 +114,9 @@ def interval_figure(
         drawn, x=x, y="effect", color=colour, error_y="_up", error_y_minus="_down", facet_col=facet, labels=names,
         color_discrete_sequence=CYCLE, log_x="x" in log, log_y="y" in log,
     )  # fmt: skip
-    figure.update_traces(marker={"size": 9}, error_y={"thickness": 1.2, "width": 3}, cliponaxis=False)
+    figure.update_traces(
+        marker={"size": 9}, error_y={"thickness": 1.2, "width": 3}, cliponaxis=False
+    )
     if lines:
         figure.update_traces(mode="lines+markers")
     else:
@@ -111,12 +124,16 @@ def interval_figure(
     if "y" not in log:
         figure.add_hline(y=0, line={"color": INK, "width": 1})
     else:
-        figure.update_yaxes(tickvals=[step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5)])
+        figure.update_yaxes(
+            tickvals=[step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5)]
+        )
     figure.for_each_annotation(lambda title: title.update(text=title.text.replace("=", ": ", 1)))
     return finish(figure, 440)
 
 
-def grid_figure(table: pd.DataFrame, rows: str, columns: str, value: str, *, names: dict[str, str]) -> go.Figure:
+def grid_figure(
+    table: pd.DataFrame, rows: str, columns: str, value: str, *, names: dict[str, str]
+) -> go.Figure:
     """A square or oblong of signed values, blue below 0 and red above, each written in its cell.
 
     Args:
@@ -154,7 +171,10 @@ def points_figure(
         words: a column that is written beside the points.
     """
     figure = go.Figure()
-    others, named = countries[~countries.index.isin(targets)], countries[countries.index.isin(targets)]
+    others, named = (
+        countries[~countries.index.isin(targets)],
+        countries[countries.index.isin(targets)],
+    )
     for rows, mode, marker in (
         (others, "markers", {"color": "#d0d4d9", "size": 6}),
         (named, "markers+text", {"color": INK, "size": 8, "symbol": "diamond"}),
@@ -197,7 +217,12 @@ def forest_figure(
     """
     panels, n = list(dict.fromkeys(table.panel)), table.label.nunique()
     figure = make_subplots(
-        rows=1, cols=len(panels), shared_yaxes=True, subplot_titles=panels, x_title=value, horizontal_spacing=0.04
+        rows=1,
+        cols=len(panels),
+        shared_yaxes=True,
+        subplot_titles=panels,
+        x_title=value,
+        horizontal_spacing=0.04,
     )
     for col, panel in enumerate(panels, start=1):
         rows, here = table[table.panel == panel], {"row": 1, "col": col}

@@ -27,12 +27,16 @@ def sections(summary: dict[str, Any], tables: dict[str, pd.DataFrame]) -> list[S
     """The report's figures, each with the finding as its title."""
     lead, human = summary["lead"], _human_ratios(summary)  # noqa: F841  (lead is read by query)
     top = max(summary["config"]["alphas"])
-    response = tables["response"].query("readout == @lead and value == 'shift' and abs(alpha) == @top")
+    response = tables["response"].query(
+        "readout == @lead and value == 'shift' and abs(alpha) == @top"
+    )
     matrix = tables["matrix"].query("readout == @lead and value == 'shift' and steered != axis")
     null = tables["null"]
     pole = {a: f"{x['negative']} → {x['positive']}" for a, x in summary["axes"].items()}
     axes_text = "; ".join(f"{a}: {text}" for a, text in pole.items())
-    by_item = tables["sweep"].groupby(["steered", "layer", "item"]).differential.mean().reset_index()
+    by_item = (
+        tables["sweep"].groupby(["steered", "layer", "item"]).differential.mean().reset_index()
+    )
     n_null = f"{summary['config']['n_random']} random vectors of the same norm (on {summary['n_null']} scenarios)"
     out = []
     if "places" in tables:
@@ -95,7 +99,9 @@ def _validity_finding(summary: dict[str, Any]) -> str:
     lead = summary["lead"]
     v = summary["validity"][lead]
     others = [r for r, x in summary["validity"].items() if not x["ok"]]
-    verdict = "passes its check" if v["ok"] else "fails its check too, so the numbers below say little"
+    verdict = (
+        "passes its check" if v["ok"] else "fails its check too, so the numbers below say little"
+    )
     text = (
         f"Everything below is read with the {lead} readout, which {verdict}: it finds the right answer on "
         f"{v['accuracy']:.0%} of {v['n']} control items "
@@ -130,12 +136,17 @@ def _measured_text(sweep: pd.DataFrame) -> str:
     measured = sweep[sweep.method == "exact"].groupby("steered").layer.unique()
     if (sweep.method == "exact").all():
         return ""
-    lists = "; ".join(f"{axis} {', '.join(map(str, sorted(layers)))}" for axis, layers in measured.items())
+    lists = "; ".join(
+        f"{axis} {', '.join(map(str, sorted(layers)))}" for axis, layers in measured.items()
+    )
     return f"Measured layers: {lists or 'none'}; the others are predicted from gradients, to first order. "
 
 
 def _layers_title(summary: dict[str, Any]) -> str:
-    parts = [f"{axis} at layers {', '.join(map(str, layers))}" for axis, layers in summary["layers"].items()]
+    parts = [
+        f"{axis} at layers {', '.join(map(str, layers))}"
+        for axis, layers in summary["layers"].items()
+    ]
     if summary["config"]["layers"]:
         return f"Steered are the configured layers: {'; '.join(parts)}"
     return f"The largest steering differentials: {'; '.join(parts)}"
@@ -166,7 +177,10 @@ def _steering_finding(summary: dict[str, Any], axis: str) -> str:
     if not _has_interval(up):
         return text + f"Fewer than {LEAST_N} scenarios of the axis were read: nothing is claimed."
     if not beyond:
-        return text + "Neither sign moves it the intended way beyond the random vectors: no effect is shown."
+        return (
+            text
+            + "Neither sign moves it the intended way beyond the random vectors: no effect is shown."
+        )
     which = "Both signs move" if len(beyond) == 2 else f"Only alpha {beyond[0]['alpha']:+g} moves"
     text += f"{which} it the intended way beyond the random vectors"
     if len(sure) == len(beyond):
@@ -177,20 +191,34 @@ def _steering_finding(summary: dict[str, Any], axis: str) -> str:
 
 
 def _steering_title(summary: dict[str, Any]) -> str:
-    counts = [f"{axis} at {len(_followed(summary, axis)[1])} of 2 signs" for axis in summary["layers"]]
-    return f"Steering moves its own axis as intended, beyond 0 and random vectors: {', '.join(counts)}"
+    counts = [
+        f"{axis} at {len(_followed(summary, axis)[1])} of 2 signs" for axis in summary["layers"]
+    ]
+    return (
+        f"Steering moves its own axis as intended, beyond 0 and random vectors: {', '.join(counts)}"
+    )
 
 
-def _followed(summary: dict[str, Any], axis: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _followed(
+    summary: dict[str, Any], axis: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """At the largest alpha, where the axis follows beyond random vectors; those of it whose interval leaves out 0."""
-    beyond = [r for r in _at_top(summary, axis, axis) if r["outside_null"] and r["effect"] * r["alpha"] > 0]
+    beyond = [
+        r
+        for r in _at_top(summary, axis, axis)
+        if r["outside_null"] and r["effect"] * r["alpha"] > 0
+    ]
     return beyond, [r for r in beyond if excludes_zero(r["low"], r["high"])]
 
 
 def _at_top(summary: dict[str, Any], steered: str, axis: str) -> list[dict[str, Any]]:
     """The responses at the largest alpha, of both signs, the positive one first."""
     top = max(summary["config"]["alphas"])
-    own = [r for r in summary["response"] if (r["steered"], r["axis"], abs(r["alpha"])) == (steered, axis, top)]
+    own = [
+        r
+        for r in summary["response"]
+        if (r["steered"], r["axis"], abs(r["alpha"])) == (steered, axis, top)
+    ]
     return sorted(own, key=lambda r: -r["alpha"])
 
 
@@ -198,7 +226,9 @@ def _ratios(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         row
         for row in summary["matrix"]
-        if row["readout"] == summary["lead"] and row["value"] == "shift" and row["steered"] != row["axis"]
+        if row["readout"] == summary["lead"]
+        and row["value"] == "shift"
+        and row["steered"] != row["axis"]
     ]
 
 
@@ -220,13 +250,22 @@ def _ratio_finding(summary: dict[str, Any], row: dict[str, Any]) -> str:
             f"did not move beyond its interval: an effect on {axis}, but no coupling to {steered}, and no ratio."
         )
     if not row["defined"]:
-        return text + f" {steered} itself did not move beyond its interval, so the ratio divides noise."
+        return (
+            text
+            + f" {steered} itself did not move beyond its interval, so the ratio divides noise."
+        )
     if row["low"] <= 0 <= row["high"]:
-        return text + f" The interval of the drag holds 0: no coupling of {axis} to {steered} is shown."
+        return (
+            text
+            + f" The interval of the drag holds 0: no coupling of {axis} to {steered} is shown."
+        )
     if beyond := _coupled(summary, row):
         text += f" The interval of the drag excludes 0, and at alpha {' and '.join(beyond)} it is beyond what random"
         return f"{text} vectors do: {axis} is coupled to {steered}."
-    return text + " The interval of the drag excludes 0, but random vectors drag as far: no coupling beyond is shown."
+    return (
+        text
+        + " The interval of the drag excludes 0, but random vectors drag as far: no coupling beyond is shown."
+    )
 
 
 def _coupled(summary: dict[str, Any], row: dict[str, Any]) -> list[str]:
@@ -242,23 +281,33 @@ def _moved_alone(summary: dict[str, Any], row: dict[str, Any]) -> list[str]:
 def _beyond_both(summary: dict[str, Any], row: dict[str, Any]) -> list[str]:
     if not excludes_zero(row["low"], row["high"]):
         return []
-    return [f"{r['alpha']:+g}" for r in _at_top(summary, row["steered"], row["axis"]) if r["outside_null"]]
+    return [
+        f"{r['alpha']:+g}"
+        for r in _at_top(summary, row["steered"], row["axis"])
+        if r["outside_null"]
+    ]
 
 
 def _ratio_title(summary: dict[str, Any]) -> str:
-    shown = [f"{row['axis']} to {row['steered']}" for row in _ratios(summary) if _coupled(summary, row)]
+    shown = [
+        f"{row['axis']} to {row['steered']}" for row in _ratios(summary) if _coupled(summary, row)
+    ]
     alone = [
         f"Steering {row['steered']} moves {row['axis']} without moving {row['steered']} itself"
         for row in _ratios(summary)
         if _moved_alone(summary, row)
     ]
     coupled = f"Coupled beyond random vectors: {', '.join(shown)}" if shown else ""
-    return "; ".join(filter(None, [coupled, *alone])) or "No coupling of one axis to another is shown"
+    return (
+        "; ".join(filter(None, [coupled, *alone])) or "No coupling of one axis to another is shown"
+    )
 
 
 def _domain_rows(domains: pd.DataFrame) -> pd.DataFrame:
     labels, kinds = domains.domain + ", " + domains.axis + " read", domains.axis + " read"
-    return domains.assign(label=labels, kind=kinds, panel=domains.steered + " steered").sort_values("label")
+    return domains.assign(label=labels, kind=kinds, panel=domains.steered + " steered").sort_values(
+        "label"
+    )
 
 
 def _domain_text(domains: pd.DataFrame) -> str:
@@ -266,7 +315,10 @@ def _domain_text(domains: pd.DataFrame) -> str:
     text = f"{len(apart) or 'None'} of {len(domains)} shifts have an interval without 0"
     if apart.empty:
         return f"{text}."
-    parts = [f"{r.axis} under {r.steered} in {r.domain} {r.effect:+.3f}" for r in domains[domains.sure].itertuples()]
+    parts = [
+        f"{r.axis} under {r.steered} in {r.domain} {r.effect:+.3f}"
+        for r in domains[domains.sure].itertuples()
+    ]
     return f"{text}; beyond random vectors of the same norm: {'; '.join(parts) or 'none of them'}."
 
 

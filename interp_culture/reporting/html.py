@@ -43,10 +43,16 @@ def write_report(folder: str | Path) -> Path:
         manifest=manifest,
         findings=findings(summary),
         sections=_drawn(sections(summary, tables)),
-        analyses=[(a, _drawn(a.sections(own, summary))) for a, own in _finished(folder, manifest["key"])],
+        analyses=[
+            (a, _drawn(a.sections(own, summary))) for a, own in _finished(folder, manifest["key"])
+        ],
         distances=_distance_rows(summary),
         n_countries=len(countries()),
-        matrix=[row for row in summary["matrix"] if row["readout"] == summary["lead"] and row["value"] == "shift"],
+        matrix=[
+            row
+            for row in summary["matrix"]
+            if row["readout"] == summary["lead"] and row["value"] == "shift"
+        ],
         validity=summary["validity"].values(),
     )
 
@@ -60,7 +66,9 @@ def write_page(analysis: Analysis, tables: Tables, about: About, folder: str | P
 
 def _render(template: str, path: Path, **content: Any) -> Path:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("interp_culture.reporting"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("interp_culture.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     html = environment.get_template(template).render(plotly_js=get_plotlyjs(), **content)
     with replacing(path) as part:
@@ -72,11 +80,15 @@ def _drawn(sections: list[Section]) -> list[tuple[Section, str]]:
     return [(section, _html(section.figure)) for section in sections]
 
 
-def _tables(folder: Path, summary: dict[str, Any], manifest: dict[str, Any]) -> dict[str, pd.DataFrame]:
+def _tables(
+    folder: Path, summary: dict[str, Any], manifest: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
     """The study's own tables that sections are drawn from. Raises InputError for what is of another study."""
     key = manifest.get("key")
     if key is None or summary.get("key") != key:
-        raise InputError(f"{folder}: summary.json and manifest.json are of different studies; {_again(folder)}")
+        raise InputError(
+            f"{folder}: summary.json and manifest.json are of different studies; {_again(folder)}"
+        )
     names = [name for name in SHOWN if summary["places"] or name not in ON_MAP]
     return {name: _table(folder, name, key) for name in names}
 
@@ -98,11 +110,16 @@ def _finished(folder: Path, key: str) -> Iterator[tuple[Analysis, Tables]]:
     """Every installed analysis that was finished in the folder, for the study that lies there, with its tables."""
     for analysis in installed().values():
         path = folder / f"{analysis.name}.tables.json"
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        stored: dict[str, Any] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        )
         if stored.get("study") == key:
             yield (
                 analysis,
-                {name: _table(folder, f"{analysis.name}.{name}", stored["key"]) for name in stored["tables"]},
+                {
+                    name: _table(folder, f"{analysis.name}.{name}", stored["key"])
+                    for name in stored["tables"]
+                },
             )
 
 
@@ -110,12 +127,17 @@ def _distance_rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """One row a run, a column a target country."""
     rows: dict[tuple[str, float], dict[str, Any]] = {}
     for d in summary["distances"]:
-        label = {"": "plain model", "neutral": "no preference"}.get(d["steered"], f"{d['steered']} {d['alpha']:+g}")
+        label = {"": "plain model", "neutral": "no preference"}.get(
+            d["steered"], f"{d['steered']} {d['alpha']:+g}"
+        )
         rows.setdefault((d["steered"], d["alpha"]), {"label": label})[d["country"]] = d
     return list(rows.values())
 
 
 def _html(figure: go.Figure) -> str:
     return plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=False, config={"responsive": True, "displayModeBar": False}
+        figure,
+        full_html=False,
+        include_plotlyjs=False,
+        config={"responsive": True, "displayModeBar": False},
     )

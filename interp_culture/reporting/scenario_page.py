@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from interp_culture.coupling.axis_purity import item_purity, least_pure
-from interp_culture.scenarios.quality import Check, check_quality, keyword_shares, nearest_pairs, tone_by_item
+from interp_culture.scenarios.quality import (
+    Check,
+    check_quality,
+    keyword_shares,
+    nearest_pairs,
+    tone_by_item,
+)
 from interp_culture.scenarios.scenario import ScenarioSet
 
 
@@ -22,7 +28,10 @@ def quality_page(
     `about` says how the purity was measured: model and layer. `checks` (`check_quality`) are measured where not given.
     """
     lines = [f"# Quality of the set {scenarios.catalogue.name!r}", ""]
-    lines += [f"{len(scenarios)} scenarios, digest `{scenarios.digest}`. Written by `interp-culture validate`.", ""]
+    lines += [
+        f"{len(scenarios)} scenarios, digest `{scenarios.digest}`. Written by `interp-culture validate`.",
+        "",
+    ]
     lines += (
         _counts(scenarios)
         + _checks(check_quality(scenarios) if checks is None else checks)
@@ -35,14 +44,26 @@ def quality_page(
 
 
 def _counts(scenarios: ScenarioSet) -> list[str]:
-    counts = scenarios.frame().pivot_table(index="item", columns="domain", values="id", aggfunc="count", fill_value=0)
+    counts = scenarios.frame().pivot_table(
+        index="item", columns="domain", values="id", aggfunc="count", fill_value=0
+    )
     labels = {item: scenarios.catalogue.items[item].label for item in counts.index}
-    return _table(["item", "asks", *counts.columns], [(i, label, *counts.loc[i]) for i, label in labels.items()])
+    return _table(
+        ["item", "asks", *counts.columns],
+        [(i, label, *counts.loc[i]) for i, label in labels.items()],
+    )
 
 
 def _checks(checks: Sequence[Check]) -> list[str]:
     rows = [
-        (c.name, f"{c.value:.3g}", f"{c.low:.3g} to {c.high:.3g}", "yes" if c.ok else "no", c.meaning) for c in checks
+        (
+            c.name,
+            f"{c.value:.3g}",
+            f"{c.low:.3g} to {c.high:.3g}",
+            "yes" if c.ok else "no",
+            c.meaning,
+        )
+        for c in checks
     ]
     return _table(["check", "value", "range", "within", "meaning"], rows)
 
@@ -53,13 +74,24 @@ def _by_item(scenarios: ScenarioSet) -> list[str]:
         (r.item, f"{r.own:.0%}", f"{r.other_axes:.0%}", f"{tone.difference[r.item]:+.3f}")
         for r in keyword_shares(scenarios).itertuples()
     ]
-    head = ["item", "texts with a keyword of its own", "with one of another axis", "tone, positive minus negative"]
+    head = [
+        "item",
+        "texts with a keyword of its own",
+        "with one of another axis",
+        "tone, positive minus negative",
+    ]
     return ["By item:", "", *_table(head, rows)]
 
 
 def _pairs(scenarios: ScenarioSet) -> list[str]:
-    rows = [(p.first, p.second, f"{p.similarity:.3f}") for p in nearest_pairs(scenarios).itertuples()]
-    return ["The ten most similar pairs of situations:", "", *_table(["first", "second", "similarity"], rows)]
+    rows = [
+        (p.first, p.second, f"{p.similarity:.3f}") for p in nearest_pairs(scenarios).itertuples()
+    ]
+    return [
+        "The ten most similar pairs of situations:",
+        "",
+        *_table(["first", "second", "similarity"], rows),
+    ]
 
 
 def _purity(purity: pd.DataFrame, about: str) -> list[str]:
@@ -69,7 +101,14 @@ def _purity(purity: pd.DataFrame, about: str) -> list[str]:
     for (item, axis), group in items.groupby(["item", "axis"], sort=True):
         by = group.set_index("toward")
         rows.append(
-            (item, axis, *(f"{r.cosine:+.3f} [{r.low:+.3f}, {r.high:+.3f}]" for r in by.loc[axes].itertuples()))
+            (
+                item,
+                axis,
+                *(
+                    f"{r.cosine:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"
+                    for r in by.loc[axes].itertuples()
+                ),
+            )
         )
     worst = [(w.id, w.toward, f"{w.cosine:+.3f}") for w in least_pure(purity).itertuples()]
     return [

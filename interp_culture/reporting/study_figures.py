@@ -5,7 +5,17 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from interp_culture.reporting.figures import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, axis_colours, bars, finish
+from interp_culture.reporting.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    VERMILION,
+    axis_colours,
+    bars,
+    finish,
+)
 
 
 def map_figure(countries: pd.DataFrame, places: pd.DataFrame, targets: list[str]) -> go.Figure:

@@ -13,7 +13,14 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from interp_culture.scenarios.data_faults import DataFaults
-from interp_culture.scenarios.lettered import Choice, LetteredQuestion, is_label, named_choice, readings, without_cue
+from interp_culture.scenarios.lettered import (
+    Choice,
+    LetteredQuestion,
+    is_label,
+    named_choice,
+    readings,
+    without_cue,
+)
 from interp_culture.scenarios.scenario import Axis, Catalogue, Item, Scenario, Text
 from interp_culture.scenarios.wording import comparable, short
 
@@ -43,7 +50,9 @@ class Behaviour(_Record):
 
     question: Text = Field(validation_alias=AliasChoices("question", "prompt"))
     answer_matching_behavior: Answer = Field(validation_alias=AliasChoices(ANSWERS[0], "corrects"))
-    answer_not_matching_behavior: Answer = Field(validation_alias=AliasChoices(ANSWERS[1], "incorrects"))
+    answer_not_matching_behavior: Answer = Field(
+        validation_alias=AliasChoices(ANSWERS[1], "incorrects")
+    )
 
 
 class TextPair(_Record):
@@ -126,7 +135,9 @@ def behaviour_scenarios(
     return scenarios
 
 
-def _scenario(name: str, number: int, record: FieldRecord, where: str, faults: DataFaults) -> Scenario | None:
+def _scenario(
+    name: str, number: int, record: FieldRecord, where: str, faults: DataFaults
+) -> Scenario | None:
     fields: dict[str, Any] | None
     if isinstance(record, TextPair):
         fields = {"situation": "", "positive": record.positive, "negative": record.negative}
@@ -147,7 +158,9 @@ def _scenario(name: str, number: int, record: FieldRecord, where: str, faults: D
     return Scenario(id=f"{name}-{number:03d}", axis=name, item=name, domain=DOMAIN, **fields)
 
 
-def _from_completions(record: CompletionPair, where: str, faults: DataFaults) -> dict[str, Any] | None:
+def _from_completions(
+    record: CompletionPair, where: str, faults: DataFaults
+) -> dict[str, Any] | None:
     prompts = record.positive.prompt, record.negative.prompt
     if comparable(prompts[0]) != comparable(prompts[1]):
         faults.add(
@@ -160,7 +173,9 @@ def _from_completions(record: CompletionPair, where: str, faults: DataFaults) ->
     return _from_question(prompts[0], responses, where, faults)
 
 
-def _from_question(question: str, answers: tuple[str, str], where: str, faults: DataFaults) -> dict[str, Any] | None:
+def _from_question(
+    question: str, answers: tuple[str, str], where: str, faults: DataFaults
+) -> dict[str, Any] | None:
     """The fields of a scenario: of the first reading of the text that has both answers among its choices."""
     found = list(readings(question))
     for lettered in found:
@@ -192,26 +207,42 @@ def _from_choices(
     }
 
 
-def _choice_faults(lettered: LetteredQuestion, named: tuple[Choice, Choice]) -> Iterator[tuple[str, str]]:
+def _choice_faults(
+    lettered: LetteredQuestion, named: tuple[Choice, Choice]
+) -> Iterator[tuple[str, str]]:
     """(kind, detail) of everything that makes the choices unusable."""
     labels = _brackets(lettered.labels)
     field = "field 'question'"
     empty = [choice.label for choice in lettered.choices if not choice.text]
     if len(set(lettered.labels)) < len(lettered.labels):
-        yield "one label marks two choices", f"{field}: {labels}; give each choice a label of its own"
+        yield (
+            "one label marks two choices",
+            f"{field}: {labels}; give each choice a label of its own",
+        )
     if lettered.has_loose_text:
-        yield "text between the choices", f"{field}: a blank line within {labels}; write each in one paragraph"
+        yield (
+            "text between the choices",
+            f"{field}: a blank line within {labels}; write each in one paragraph",
+        )
     if empty:
         yield "an empty choice", f"{field}: choice {_brackets(empty)} is empty; write its text"
     if not lettered.situation:
         yield "no question", f"{field}: no text before the choices; write the question there"
     if named[0].label == named[1].label:
-        yield "one answer for both poles", f"both answers are ({named[0].label}); give another label for one"
+        yield (
+            "one answer for both poles",
+            f"both answers are ({named[0].label}); give another label for one",
+        )
     if len({comparable(choice.text) for choice in lettered.choices}) < len(lettered.choices):
-        yield "two choices are the same text", f"{field}: two of {labels} are the same text; nothing can be chosen"
+        yield (
+            "two choices are the same text",
+            f"{field}: two of {labels} are the same text; nothing can be chosen",
+        )
 
 
-def _label_fault(lettered: LetteredQuestion | None, question: str, answers: tuple[str, str]) -> tuple[str, str]:
+def _label_fault(
+    lettered: LetteredQuestion | None, question: str, answers: tuple[str, str]
+) -> tuple[str, str]:
     if lettered is None:
         return (
             "no lettered choices found",
@@ -223,13 +254,20 @@ def _label_fault(lettered: LetteredQuestion | None, question: str, answers: tupl
         for field, answer in zip(ANSWERS, answers, strict=True)
         if named_choice(lettered, answer) is None
     ]
-    return "an answer names no choice", f"{' and '.join(missing)} not among the choices; give one of {labels}"
+    return (
+        "an answer names no choice",
+        f"{' and '.join(missing)} not among the choices; give one of {labels}",
+    )
 
 
 def _repeat_key(record: FieldRecord) -> tuple[str, ...]:
     """What is equal in exact repeats of a record."""
     values = record.model_dump()
-    flat = [v for value in values.values() for v in (value.values() if isinstance(value, dict) else (value,))]
+    flat = [
+        v
+        for value in values.values()
+        for v in (value.values() if isinstance(value, dict) else (value,))
+    ]
     return tuple(comparable(text) for text in flat)
 
 

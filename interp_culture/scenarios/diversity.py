@@ -39,7 +39,9 @@ def select_varied(texts: Sequence[str] | Vectors, k: int) -> list[int]:
     """
     vectors = _unit_rows(texts)
     if not 1 <= k <= len(vectors):
-        raise InputError(f"cannot select {k} of {len(vectors)} texts: give a number from 1 to {len(vectors)}")
+        raise InputError(
+            f"cannot select {k} of {len(vectors)} texts: give a number from 1 to {len(vectors)}"
+        )
     chosen = [int(np.argmin(np.round(vectors @ vectors.sum(axis=0), DECIMALS)))]
     nearest = np.full(len(vectors), np.inf)
     while len(chosen) < k:
@@ -54,12 +56,18 @@ def spread(texts: Sequence[str] | Vectors, chosen: Sequence[int]) -> Spread:
     return _spread(_unit_rows(texts), chosen)
 
 
-def random_spread(texts: Sequence[str] | Vectors, k: int, draws: int = 200, seed: int = 42) -> Spread:
+def random_spread(
+    texts: Sequence[str] | Vectors, k: int, draws: int = 200, seed: int = 42
+) -> Spread:
     """What `spread` gives on average over random selections of k: the baseline of `select_varied`."""
     vectors = _unit_rows(texts)
     rng = np.random.default_rng(seed)
-    found = [_spread(vectors, rng.choice(len(vectors), k, replace=False).tolist()) for _ in range(draws)]
-    return Spread(float(np.mean([s.minimum for s in found])), float(np.mean([s.mean for s in found])))
+    found = [
+        _spread(vectors, rng.choice(len(vectors), k, replace=False).tolist()) for _ in range(draws)
+    ]
+    return Spread(
+        float(np.mean([s.minimum for s in found])), float(np.mean([s.mean for s in found]))
+    )
 
 
 def likeness(texts: Sequence[str], text: str) -> float:
@@ -74,7 +82,9 @@ def _unit_rows(texts: Sequence[str] | Vectors) -> Float[np.ndarray, "text unit"]
     """Rows of length 1. Empty rows share a direction of their own: alike among themselves, unlike all others."""
     vectors = np.asarray(texts if isinstance(texts, np.ndarray) else tfidf(texts), dtype=float)
     if not np.isfinite(vectors).all():
-        raise InputError("vectors to select from hold NaN or infinity; leave these texts out or embed them again")
+        raise InputError(
+            "vectors to select from hold NaN or infinity; leave these texts out or embed them again"
+        )
     vectors = np.column_stack([vectors, ~vectors.any(axis=1)])
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -82,7 +82,9 @@ def find_set(path: Path) -> Path:
 def _scenario_files(root: Path) -> list[Path]:
     if not root.is_dir():
         if root.suffix not in SUFFIXES:
-            raise InputError(f"{root}: scenarios are read from .jsonl files (one JSON object a line) or .json lists")
+            raise InputError(
+                f"{root}: scenarios are read from .jsonl files (one JSON object a line) or .json lists"
+            )
         return [root]
     # A pool of candidates (`generate`) may stand beside the set that was selected from it.
     files = sorted(f for f in root.glob("*.jsonl") if not f.name.endswith(".pool.jsonl"))
@@ -90,7 +92,9 @@ def _scenario_files(root: Path) -> list[Path]:
     if not (root / "axes.yaml").exists() and all(_holds_field_records(f) for f in files):
         files = sorted([*files, *root.glob("*.json")])
     if not files:
-        raise InputError(f"{root}: no .jsonl file in this folder (nor, without an axes.yaml, a .json list)")
+        raise InputError(
+            f"{root}: no .jsonl file in this folder (nor, without an axes.yaml, a .json list)"
+        )
     return files
 
 
@@ -140,7 +144,9 @@ def _read_behaviours(root: Path, files: list[Path], faults: DataFaults) -> Scena
     for file in files:
         name = file.stem.strip()
         if name in names:
-            raise InputError(f"{file}: behaviour {name!r} is also {names[name]}; give each file a name of its own")
+            raise InputError(
+                f"{file}: behaviour {name!r} is also {names[name]}; give each file a name of its own"
+            )
         names[name] = file
         scenarios += behaviour_scenarios(name, _field_records(file, faults), faults)
     title = root.stem if root.is_file() else root.resolve().name
@@ -151,7 +157,11 @@ def _field_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, int, F
     before = len(faults.faults)
     records = list(_records(file, faults))
     if not records and len(faults.faults) == before:
-        faults.add(str(file), "an empty file", "no record in it; write a list of questions with their answers")
+        faults.add(
+            str(file),
+            "an empty file",
+            "no record in it; write a list of questions with their answers",
+        )
     if is_open_ended([record for _, record in records]):
         faults.add(
             str(file),
@@ -175,7 +185,9 @@ def _records(file: Path, faults: DataFaults) -> Iterator[tuple[str, Any]]:
         return
     if file.suffix == ".json" and _is_one_object(raw):
         faults.add(
-            str(file), "no list", "a .json file is a list of records; name it .jsonl if it has one object a line"
+            str(file),
+            "no list",
+            "a .json file is a list of records; name it .jsonl if it has one object a line",
         )
         return
     for number, line in enumerate(raw.splitlines(), start=1):
@@ -221,7 +233,9 @@ def _text(raw: bytes, where: str, faults: DataFaults) -> str | None:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        faults.add(where, "not UTF-8", f"byte {error.start + 1} is not UTF-8; save the file as UTF-8")
+        faults.add(
+            where, "not UTF-8", f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+        )
         return None
 
 
@@ -238,7 +252,11 @@ def _decode(raw: bytes, where: str, faults: DataFaults) -> list[Any]:
 
 
 def _explain_json(error: json.JSONDecodeError) -> str:
-    place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
+    place = (
+        f"column {error.colno}"
+        if error.lineno == 1
+        else f"line {error.lineno}, column {error.colno}"
+    )
     return f"not a whole JSON object or list ({place}: {error.msg}); is it truncated or a quote missing?"
 
 
@@ -261,8 +279,14 @@ def load_catalogue(folder: Path) -> Catalogue:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable as UTF-8 YAML: {error}") from error
     except ValidationError as error:
-        raise InputError(listing([Fault(str(path), _kind(e), _explain_yaml(e)) for e in error.errors()])) from error
-    stray = [f"{i} ({item.axis})" for i, item in catalogue.items.items() if item.axis not in catalogue.axes]
+        raise InputError(
+            listing([Fault(str(path), _kind(e), _explain_yaml(e)) for e in error.errors()])
+        ) from error
+    stray = [
+        f"{i} ({item.axis})"
+        for i, item in catalogue.items.items()
+        if item.axis not in catalogue.axes
+    ]
     if stray:
         raise InputError(
             f"{path}: field 'items': axis not declared under 'axes' for {', '.join(stray)}; "
@@ -289,7 +313,11 @@ def _fits(scenario: Scenario, catalogue: Catalogue, where: str, faults: DataFaul
 
 
 def _name_faults(scenario: Scenario, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
-    known_names = {"axis": list(catalogue.axes), "item": list(catalogue.items), "domain": catalogue.domains}
+    known_names = {
+        "axis": list(catalogue.axes),
+        "item": list(catalogue.items),
+        "domain": catalogue.domains,
+    }
     are_known = True
     for field, known in known_names.items():
         value = getattr(scenario, field)

@@ -28,7 +28,8 @@ KINDS = ("[A-ZＡ-Ｚ]", "[a-z]", r"\d{1,2}")
 # "Choices:", "_Answer choices:_", "-- OPTIONS: (A) ...", or the word alone on its line.
 ORNAMENT = r"[-=*_#>« \t]*"
 HEADING = re.compile(
-    rf"^{ORNAMENT}(?:[a-z]+[ \t]+)?(?:choices|options|answers)(?:[ \t]*[:：]{ORNAMENT}|{ORNAMENT}$)", re.I | re.M
+    rf"^{ORNAMENT}(?:[a-z]+[ \t]+)?(?:choices|options|answers)(?:[ \t]*[:：]{ORNAMENT}|{ORNAMENT}$)",
+    re.I | re.M,
 )
 LINE_START = r"^[ \t]*"
 # On one line a choice follows the end of a sentence, a heading, or another choice with or without a separator.
@@ -99,7 +100,9 @@ def named_choice(question: LetteredQuestion, answer: str) -> Choice | None:
     bare = unicodedata.normalize("NFKC", answer).strip()
     named = re.fullmatch(r"(?:[(\[][ \t]*)?(\w{1,2})(?:[)\].:,]*)(?:\s+(.+))?", bare, re.DOTALL)
     by_label = [c for c in question.choices if named and c.label.casefold() == named[1].casefold()]
-    if by_label and (not named or named[2] is None or comparable(named[2]) == comparable(by_label[0].text)):
+    if by_label and (
+        not named or named[2] is None or comparable(named[2]) == comparable(by_label[0].text)
+    ):
         return by_label[0]
     return next((c for c in question.choices if comparable(c.text) == comparable(answer)), None)
 
@@ -127,7 +130,9 @@ def _apart(text: str, marks: list[re.Match[str]]) -> LetteredQuestion:
 def _at_lines(text: str, marker: str, *, ordered: bool) -> list[re.Match[str]]:
     """Markers at the beginnings of lines, or behind a slash or a heading on a line where another one stands."""
     marks = list(re.compile(rf"(?:{LINE_START}|(?<=[:：/|;])[ \t]*){marker}", re.M).finditer(text))
-    headings = [h.end() for h in HEADING.finditer(text) if any(_follows(text, h.end(), m) for m in marks)]
+    headings = [
+        h.end() for h in HEADING.finditer(text) if any(_follows(text, h.end(), m) for m in marks)
+    ]
     # With two headings there are two questions, and one cannot tell which of them the answers are about.
     if len(headings) == 1:
         marks = [m for m in marks if m.start(1) >= headings[0]]
@@ -139,7 +144,9 @@ def _at_lines(text: str, marker: str, *, ordered: bool) -> list[re.Match[str]]:
 
 def _follows(text: str, heading_end: int, mark: re.Match[str]) -> bool:
     """Whether a marker stands directly behind a heading."""
-    return heading_end <= mark.start(1) and not text[heading_end : mark.start(1)].strip(" \t\n([（【")
+    return heading_end <= mark.start(1) and not text[heading_end : mark.start(1)].strip(
+        " \t\n([（【"
+    )
 
 
 def _on_one_line(text: str, marker: str) -> list[re.Match[str]]:

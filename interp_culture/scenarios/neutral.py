@@ -7,4 +7,7 @@ from interp_culture.resources import DATA
 
 def load_neutral() -> dict[str, str]:
     """The shipped texts by register (recipe, weather report, ...): about 4,000 words of English on none of the axes."""
-    return {path.stem: path.read_text(encoding="utf-8").strip() for path in sorted((DATA / "neutral").glob("*.txt"))}
+    return {
+        path.stem: path.read_text(encoding="utf-8").strip()
+        for path in sorted((DATA / "neutral").glob("*.txt"))
+    }

@@ -15,7 +15,18 @@ from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.scenarios.wording import word_sequence
 
-NEGATIONS = {"not", "no", "never", "nothing", "nobody", "without", "don't", "doesn't", "won't", "cannot"}
+NEGATIONS = {
+    "not",
+    "no",
+    "never",
+    "nothing",
+    "nobody",
+    "without",
+    "don't",
+    "doesn't",
+    "won't",
+    "cannot",
+}
 FILLERS = {"do", "did", "will", "to"}
 CHANCE = 0.5
 MIN_FOR_CLASSIFIERS = 20
@@ -59,28 +70,92 @@ def check_quality(scenarios: ScenarioSet, seed: int = 42) -> list[Check]:
     grade = reading_grade(scenarios)
     by_axis = tone_by_item(scenarios).groupby("axis").difference.mean().abs()
     checks = [
-        Check("cell sizes", float(cells.max() - cells.min()), 0.0, 1.0, "largest minus smallest item x domain"),
-        Check("length difference, mean", float(difference.mean()), -0.3, 0.3, "words, positive minus negative option"),
-        Check("length difference, largest", float(np.abs(difference).max()), 0.0, 3.0, "words, within one scenario"),
         Check(
-            "bare negations", float(np.mean(negated)), 0.0, 0.2, "share of scenarios whose options differ by one only"
+            "cell sizes",
+            float(cells.max() - cells.min()),
+            0.0,
+            1.0,
+            "largest minus smallest item x domain",
         ),
-        Check("same first word", float(np.mean(same_start)), 0.0, 0.9, "share of scenarios whose options begin alike"),
+        Check(
+            "length difference, mean",
+            float(difference.mean()),
+            -0.3,
+            0.3,
+            "words, positive minus negative option",
+        ),
+        Check(
+            "length difference, largest",
+            float(np.abs(difference).max()),
+            0.0,
+            3.0,
+            "words, within one scenario",
+        ),
+        Check(
+            "bare negations",
+            float(np.mean(negated)),
+            0.0,
+            0.2,
+            "share of scenarios whose options differ by one only",
+        ),
+        Check(
+            "same first word",
+            float(np.mean(same_start)),
+            0.0,
+            0.9,
+            "share of scenarios whose options begin alike",
+        ),
         *_situation_checks(scenarios),
-        Check("reading grade", float(grade.mean()), 3.0, 12.0, "Coleman-Liau: years at school to read a scenario"),
         Check(
-            "own keyword", float(stray.own.max()), 0.0, 0.95, "largest share of an item's texts with a keyword of it"
+            "reading grade",
+            float(grade.mean()),
+            3.0,
+            12.0,
+            "Coleman-Liau: years at school to read a scenario",
         ),
-        Check("tone", float(by_axis.max()), 0.0, 0.05, "largest mean difference of an axis' poles in VADER sentiment"),
-        Check("stray keyword", float(stray.other_axes.max()), 0.0, 0.1, "the same with a keyword of another axis"),
+        Check(
+            "own keyword",
+            float(stray.own.max()),
+            0.0,
+            0.95,
+            "largest share of an item's texts with a keyword of it",
+        ),
+        Check(
+            "tone",
+            float(by_axis.max()),
+            0.0,
+            0.05,
+            "largest mean difference of an axis' poles in VADER sentiment",
+        ),
+        Check(
+            "stray keyword",
+            float(stray.other_axes.max()),
+            0.0,
+            0.1,
+            "the same with a keyword of another axis",
+        ),
     ]
     if len(pairs):
         likeness = float(pairs.similarity.max())
-        checks.append(Check("nearest pair", likeness, 0.0, 0.5, "TF-IDF cosine of the two most similar situations"))
+        checks.append(
+            Check(
+                "nearest pair",
+                likeness,
+                0.0,
+                0.5,
+                "TF-IDF cosine of the two most similar situations",
+            )
+        )
     if len(scenarios) >= MIN_FOR_CLASSIFIERS:
         by_length, by_words = length_accuracy(scenarios, seed), wording_accuracy(scenarios, seed)
-        checks.append(Check("told by length", by_length, 0.0, 0.52 + error, "accuracy from option lengths alone"))
-        checks.append(Check("told by words", by_words, 0.0, 0.6 + error, "accuracy from option words alone"))
+        checks.append(
+            Check(
+                "told by length", by_length, 0.0, 0.52 + error, "accuracy from option lengths alone"
+            )
+        )
+        checks.append(
+            Check("told by words", by_words, 0.0, 0.6 + error, "accuracy from option words alone")
+        )
     return [check for check in checks if not np.isnan(check.value)]
 
 
@@ -90,8 +165,20 @@ def _situation_checks(scenarios: ScenarioSet) -> list[Check]:
     # One of few situations is a share above any fixed bound.
     high = max(0.05, 1 / len(scenarios))
     return [
-        Check("same opening", common_opening(scenarios), 0.0, high, "largest share of situations that begin alike"),
-        Check("shared by the halves", shared_by_halves(scenarios), 0.0, 0.0, "situations in both halves"),
+        Check(
+            "same opening",
+            common_opening(scenarios),
+            0.0,
+            high,
+            "largest share of situations that begin alike",
+        ),
+        Check(
+            "shared by the halves",
+            shared_by_halves(scenarios),
+            0.0,
+            0.0,
+            "situations in both halves",
+        ),
     ]
 
 
@@ -106,7 +193,9 @@ def nearest_pairs(scenarios: ScenarioSet, n: int = 10) -> pd.DataFrame:
     similarity = (vectors @ vectors.T)[rows, columns]
     top = np.argsort(similarity)[::-1][:n]
     ids = np.array([s.id for s in members], dtype=object)
-    return pd.DataFrame({"first": ids[rows[top]], "second": ids[columns[top]], "similarity": similarity[top]})
+    return pd.DataFrame(
+        {"first": ids[rows[top]], "second": ids[columns[top]], "similarity": similarity[top]}
+    )
 
 
 def tfidf(texts: Sequence[str]) -> Float[np.ndarray, "text word"]:
@@ -132,7 +221,9 @@ def keyword_shares(scenarios: ScenarioSet) -> pd.DataFrame:
     rows = []
     for s in scenarios:
         words = words_of(f"{s.situation} {s.positive} {s.negative}")
-        others = set().union(*(k for axis, k in by_axis.items() if axis != s.axis)) - by_axis[s.axis]
+        others = (
+            set().union(*(k for axis, k in by_axis.items() if axis != s.axis)) - by_axis[s.axis]
+        )
         rows.append((s.item, _holds(words, items[s.item].keywords), _holds(words, others)))
     frame = pd.DataFrame(rows, columns=["item", "own", "other_axes"])
     return frame.groupby("item", sort=True).mean().reset_index()
@@ -149,7 +240,9 @@ def reading_grade(scenarios: ScenarioSet) -> pd.Series:
         text = f"{s.situation} {s.positive} {s.negative}"
         words, sentences = len(words_of(text)), max(1, len(re.findall(r"[.!?]+(?=\W|$)", text)))
         letters = sum(c.isalpha() for c in text)
-        grades[s.id] = 5.88 * letters / words - 29.6 * sentences / words - 15.8 if words else float("nan")
+        grades[s.id] = (
+            5.88 * letters / words - 29.6 * sentences / words - 15.8 if words else float("nan")
+        )
     return pd.Series(grades, dtype=float)
 
 
@@ -163,7 +256,9 @@ def tone_by_item(scenarios: ScenarioSet) -> pd.DataFrame:
 
     score = SentimentIntensityAnalyzer().polarity_scores
     frame = scenarios.frame()
-    frame["difference"] = [score(s.positive)["compound"] - score(s.negative)["compound"] for s in scenarios]
+    frame["difference"] = [
+        score(s.positive)["compound"] - score(s.negative)["compound"] for s in scenarios
+    ]
     return frame.groupby(["item", "axis"], sort=True).difference.mean().reset_index()
 
 
@@ -182,7 +277,9 @@ def shared_by_halves(scenarios: ScenarioSet, seed: int = SPLIT_SEED) -> float:
         train, test = scenarios.split(seed)
     except InputError:
         return float("nan")
-    shared = {word_sequence(s.situation) for s in train} & {word_sequence(s.situation) for s in test}
+    shared = {word_sequence(s.situation) for s in train} & {
+        word_sequence(s.situation) for s in test
+    }
     return float(len(shared))
 
 
@@ -191,7 +288,13 @@ def length_accuracy(scenarios: ScenarioSet, seed: int = 42) -> float:
     from sklearn.linear_model import LogisticRegression
 
     features = np.array(
-        [[len(words_of(s.positive)) - len(words_of(s.negative)), len(s.positive) - len(s.negative)] for s in scenarios]
+        [
+            [
+                len(words_of(s.positive)) - len(words_of(s.negative)),
+                len(s.positive) - len(s.negative),
+            ]
+            for s in scenarios
+        ]
     )
     return _pair_accuracy(LogisticRegression(), features, scenarios, seed)
 
@@ -211,17 +314,23 @@ def wording_accuracy(scenarios: ScenarioSet, seed: int = 42) -> float:
         return float("nan")
     positive = counter.transform([s.positive for s in scenarios]).toarray().astype(float)
     negative = counter.transform([s.negative for s in scenarios]).toarray()
-    return _pair_accuracy(LogisticRegression(C=0.3, max_iter=1000), positive - negative, scenarios, seed)
+    return _pair_accuracy(
+        LogisticRegression(C=0.3, max_iter=1000), positive - negative, scenarios, seed
+    )
 
 
 def is_bare_negation(one: str, other: str) -> bool:
     """Whether the two options are the same words but for a negation."""
-    first, second = ({_stem(w) for w in words_of(text.replace("\u2019", "'"))} for text in (one, other))
+    first, second = (
+        {_stem(w) for w in words_of(text.replace("\u2019", "'"))} for text in (one, other)
+    )
     rest = (first ^ second) - FILLERS
     return bool(rest & NEGATIONS) and not rest - NEGATIONS
 
 
-def _pair_accuracy(model: object, differences: np.ndarray, scenarios: ScenarioSet, seed: int) -> float:
+def _pair_accuracy(
+    model: object, differences: np.ndarray, scenarios: ScenarioSet, seed: int
+) -> float:
     """Cross-validated over items. A random half of the pairs is shown in reverse, so that there is a sign to learn."""
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
@@ -230,13 +339,18 @@ def _pair_accuracy(model: object, differences: np.ndarray, scenarios: ScenarioSe
     items = items if len(set(items)) > 1 else np.arange(len(items))
     folds = min(10, len(set(items)))
     sign = np.where(np.random.default_rng(seed).random(len(items)) < CHANCE, 1, -1)
-    found = cross_val_predict(model, differences * sign[:, None], sign, groups=items, cv=GroupKFold(folds))
+    found = cross_val_predict(
+        model, differences * sign[:, None], sign, groups=items, cv=GroupKFold(folds)
+    )
     return float((found == sign).mean())
 
 
 def _stem(word: str) -> str:
     """Crude, for comparing a verb with itself: "signs", "signed" and "sign" are one."""
-    return next((word[: -len(end)] for end in ("ed", "es", "s") if word.endswith(end) and len(word) > 3), word)
+    return next(
+        (word[: -len(end)] for end in ("ed", "es", "s") if word.endswith(end) and len(word) > 3),
+        word,
+    )
 
 
 def _holds(words: list[str], beginnings: Iterable[str]) -> bool:

@@ -70,8 +70,12 @@ class Scenario(_Record):
         if not self.choices:
             return self
         distinct = {comparable(choice) for choice in self.choices}
-        if len(distinct) < len(self.choices) or not {self.positive, self.negative} <= set(self.choices):
-            raise ValueError("they must differ from each other, and both poles must be among them, word for word")
+        if len(distinct) < len(self.choices) or not {self.positive, self.negative} <= set(
+            self.choices
+        ):
+            raise ValueError(
+                "they must differ from each other, and both poles must be among them, word for word"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -155,9 +159,13 @@ class ScenarioSet:
     @property
     def fingerprints(self) -> list[str]:
         """A short hash of each scenario's content: the same text has the same one in any set."""
-        return [hashlib.sha256(s.model_dump_json().encode()).hexdigest()[:12] for s in self.scenarios]
+        return [
+            hashlib.sha256(s.model_dump_json().encode()).hexdigest()[:12] for s in self.scenarios
+        ]
 
-    def filter(self, *, axis: str | None = None, item: str | None = None, domain: str | None = None) -> ScenarioSet:
+    def filter(
+        self, *, axis: str | None = None, item: str | None = None, domain: str | None = None
+    ) -> ScenarioSet:
         """The scenarios of one axis, item and/or domain; an unknown name raises InputError."""
         for field, value, known in (
             ("axis", axis, self.catalogue.axes),
@@ -167,7 +175,11 @@ class ScenarioSet:
             if value is not None and value not in known:
                 raise InputError(f"unknown {field} {value!r}: this set has {', '.join(known)}")
         wanted = {"axis": axis, "item": item, "domain": domain}
-        return self._with(s for s in self.scenarios if all(v is None or getattr(s, k) == v for k, v in wanted.items()))
+        return self._with(
+            s
+            for s in self.scenarios
+            if all(v is None or getattr(s, k) == v for k, v in wanted.items())
+        )
 
     def split(
         self, seed: int = 42, train_share: float = 0.5, per_cell: int | None = None
@@ -191,7 +203,9 @@ class ScenarioSet:
         if len(set(groups)) == len(self):
             from sklearn.model_selection import train_test_split
 
-            train, test = train_test_split(range(len(self)), train_size=train_share, stratify=cells, random_state=seed)
+            train, test = train_test_split(
+                range(len(self)), train_size=train_share, stratify=cells, random_state=seed
+            )
         else:
             train, test = grouped_halves(cells, groups, train_share, seed)
             _check_both_halves([cells[i] for i in train], [cells[i] for i in test])
@@ -217,7 +231,9 @@ class ScenarioSet:
 
     def _check_splittable(self, train_share: float) -> None:
         if not 0 < train_share < 1:
-            raise InputError(f"cannot split with train_share {train_share}: give a share between 0 and 1")
+            raise InputError(
+                f"cannot split with train_share {train_share}: give a share between 0 and 1"
+            )
         sizes = Counter(s.cell for s in self.scenarios)
         if not sizes:
             raise InputError("no scenario to split")
@@ -236,12 +252,17 @@ class ScenarioSet:
 
     def _repeats(self) -> list[Any]:
         """A group for each scenario, shared with those that must be in the same half."""
-        groups: list[Any] = near_identical([s.situation or f"{s.positive} {s.negative}" for s in self.scenarios])
+        groups: list[Any] = near_identical(
+            [s.situation or f"{s.positive} {s.negative}" for s in self.scenarios]
+        )
         cells = Counter(s.cell for s in self.scenarios)
         sizes = Counter((s.cell, group) for s, group in zip(self.scenarios, groups, strict=True))
         for index, s in enumerate(self.scenarios):
             if sizes[s.cell, groups[index]] > max(1, cells[s.cell] / 2):
-                groups[index] = (word_sequence(s.situation), *sorted(map(comparable, (s.positive, s.negative))))
+                groups[index] = (
+                    word_sequence(s.situation),
+                    *sorted(map(comparable, (s.positive, s.negative))),
+                )
         return groups
 
     def _in_turn(self, rng: random.Random, members: list[int]) -> list[int]:

@@ -1,5 +1,11 @@
 # The public names of this room; each is imported when it is first used.
-from .activations import Activations, cache_activations, contrastive_activations, load_activations, read_activations
+from .activations import (
+    Activations,
+    cache_activations,
+    contrastive_activations,
+    load_activations,
+    read_activations,
+)
 from .directions import direction
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
 from .sweep import (
@@ -12,7 +18,15 @@ from .sweep import (
     sweep_null,
     top_layers,
 )
-from .vectors import SteeringVectors, extract, load_vectors, norm_matched, random_like, save_vectors, steer
+from .vectors import (
+    SteeringVectors,
+    extract,
+    load_vectors,
+    norm_matched,
+    random_like,
+    save_vectors,
+    steer,
+)
 
 __all__ = [
     "Activations",

@@ -50,7 +50,9 @@ class Activations:
         """
         place = {i: row for row, i in enumerate(self.ids)}
         if missing := [i for i in ids if i not in place]:
-            raise InputError(f"no activations of {', '.join(missing[:5])} among those of {len(self.ids)} scenarios")
+            raise InputError(
+                f"no activations of {', '.join(missing[:5])} among those of {len(self.ids)} scenarios"
+            )
         rows = [place[i] for i in ids]
         return Activations(tuple(ids), self.positive[rows], self.negative[rows])
 
@@ -82,7 +84,9 @@ def contrastive_activations(
         kept = trace(model, batch, edits, layers=layers)
         rows = [path.row for path in batch.paths]
         last = [int(path.reads[-1]) for path in batch.paths]
-        resid = torch.stack([kept.resid[layer][rows, last] for layer in layers], dim=1).float().cpu()
+        resid = (
+            torch.stack([kept.resid[layer][rows, last] for layer in layers], dim=1).float().cpu()
+        )
         of = {(path.group, path.member): i for i, path in enumerate(batch.paths)}
         members = sorted({path.group for path in batch.paths})
         ids = tuple(scenarios.scenarios[g].id for g in members)
@@ -96,7 +100,9 @@ def contrastive_activations(
             bar.update(len(activations.ids))
 
 
-def read_activations(model: LanguageModel, scenarios: ScenarioSet, edits: Sequence[Edit] = ()) -> Activations:
+def read_activations(
+    model: LanguageModel, scenarios: ScenarioSet, edits: Sequence[Edit] = ()
+) -> Activations:
     """All activations in memory, in the order of `scenarios`, plain or under `edits`.
 
     `cache_activations` keeps plain ones in files instead.
@@ -107,7 +113,9 @@ def read_activations(model: LanguageModel, scenarios: ScenarioSet, edits: Sequen
     return Activations(ids, torch.from_numpy(positive), torch.from_numpy(negative))
 
 
-def cache_activations(model: LanguageModel, scenarios: ScenarioSet, folder: str | Path) -> Activations:
+def cache_activations(
+    model: LanguageModel, scenarios: ScenarioSet, folder: str | Path
+) -> Activations:
     """All activations in `folder`, computed once and opened memory-mapped: only what is used comes into memory.
 
     4 bytes for each of 2 x scenarios x layers x d_model. A folder of the same model and texts is opened as it is, any
@@ -133,9 +141,14 @@ def load_activations(folder: str | Path) -> Activations:
     folder = Path(folder)
     about = _manifest(folder)
     if about is None:
-        raise InputError(f"{folder}: no cached activations there; write them with cache_activations")
+        raise InputError(
+            f"{folder}: no cached activations there; write them with cache_activations"
+        )
     # Copy-on-write, since torch knows no read-only tensors.
-    poles = (torch.from_numpy(np.load(folder / f"{pole}.npy", mmap_mode="c")) for pole in ("positive", "negative"))
+    poles = (
+        torch.from_numpy(np.load(folder / f"{pole}.npy", mmap_mode="c"))
+        for pole in ("positive", "negative")
+    )
     return Activations(tuple(about["ids"]), *poles)
 
 
@@ -152,7 +165,9 @@ def _check_finite(
     scenario = ids[int(bad[:, :, layer].any(1).int().argmax())]
     dtype = str(model.dtype).removeprefix("torch.")
     remedy = "lower the strength" if edits else "load the model in float32 or bfloat16"
-    raise InputError(f"scenario {scenario}: NaN or infinite activations, first after layer {layer} ({dtype}); {remedy}")
+    raise InputError(
+        f"scenario {scenario}: NaN or infinite activations, first after layer {layer} ({dtype}); {remedy}"
+    )
 
 
 def _shape(model: LanguageModel, scenarios: ScenarioSet) -> tuple[int, int, int]:
@@ -176,7 +191,9 @@ def _fill(
 
 def _key(about: dict[str, Any]) -> dict[str, Any]:
     """What decides the activations: not the name by which the model was loaded, nor where it ran."""
-    return {name: value for name, value in about.items() if name not in ("model", "revision", "device")}
+    return {
+        name: value for name, value in about.items() if name not in ("model", "revision", "device")
+    }
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

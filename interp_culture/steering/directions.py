@@ -74,7 +74,9 @@ def pca_centred(activations: Activations) -> Float[Tensor, "layer d_model"]:
 
     def line(positive: _Rows, negative: _Rows) -> _Line:
         differences = positive - negative
-        rounding = float(np.finfo(np.float32).eps * np.linalg.norm([positive, negative]))  # of the activations
+        rounding = float(
+            np.finfo(np.float32).eps * np.linalg.norm([positive, negative])
+        )  # of the activations
         return _first_component(differences - differences.mean(0), above=rounding)
 
     return _by_layer(activations, line)
@@ -94,7 +96,9 @@ def lda(activations: Activations) -> Float[Tensor, "layer d_model"]:
 
         texts = np.concatenate([positive, negative])
         # Centred for precision: the solver takes the difference of S⁻¹ mean(h+) and S⁻¹ mean(h-).
-        fitted = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(texts - texts.mean(0), _labels(texts))
+        fitted = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(
+            texts - texts.mean(0), _labels(texts)
+        )
         return fitted.coef_[0]
 
     return _by_layer(activations, line)
@@ -114,7 +118,9 @@ def logistic(activations: Activations) -> Float[Tensor, "layer d_model"]:
 
         texts = np.concatenate([positive, negative])
         scaler = StandardScaler()
-        fitted = LogisticRegression(C=1.0, max_iter=1000).fit(scaler.fit_transform(texts), _labels(texts))
+        fitted = LogisticRegression(C=1.0, max_iter=1000).fit(
+            scaler.fit_transform(texts), _labels(texts)
+        )
         return fitted.coef_[0] / scaler.scale_
 
     return _by_layer(activations, line)
@@ -132,7 +138,9 @@ def random(activations: Activations, seed: int = 42) -> Float[Tensor, "layer d_m
 def drawn(shape: Sequence[int], seed: int, *names: str) -> Tensor:
     """Standard normal numbers, float32, that `seed` and `names` decide."""
     digest = hashlib.sha256("\n".join([str(seed), *names]).encode()).digest()
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7], "big")))
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    )
 
 
 _LINES = {"pca": pca, "pca_centred": pca_centred, "lda": lda, "logistic": logistic}
@@ -148,7 +156,9 @@ def with_norm(
     directions: Float[Tensor, "layer d_model"], like: Float[Tensor, "layer d_model"]
 ) -> Float[Tensor, "layer d_model"]:
     """`directions` with the norms of `like` at every layer, float32; what is zero stays zero."""
-    unit = torch.nn.functional.normalize(directions.double(), dim=-1, eps=torch.finfo(torch.float64).tiny)
+    unit = torch.nn.functional.normalize(
+        directions.double(), dim=-1, eps=torch.finfo(torch.float64).tiny
+    )
     return (unit * like.double().norm(dim=-1, keepdim=True)).float()
 
 
@@ -159,20 +169,28 @@ def _collect(stream: Iterable[Activations]) -> Activations:
     if not parts:
         raise InputError("no scenario to compute a direction from")
     ids = tuple(i for part in parts for i in part.ids)
-    return Activations(ids, torch.cat([p.positive for p in parts]), torch.cat([p.negative for p in parts]))
+    return Activations(
+        ids, torch.cat([p.positive for p in parts]), torch.cat([p.negative for p in parts])
+    )
 
 
 def _require(activations: Activations, least: int, method: str) -> None:
     if len(activations.ids) < least:
-        raise InputError(f"method {method!r} takes {least} or more scenarios of an axis, not {len(activations.ids)}")
+        raise InputError(
+            f"method {method!r} takes {least} or more scenarios of an axis, not {len(activations.ids)}"
+        )
 
 
-def _by_layer(activations: Activations, line: Callable[[_Rows, _Rows], _Line]) -> Float[Tensor, "layer d_model"]:
+def _by_layer(
+    activations: Activations, line: Callable[[_Rows, _Rows], _Line]
+) -> Float[Tensor, "layer d_model"]:
     """What `line` finds at each layer, in float64, with the sign and the norm of the mean difference."""
     mean = mean_diff([activations])
     poles = activations.positive, activations.negative
     layers = range(len(mean))
-    lines = torch.from_numpy(np.stack([line(*(pole[:, layer].double().numpy() for pole in poles)) for layer in layers]))
+    lines = torch.from_numpy(
+        np.stack([line(*(pole[:, layer].double().numpy() for pole in poles)) for layer in layers])
+    )
     against = (lines * mean).sum(-1, keepdim=True) < 0
     return with_norm(torch.where(against, -lines, lines), mean)
 

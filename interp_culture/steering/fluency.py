@@ -58,7 +58,12 @@ def kl_on_neutral(
             raise InputError(f"text {index} is no token for {model.name}: {texts[index]!r}")
     # The tokens of a shared stem would be read from once, not once a text.
     found = score_stacks(
-        model, [[s] for s in sequences], as_runs(runs), _divergence, "reading neutral text", share_stem=False
+        model,
+        [[s] for s in sequences],
+        as_runs(runs),
+        _divergence,
+        "reading neutral text",
+        share_stem=False,
     )
     rows = [
         (key, index, found[key][index, 0, 0], len(sequence.prompt))
@@ -69,7 +74,10 @@ def kl_on_neutral(
 
 
 def perplexity(
-    model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str], runs: Mapping[Any, Sequence[Edit]]
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    runs: Mapping[Any, Sequence[Edit]],
 ) -> pd.DataFrame:
     """How well the model, under each run's edits, predicts `texts`, written in answer to `prompts`.
 
@@ -83,14 +91,20 @@ def perplexity(
     sequences = _answered(model, prompts, texts)
     written = [index for index, sequence in enumerate(sequences) if sequence.answer]
     groups = [[sequences[index]] for index in written]
-    found = score_runs(model, groups, as_runs(runs), answer_logprob, "reading answers") if groups else {}
+    found = (
+        score_runs(model, groups, as_runs(runs), answer_logprob, "reading answers")
+        if groups
+        else {}
+    )
     rows = []
     for key in runs:
         entropies = np.full(len(sequences), np.nan)
         if groups:
             entropies[written] = -found[key][:, 0, 0] / found[key][:, 0, 1]
         of_text = enumerate(zip(sequences, entropies, strict=True))
-        rows += [(key, index, entropy, np.exp(entropy), len(s.answer)) for index, (s, entropy) in of_text]
+        rows += [
+            (key, index, entropy, np.exp(entropy), len(s.answer)) for index, (s, entropy) in of_text
+        ]
     return pd.DataFrame(rows, columns=["run", "text", "cross_entropy", "perplexity", "n_tokens"])
 
 
@@ -133,7 +147,9 @@ def _divergence(
     rows = torch.tensor([p.row for p in paths])[of_token]
     positions = torch.from_numpy(np.concatenate([p.positions for p in paths]))
     sums = torch.zeros(len(finals), len(paths), dtype=torch.float64, device=finals.device)
-    for piece in torch.arange(len(rows)).split(max(1, LOGITS_AT_ONCE // model.text_config.vocab_size)):
+    for piece in torch.arange(len(rows)).split(
+        max(1, LOGITS_AT_ONCE // model.text_config.vocab_size)
+    ):
         at, path = (rows[piece], positions[piece]), of_token[piece].to(finals.device)
         plain = model.logits(kept.final[at]).log_softmax(-1)
         p = plain.exp()
@@ -143,15 +159,23 @@ def _divergence(
     return (sums / lengths.to(finals.device))[..., None]
 
 
-def _answered(model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[TokenSequence]:
+def _answered(
+    model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]
+) -> list[TokenSequence]:
     if len(prompts) != len(texts):
-        raise InputError(f"{len(prompts)} prompts and {len(texts)} texts: give the text written to each prompt")
+        raise InputError(
+            f"{len(prompts)} prompts and {len(texts)} texts: give the text written to each prompt"
+        )
     if any(prompt.answer for prompt in prompts):
-        raise InputError("a prompt has an answer already; give prompts without one and the answers as texts")
+        raise InputError(
+            "a prompt has an answer already; give prompts without one and the answers as texts"
+        )
     # Without a template the model writes the space that `tokenise_all` puts before an answer.
     space = "" if model.tokenizer.chat_template else " "
     pairs = zip(prompts, texts, strict=True)
-    return model.tokenise_all([replace(prompt, answer=text.removeprefix(space)) for prompt, text in pairs])
+    return model.tokenise_all(
+        [replace(prompt, answer=text.removeprefix(space)) for prompt, text in pairs]
+    )
 
 
 def _solve(excess: Callable[[float], float], budget: float, top: float) -> float:

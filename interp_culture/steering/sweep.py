@@ -81,7 +81,9 @@ class _Sweep:
         return _joined(pd.concat(parts), proposed)
 
     def _by(self, method: Literal["exact", "gradient"], layers: Sequence[int]) -> pd.DataFrame:
-        runs = {(layer, a): steer(self.vectors, [layer], a) for layer in layers for a in self.alphas}
+        runs = {
+            (layer, a): steer(self.vectors, [layer], a) for layer in layers for a in self.alphas
+        }
         read = read_runs if method == "exact" else predicted_runs
         table = read(
             self.model,
@@ -93,7 +95,9 @@ class _Sweep:
         )
         plain = table.run == "plain"
         moved = shifts_from(table[plain], table[~plain])
-        return with_keys(moved, ["layer", "alpha"]).assign(differential=moved["shift"].abs(), method=method)
+        return with_keys(moved, ["layer", "alpha"]).assign(
+            differential=moved["shift"].abs(), method=method
+        )
 
 
 def layer_sweep(
@@ -130,14 +134,29 @@ def layer_sweep(
     layers = range(model.n_layers) if layers is None else layers
     tables = []
     for axis, axis_vectors in vectors.items():
-        sweep = _Sweep(model, scenarios.filter(axis=axis), axis_vectors, alphas, readout, order, seed)
+        sweep = _Sweep(
+            model, scenarios.filter(axis=axis), axis_vectors, alphas, readout, order, seed
+        )
         if method == "exact":
             table = sweep.measured(layers).assign(predicted_shift=np.nan)
         else:
             table = sweep.predicted(layers) if method == "gradient" else sweep.refined(layers, k)
         tables.append(table.assign(steered=axis))
-    columns = ["steered", "layer", "alpha", "id", "axis", "item", "domain", "p_positive", "shift", "differential"]
-    return pd.concat(tables, ignore_index=True)[[*columns, "logit_shift", "method", "predicted_shift"]]
+    columns = [
+        "steered",
+        "layer",
+        "alpha",
+        "id",
+        "axis",
+        "item",
+        "domain",
+        "p_positive",
+        "shift",
+        "differential",
+    ]
+    return pd.concat(tables, ignore_index=True)[
+        [*columns, "logit_shift", "method", "predicted_shift"]
+    ]
 
 
 def sweep_null(
@@ -163,7 +182,11 @@ def sweep_null(
     for axis, axis_vectors in vectors.items():
         runs: dict[tuple[int, float, int], Sequence[Edit]] = {(-1, 0.0, -1): ()}
         for draw, noise in enumerate(random_like(axis_vectors, n, seed)):
-            runs |= {(layer, a, draw): steer(noise, [layer], a) for layer in range(model.n_layers) for a in alphas}
+            runs |= {
+                (layer, a, draw): steer(noise, [layer], a)
+                for layer in range(model.n_layers)
+                for a in alphas
+            }
         own = scenarios.filter(axis=axis)
         table = predicted_runs(model, own, runs, readout=readout, order=order, seed=seed)
         table = with_keys(table, ["layer", "alpha", "draw"])
@@ -171,7 +194,9 @@ def sweep_null(
         tables.append(moved.assign(steered=axis, differential=moved["shift"].abs()))
     keys = ["steered", "layer", "alpha"]
     draws = pd.concat(tables).groupby([*keys, "draw"]).differential.mean().groupby(keys)
-    return pd.DataFrame({"null_low": draws.quantile(0.025), "null_high": draws.quantile(0.975)}).reset_index()
+    return pd.DataFrame(
+        {"null_low": draws.quantile(0.025), "null_high": draws.quantile(0.975)}
+    ).reset_index()
 
 
 def summarise_sweep(sweep: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -191,7 +216,15 @@ def sweep_agreement(sweep: pd.DataFrame) -> pd.DataFrame:
     for (steered, alpha), own in both.groupby(["steered", "alpha"]):
         exact, foreseen = _by_layer(own), own.predicted_shift.abs().groupby(own.layer).mean()
         error = float((foreseen - exact).abs().mean())
-        rows.append((steered, alpha, len(exact), *(_correlation(foreseen, exact, how) for how in CORRELATIONS), error))
+        rows.append(
+            (
+                steered,
+                alpha,
+                len(exact),
+                *(_correlation(foreseen, exact, how) for how in CORRELATIONS),
+                error,
+            )
+        )
     return pd.DataFrame(rows, columns=["steered", "alpha", "n_layers", *CORRELATIONS, "error"])
 
 
@@ -202,7 +235,9 @@ def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
     """
     own = sweep[(sweep.steered == axis) & (sweep.axis == axis)]
     if own.empty:
-        raise InputError(f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}")
+        raise InputError(
+            f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}"
+        )
     measured = own[own.method == "exact"]
     return _best([measured if len(measured) else own], k)
 
@@ -217,12 +252,17 @@ def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.Data
     for axis, grid in _profiles(sweep):
         items = grid.index.get_level_values("item").to_numpy(str)
         samples = bootstrap_weights(np.full(len(items), axis), items, seed=seed) @ grid.to_numpy()
-        found = {"share": _among_best(samples, k).mean(0), "chosen": _among_best(grid.to_numpy().sum(0), k)}
+        found = {
+            "share": _among_best(samples, k).mean(0),
+            "chosen": _among_best(grid.to_numpy().sum(0), k),
+        }
         tables.append(pd.DataFrame({"steered": axis, "layer": grid.columns, **found}))
     return pd.concat(tables, ignore_index=True)
 
 
-def choice_overlap(sweep: pd.DataFrame, k: int = 4, halvings: int = 50, seed: int = 42) -> pd.DataFrame:
+def choice_overlap(
+    sweep: pd.DataFrame, k: int = 4, halvings: int = 50, seed: int = 42
+) -> pd.DataFrame:
     """How many of the k best layers two random halves of the scenarios have in common.
 
     Returns: steered, draw, overlap (0 to k) and chance (the overlap to expect of two independent choices). Halves are
@@ -231,7 +271,9 @@ def choice_overlap(sweep: pd.DataFrame, k: int = 4, halvings: int = 50, seed: in
     rows = []
     for axis, grid in _profiles(sweep):
         for draw in range(halvings):
-            mixed = grid.sample(frac=1, random_state=seed + draw).sort_index(level="item", sort_remaining=False)
+            mixed = grid.sample(frac=1, random_state=seed + draw).sort_index(
+                level="item", sort_remaining=False
+            )
             one, other = (_among_best(mixed.to_numpy()[start::2].mean(0), k) for start in (0, 1))
             rows.append((axis, draw, int((one & other).sum()), k * k / grid.shape[1]))
     return pd.DataFrame(rows, columns=["steered", "draw", "overlap", "chance"])
@@ -242,10 +284,15 @@ def _profiles(sweep: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     for axis, own in sweep.groupby("steered"):
         measured = own[own.method == "exact"]
         rows = measured if len(measured) else own
-        yield str(axis), rows.pivot_table(index=["item", "id"], columns="layer", values="differential")
+        yield (
+            str(axis),
+            rows.pivot_table(index=["item", "id"], columns="layer", values="differential"),
+        )
 
 
-def _among_best(totals: Float[np.ndarray, "*draw layer"], k: int) -> Bool[np.ndarray, "*draw layer"]:
+def _among_best(
+    totals: Float[np.ndarray, "*draw layer"], k: int
+) -> Bool[np.ndarray, "*draw layer"]:
     return (-totals).argsort(axis=-1, kind="stable").argsort(axis=-1) < k
 
 
@@ -268,7 +315,9 @@ def _by_layer(table: pd.DataFrame) -> pd.Series:
     return table.groupby("layer").differential.mean()
 
 
-def _correlation(foreseen: pd.Series, exact: pd.Series, method: Literal["spearman", "pearson"]) -> float:
+def _correlation(
+    foreseen: pd.Series, exact: pd.Series, method: Literal["spearman", "pearson"]
+) -> float:
     """Over the layers that both have; NaN where there are too few or all are the same."""
     check_known("correlation", method, CORRELATIONS)
     both = foreseen[exact.index]

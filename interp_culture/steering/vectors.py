@@ -56,7 +56,13 @@ class SteeringVectors:
 
     @classmethod
     def from_tensors(
-        cls, axis: str, direction: Any, *, resid_norm: Any = None, method: str = "given", model: str | None = None
+        cls,
+        axis: str,
+        direction: Any,
+        *,
+        resid_norm: Any = None,
+        method: str = "given",
+        model: str | None = None,
     ) -> SteeringVectors:
         """Vectors of one's own, from PyTorch or NumPy.
 
@@ -77,7 +83,9 @@ class SteeringVectors:
             else _floats("resid_norm", resid_norm, 1, "[layer]")
         )
         if len(norms) != len(rows):
-            raise InputError(f"resid_norm has {len(norms)} layers, direction {len(rows)}; give one norm a layer")
+            raise InputError(
+                f"resid_norm has {len(norms)} layers, direction {len(rows)}; give one norm a layer"
+            )
         if not bool(rows.isfinite().all()):
             raise InputError("direction holds NaN or infinity; compute it anew")
         return cls(axis, method, rows, norms, {} if model is None else {"model": model})
@@ -88,7 +96,9 @@ def _floats(name: str, values: Any, ndim: int, shape: str) -> Tensor:
     try:
         tensor = torch.as_tensor(values).detach().float().cpu()
     except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"{name} is a {type(values).__name__}; give a tensor or an array {shape}") from None
+        raise InputError(
+            f"{name} is a {type(values).__name__}; give a tensor or an array {shape}"
+        ) from None
     if tensor.ndim != ndim:
         raise InputError(f"{name} has shape {tuple(tensor.shape)}; give {shape}")
     return tensor
@@ -150,7 +160,9 @@ def norm_matched(
     """`vectors` with another direction, as long as theirs at every layer, so that alpha is the same step."""
     matched = with_norm(direction, vectors.direction)
     provenance = {**vectors.provenance, "norms_of": vectors.method}
-    return replace(vectors, method=method or vectors.method, direction=matched, provenance=provenance)
+    return replace(
+        vectors, method=method or vectors.method, direction=matched, provenance=provenance
+    )
 
 
 def random_like(vectors: SteeringVectors, n: int, seed: int = 42) -> list[SteeringVectors]:
@@ -188,7 +200,9 @@ def steer(
     """
     if isinstance(vectors, Mapping):
         axes = ", ".join(map(str, vectors))
-        raise InputError(f"vectors holds several axes ({axes}); give those of one: steer(vectors[axis], ...)")
+        raise InputError(
+            f"vectors holds several axes ({axes}); give those of one: steer(vectors[axis], ...)"
+        )
     if not isinstance(vectors, SteeringVectors):
         raise InputError(
             f"vectors is a {type(vectors).__name__}; give SteeringVectors, from extract, load_vectors or from_tensors"
@@ -197,7 +211,9 @@ def steer(
     n_layers = len(vectors.direction)
     for layer in _layers(layers):
         if not 0 <= layer < n_layers:
-            raise InputError(f"layer {layer} is out of range: these vectors have layers 0 to {n_layers - 1}")
+            raise InputError(
+                f"layer {layer} is out of range: these vectors have layers 0 to {n_layers - 1}"
+            )
     about = vectors.provenance if origin == "same_model" else {}
     return [
         Edit(
@@ -218,14 +234,18 @@ def check_by_axis(**given: Any) -> None:
     """Raise InputError for an argument that is not by axis, as what `extract` returns is."""
     for name, value in given.items():
         if not isinstance(value, Mapping):
-            raise InputError(f"{name} is a {type(value).__name__}; give it by axis: {name}={{axis: ...}}")
+            raise InputError(
+                f"{name} is a {type(value).__name__}; give it by axis: {name}={{axis: ...}}"
+            )
 
 
 def _layers(layers: Any) -> Sequence[int]:
     if isinstance(layers, int | np.integer):
         raise InputError(f"layers is {layers}; give a list, also of one: layers=[{layers}]")
     if isinstance(layers, Mapping):
-        raise InputError(f"layers holds several axes ({', '.join(map(str, layers))}); give one: layers[axis]")
+        raise InputError(
+            f"layers holds several axes ({', '.join(map(str, layers))}); give one: layers[axis]"
+        )
     if isinstance(layers, str) or not all(isinstance(layer, int | np.integer) for layer in layers):
         raise InputError(f"layers is {layers!r}; give a list of numbers, such as [14, 15]")
     return layers
@@ -264,7 +284,9 @@ def stored_key(path: str | Path) -> str | None:
 def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
     """The vectors that `save_vectors` wrote. Raises InputError for any other file."""
     if not Path(path).exists():
-        raise InputError(f"{path}: no such file; write one with `interp-culture extract --out {path}`")
+        raise InputError(
+            f"{path}: no such file; write one with `interp-culture extract --out {path}`"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})[METADATA])
@@ -279,7 +301,9 @@ def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
 def _stored(file: Any, axis: str, about: dict[str, Any]) -> SteeringVectors:
     direction, norms = (file.get_tensor(f"{axis}.{name}") for name in ("direction", "resid_norm"))
     if direction.ndim != 2 or norms.shape != direction.shape[:1]:
-        raise ValueError(f"axis {axis}: direction {tuple(direction.shape)}, resid_norm {tuple(norms.shape)}")
+        raise ValueError(
+            f"axis {axis}: direction {tuple(direction.shape)}, resid_norm {tuple(norms.shape)}"
+        )
     return SteeringVectors(axis, about["method"], direction, norms, dict(about["provenance"]))
 
 

@@ -20,7 +20,9 @@ class StudyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field("smollm2", description="embedded name, Hub id, folder or .gguf file")
-    scenarios: str | None = Field(None, description="a shipped set by its name, or your own file or folder")
+    scenarios: str | None = Field(
+        None, description="a shipped set by its name, or your own file or folder"
+    )
     out: str = Field("results/study", description="folder for tables, vectors, summary and report")
     device: str | None = None
     dtype: str | None = None
@@ -30,29 +32,47 @@ class StudyConfig(BaseModel):
         "mean_diff", description="how a direction is made of activations"
     )
     seed: int = 42
-    alphas: list[float] = Field([1.0, 2.0], min_length=1, description="positive strengths; both signs are run")
+    alphas: list[float] = Field(
+        [1.0, 2.0], min_length=1, description="positive strengths; both signs are run"
+    )
     top_k: int = Field(4, ge=1, description="layers that form the intervention")
     layers: dict[str, list[int]] | None = Field(
         None, description="layers of the intervention by axis, in place of the top_k of the sweep"
     )
-    n_random: int = Field(LEAST_RANDOM, ge=LEAST_RANDOM, description="norm-matched random vectors for the null")
-    null_per_item: int | None = Field(
-        None, ge=1, description="held-out scenarios per item under the random vectors; all by default"
+    n_random: int = Field(
+        LEAST_RANDOM, ge=LEAST_RANDOM, description="norm-matched random vectors for the null"
     )
-    train_per_cell: int | None = Field(None, ge=1, description="training scenarios per item x domain; all by default")
-    test_per_cell: int | None = Field(None, ge=1, description="held-out scenarios per item x domain; all by default")
+    null_per_item: int | None = Field(
+        None,
+        ge=1,
+        description="held-out scenarios per item under the random vectors; all by default",
+    )
+    train_per_cell: int | None = Field(
+        None, ge=1, description="training scenarios per item x domain; all by default"
+    )
+    test_per_cell: int | None = Field(
+        None, ge=1, description="held-out scenarios per item x domain; all by default"
+    )
     sweep_per_item: int | None = Field(
         None, ge=1, description="training scenarios per item in the sweep; all by default"
     )
     sweep_method: Literal["exact", "gradient", "refined"] = Field(
         "exact", description="refined measures only the layers that a backward pass proposes"
     )
-    sweep_alphas: list[float] = Field([2.0, -2.0], min_length=1, description="strengths at each single layer")
-    analyses: list[str] = Field([], description="analyses to run after the study, by name; [all] for every one")
-    persona_per_item: int | None = Field(
-        None, ge=1, description="held-out scenarios per item that are read under every persona; all by default"
+    sweep_alphas: list[float] = Field(
+        [2.0, -2.0], min_length=1, description="strengths at each single layer"
     )
-    some_per_item: int = Field(9, ge=1, description="held-out scenarios per item in analyses that steer in many ways")
+    analyses: list[str] = Field(
+        [], description="analyses to run after the study, by name; [all] for every one"
+    )
+    persona_per_item: int | None = Field(
+        None,
+        ge=1,
+        description="held-out scenarios per item that are read under every persona; all by default",
+    )
+    some_per_item: int = Field(
+        9, ge=1, description="held-out scenarios per item in analyses that steer in many ways"
+    )
     brief: bool = Field(
         False,
         description="the leading readout alone; analyses take fewer layers, strengths, methods, personas and texts",
@@ -90,7 +110,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def load_config(path: str | Path | None = None, preset: str = "full", **overrides: Any) -> StudyConfig:
+def load_config(
+    path: str | Path | None = None, preset: str = "full", **overrides: Any
+) -> StudyConfig:
     """A preset, over it a YAML file, over it the overrides that are not None. Raises InputError with the field."""
     check_known("preset", preset, PRESETS)
     values = dict(PRESETS[preset])
@@ -101,7 +123,10 @@ def load_config(path: str | Path | None = None, preset: str = "full", **override
         return StudyConfig.model_validate(values)
     except ValidationError as error:
         where = f"{path}: " if path else ""
-        lines = [f"{where}field {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        lines = [
+            f"{where}field {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}"
+            for e in error.errors()
+        ]
         raise InputError("\n".join(lines)) from error
 
 

@@ -31,7 +31,9 @@ def source_hash(package: str) -> str:
 
 def foreign_package(compute: Callable[..., Any]) -> str | None:
     """The package beside `interp_culture` that a function comes from, an analysis' say; None for our own."""
-    inner = inspect.unwrap(getattr(compute, "func", compute))  # of a functools.partial, within its decorators
+    inner = inspect.unwrap(
+        getattr(compute, "func", compute)
+    )  # of a functools.partial, within its decorators
     module = getattr(inner, "__module__", None) or OWN
     if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)):
         module = spec.name  # python -m analyses.NAME
@@ -67,4 +69,8 @@ def _meaning(path: Path) -> bytes:
 
 def _is_text(statement: ast.AST) -> bool:
     value = getattr(statement, "value", None)
-    return isinstance(statement, ast.Expr) and isinstance(value, ast.Constant) and isinstance(value.value, str)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(value, ast.Constant)
+        and isinstance(value.value, str)
+    )

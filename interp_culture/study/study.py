@@ -31,7 +31,13 @@ from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, cache_activations
 from interp_culture.steering.sweep import layer_sweep, top_layers
-from interp_culture.steering.vectors import SteeringVectors, extract, load_vectors, save_vectors, stored_key
+from interp_culture.steering.vectors import (
+    SteeringVectors,
+    extract,
+    load_vectors,
+    save_vectors,
+    stored_key,
+)
 from interp_culture.study.analysis import Analysis, Tables, chosen
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.sources import foreign_package, source_hash
@@ -53,7 +59,9 @@ class Study:
         folder = self.folder
         self.on_step(f"loading {self.config.model}")
         model = self.model
-        self.on_step(f"{model.name}: {model.n_layers} layers; {len(self.train)} training, {len(self.test)} test texts")
+        self.on_step(
+            f"{model.name}: {model.n_layers} layers; {len(self.train)} training, {len(self.test)} test texts"
+        )
         validity = self.validity()
         lead = self.lead
         self.on_step(f"leading readout: {lead}; extracting vectors")
@@ -91,7 +99,9 @@ class Study:
         tables = analysis.measure(self)
         manifest = self._manifest_of(analysis.measure)
         for name, table in tables.items():
-            write_table(self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), manifest)
+            write_table(
+                self.folder, f"{analysis.name}.{name}", table.reset_index(drop=True), manifest
+            )
         finished = {"tables": list(tables), "key": manifest["key"], "study": self.manifest["key"]}
         write_json(self.folder / f"{analysis.name}.tables.json", finished)
         return tables
@@ -126,7 +136,9 @@ class Study:
         per_item = self.config.null_per_item
         return self._reduced(self.test, per_item, "item") if per_item else None
 
-    def _reduced(self, scenarios: ScenarioSet, n: int | None, by: Literal["cell", "item"]) -> ScenarioSet:
+    def _reduced(
+        self, scenarios: ScenarioSet, n: int | None, by: Literal["cell", "item"]
+    ) -> ScenarioSet:
         """A sample with the study's seed; all of them where there is no number."""
         return scenarios.sample(n, self.config.seed, by) if n else scenarios
 
@@ -146,7 +158,10 @@ class Study:
             "scenarios": self.scenarios.digest,
             "templates": template_hash(),
             "source": source_hash("interp_culture"),
-            "versions": {p: version(p) for p in ("interp-culture", "transformer-lens", "transformers", "torch")},
+            "versions": {
+                p: version(p)
+                for p in ("interp-culture", "transformer-lens", "transformers", "torch")
+            },
         }
         return {
             **content,
@@ -193,7 +208,9 @@ class Study:
             sweep = self.sweep()
             return {axis: top_layers(sweep, axis, self.config.top_k) for axis in axes}
         if set(fixed) != set(axes):
-            raise InputError(f"field layers: it names axes {', '.join(fixed)}; the scenarios have {', '.join(axes)}")
+            raise InputError(
+                f"field layers: it names axes {', '.join(fixed)}; the scenarios have {', '.join(axes)}"
+            )
         return {axis: fixed[axis] for axis in axes}
 
     @property
@@ -233,7 +250,10 @@ class Study:
         `scenarios` are `some` by default; `form` goes to `read_runs` (readout, order, seed, system, labels).
         """
         form = {"readout": self.lead, "order": self.config.order, "seed": self.config.seed, **form}
-        return with_keys(read_runs(self.model, self.some if scenarios is None else scenarios, runs, **form), names)
+        return with_keys(
+            read_runs(self.model, self.some if scenarios is None else scenarios, runs, **form),
+            names,
+        )
 
     def validity(self) -> dict[str, Validity]:
         """The check of every readout, by its name; a stored one is not read again."""
@@ -242,7 +262,9 @@ class Study:
             return pd.DataFrame([check_readout(self.model, r).row for r in READOUTS])
 
         rows = self.once("validity", compute).to_dict("records")
-        return {row["readout"]: Validity.from_row({str(k): v for k, v in row.items()}) for row in rows}
+        return {
+            row["readout"]: Validity.from_row({str(k): v for k, v in row.items()}) for row in rows
+        }
 
     def vectors(self) -> dict[str, SteeringVectors]:
         """The training half's vectors; the table beside them gives norms and the cosine between axes by layer."""
@@ -310,13 +332,19 @@ def _geometry(vectors: dict[str, SteeringVectors]) -> pd.DataFrame:
             }
             norm = float(direction.norm())
             share = norm / float(v.resid_norm[layer])
-            rows.append({"axis": axis, "layer": layer, "norm": norm, "norm_share": share, **cosines})
+            rows.append(
+                {"axis": axis, "layer": layer, "norm": norm, "norm_share": share, **cosines}
+            )
     return pd.DataFrame(rows)
 
 
 def _nameless(content: dict[str, Any]) -> dict[str, Any]:
     """In place of what does not decide a number: what the model is called, where it lies and where it runs."""
-    config = {**content["config"], "model": None, "dtype": None}  # the dtype that was resolved stands beside it
+    config = {
+        **content["config"],
+        "model": None,
+        "dtype": None,
+    }  # the dtype that was resolved stands beside it
     return {"config": config, "model": None, "revision": None, "device": None}
 
 
@@ -325,9 +353,14 @@ def _git_state() -> dict[str, Any]:
     here = Path(__file__).parent
 
     def git(*args: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *args], capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", "-C", str(here), *args], capture_output=True, text=True, check=True
+        ).stdout
 
     try:
-        return {"commit": git("rev-parse", "HEAD").strip(), "dirty": bool(git("status", "--porcelain").strip())}
+        return {
+            "commit": git("rev-parse", "HEAD").strip(),
+            "dirty": bool(git("status", "--porcelain").strip()),
+        }
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}

@@ -23,10 +23,18 @@ def derive(readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
     """From the rows of `steered_readouts` of every readout, with the column readout: response and matrix (in P+ and in
     logits), null and domains (leading readout), and where the items are the map's, places and distances."""
     by_readout = dict(list(readouts.groupby("readout", sort=False)))
-    both = [(table, {"readout": r, "value": v}) for r, table in by_readout.items() for v in ("shift", "logit_shift")]
+    both = [
+        (table, {"readout": r, "value": v})
+        for r, table in by_readout.items()
+        for v in ("shift", "logit_shift")
+    ]
     tables = {
-        "response": pd.concat([response(table, form["value"]).assign(**form) for table, form in both]),
-        "matrix": pd.concat([response_matrix(table, form["value"]).assign(**form) for table, form in both]),
+        "response": pd.concat(
+            [response(table, form["value"]).assign(**form) for table, form in both]
+        ),
+        "matrix": pd.concat(
+            [response_matrix(table, form["value"]).assign(**form) for table, form in both]
+        ),
         "null": random_effects(by_readout[lead]),
         "domains": domain_shifts(by_readout[lead]),
     }
@@ -53,7 +61,11 @@ def summarise_study(
         key: of the study, which its tables have too.
     """
     lead = about["lead"]  # noqa: F841  (read by query)
-    records = {name: table.to_dict("records") for name, table in tables.items() if name in ("matrix", "places")}
+    records = {
+        name: table.to_dict("records")
+        for name, table in tables.items()
+        if name in ("matrix", "places")
+    }
     of_lead = tables["response"].query("readout == @lead and value == 'shift'")
     return {
         **about,
@@ -62,12 +74,16 @@ def summarise_study(
         "scores": plain.groupby("axis").p_positive.mean().to_dict(),
         "item_scores": plain.groupby("item").p_positive.mean().to_dict(),
         "best_layer": {
-            axis: summarise_sweep(sweep[sweep.steered == axis]).sort_values("differential").iloc[-1].to_dict()
+            axis: summarise_sweep(sweep[sweep.steered == axis])
+            .sort_values("differential")
+            .iloc[-1]
+            .to_dict()
             for axis in about["layers"]
         },
         "response": of_lead.drop(columns=["readout", "value"]).to_dict("records"),
         "null_ratio": {
-            f"{s} {a}": float(ratios.median()) for (s, a), ratios in tables["null"].groupby(["steered", "axis"]).ratio
+            f"{s} {a}": float(ratios.median())
+            for (s, a), ratios in tables["null"].groupby(["steered", "axis"]).ratio
         },
         **records,
         "distances": _targets(tables.get("distances")),

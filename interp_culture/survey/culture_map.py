@@ -103,13 +103,17 @@ def no_preference() -> tuple[float, float]:
     return float(x), float(y)
 
 
-def displacements(before: pd.DataFrame, after: pd.DataFrame, seed: int = 42) -> Float[np.ndarray, "draw 2"]:
+def displacements(
+    before: pd.DataFrame, after: pd.DataFrame, seed: int = 42
+) -> Float[np.ndarray, "draw 2"]:
     """How far the model moved on the map between two readouts of the same scenarios: (x, y), map units.
 
     The observed displacement first, then the draws of the bootstrap, paired by scenario.
     """
     if list(before.id) != list(after.id):
-        raise InputError("`before` and `after` hold different scenarios: read the same set for both")
+        raise InputError(
+            "`before` and `after` hold different scenarios: read the same set for both"
+        )
     here, there = place(before, seed), place(after, seed)
     drawn = place_draws(after, seed) - place_draws(before, seed)
     return np.vstack([[there["x"] - here["x"], there["y"] - here["y"]], drawn])
@@ -161,8 +165,21 @@ def projection_check() -> pd.DataFrame:
         if set(items) <= set(means.index):
             x, y = project(means[items].to_numpy())
             there, year = countries().loc[iso3], int(own.year.max())
-            rows.append((iso3, year, x, y, there.x, there.y, there.survey_year, abs(year - there.survey_year) <= 1))
-    return pd.DataFrame(rows, columns=["iso3", "year", "x", "y", "map_x", "map_y", "map_year", "same_survey"])
+            rows.append(
+                (
+                    iso3,
+                    year,
+                    x,
+                    y,
+                    there.x,
+                    there.y,
+                    there.survey_year,
+                    abs(year - there.survey_year) <= 1,
+                )
+            )
+    return pd.DataFrame(
+        rows, columns=["iso3", "year", "x", "y", "map_x", "map_y", "map_year", "same_survey"]
+    )
 
 
 def projection_accuracy() -> dict[str, float]:
@@ -192,7 +209,9 @@ def projection_coupling() -> dict[str, float]:
 def places(readouts: pd.DataFrame) -> pd.DataFrame:
     """Map coordinates of the plain model, of every steered run, and of a model without any preference."""
     rows = []
-    for (steered, alpha), run in readouts[readouts.method != "random"].groupby(["steered", "alpha"], sort=True):
+    for (steered, alpha), run in readouts[readouts.method != "random"].groupby(
+        ["steered", "alpha"], sort=True
+    ):
         rows.append({"steered": steered, "alpha": alpha, **place(run)})
     x, y = no_preference()
     neutral = {"x": x, "x_low": x, "x_high": x, "y": y, "y_low": y, "y_high": y}
@@ -218,15 +237,30 @@ def movements(readouts: pd.DataFrame) -> pd.DataFrame:
         turned = angle[0] + (angle - angle[0] + 180) % 360 - 180
         turn, er = Estimate.of(turned[0], turned[1:]), Estimate.of(ratio[0], ratio[1:])
         defined = Estimate.of(along[0], along[1:]).excludes_zero
-        rows.append((steered, alpha, turn.value, turn.low, turn.high, er.value, er.low, er.high, defined))
-    names = ["steered", "alpha", "angle", "low", "high", "ratio", "ratio_low", "ratio_high", "defined"]
+        rows.append(
+            (steered, alpha, turn.value, turn.low, turn.high, er.value, er.low, er.high, defined)
+        )
+    names = [
+        "steered",
+        "alpha",
+        "angle",
+        "low",
+        "high",
+        "ratio",
+        "ratio_low",
+        "ratio_high",
+        "defined",
+    ]
     return pd.DataFrame(rows, columns=names)
 
 
 def all_distances(located: pd.DataFrame) -> pd.DataFrame:
     """Distance of every place to every country (map units), with the country's rank."""
     return pd.concat(
-        [distances(p.x, p.y).assign(steered=p.steered, alpha=p.alpha) for p in located.itertuples()],
+        [
+            distances(p.x, p.y).assign(steered=p.steered, alpha=p.alpha)
+            for p in located.itertuples()
+        ],
         ignore_index=True,
     )
 

@@ -57,7 +57,10 @@ class SurveySummary:
 
 
 def read_survey(
-    path: str | Path, *, years: Literal["latest", "all"] = "latest", countries: Sequence[str] | None = None
+    path: str | Path,
+    *,
+    years: Literal["latest", "all"] = "latest",
+    countries: Sequence[str] | None = None,
 ) -> SurveySummary:
     """Summarise a WVS wave 7, EVS/WVS joint or Integrated Values Surveys file, told by its columns.
 
@@ -67,9 +70,13 @@ def read_survey(
     kind, table = read_rows(path)
     check_known("years", years, ("latest", "all"))
     rows = _choose(_usable(table, kind, notes), years, countries, path, notes)
-    answers = pd.DataFrame({item: _answers(rows, kind, item, notes) for item in survey_items().index})
+    answers = pd.DataFrame(
+        {item: _answers(rows, kind, item, notes) for item in survey_items().index}
+    )
     if answers.isna().all(axis=None):
-        raise InputError(f"{path}: no valid answer to any of the ten items; is it the file with the answers?")
+        raise InputError(
+            f"{path}: no valid answer to any of the ten items; is it the file with the answers?"
+        )
     cells = _cells(rows, answers)
     weighted = f"weighted by {kind.weight}" if kind.weight in table else "unweighted"
     source = f"{kind.title}, {path.name}, {weighted}"
@@ -94,13 +101,19 @@ def read_survey(
 def write_survey(folder: str | Path, summary: SurveySummary) -> None:
     """item_means.csv, answer_shares.csv, places.csv, then manifest.json: without it the folder is unfinished."""
     folder = make_folder(folder)
-    tables = {"item_means": summary.means, "answer_shares": summary.shares, "places": summary.places}
+    tables = {
+        "item_means": summary.means,
+        "answer_shares": summary.shares,
+        "places": summary.places,
+    }
     (folder / "manifest.json").unlink(missing_ok=True)
     for name, table in tables.items():
         with replacing(folder / f"{name}.csv") as part:
             table.to_csv(part, index=False, float_format="%.6g")
     sizes = {f"{name}.csv": len(table) for name, table in tables.items()}
-    write_json(folder / "manifest.json", {**summary.provenance, "tables": sizes, "notes": summary.notes})
+    write_json(
+        folder / "manifest.json", {**summary.provenance, "tables": sizes, "notes": summary.notes}
+    )
 
 
 def autonomy(qualities: pd.DataFrame) -> pd.Series:
@@ -142,7 +155,9 @@ def _usable(table: pd.DataFrame, kind: Kind, notes: list[str]) -> pd.DataFrame:
     return table[table.iso3.notna()].astype({"year": int})
 
 
-def _choose(rows: pd.DataFrame, years: str, wanted: Sequence[str] | None, path: Path, notes: list[str]) -> pd.DataFrame:
+def _choose(
+    rows: pd.DataFrame, years: str, wanted: Sequence[str] | None, path: Path, notes: list[str]
+) -> pd.DataFrame:
     present = sorted(rows.iso3.unique())
     if not present:
         raise InputError(f"{path}: no usable row: {' '.join(notes) or 'it has column names only'}")
@@ -157,7 +172,9 @@ def _choose(rows: pd.DataFrame, years: str, wanted: Sequence[str] | None, path: 
     if old.any():
         surveys = rows[old][SURVEY].drop_duplicates().sort_values(SURVEY)
         named = _listed([f"{s.iso3} {s.year}" for s in surveys.itertuples()])
-        notes.append(f"{_rows(int(old.sum()))} of earlier years left out ({named}); --all-years keeps them.")
+        notes.append(
+            f"{_rows(int(old.sum()))} of earlier years left out ({named}); --all-years keeps them."
+        )
     return rows[~old]
 
 
@@ -174,14 +191,23 @@ def _answers(rows: pd.DataFrame, kind: Kind, item: str, notes: list[str]) -> pd.
         return given
     low, high = (0, 2) if scale.ivs_id == "Y003" else (1, 4)
     clean = pd.DataFrame({part: _valid(rows, part, low, high, notes) for part in parts})
-    rebuilt = autonomy(clean) if scale.ivs_id == "Y003" else postmaterialism(*(clean[part] for part in parts))
+    rebuilt = (
+        autonomy(clean)
+        if scale.ivs_id == "Y003"
+        else postmaterialism(*(clean[part] for part in parts))
+    )
     if count := int((given.isna() & rebuilt.notna()).sum()):
         notes.append(f"{item} ({column}): {count} answers rebuilt from {', '.join(parts)}.")
     return given.fillna(rebuilt)
 
 
 def _valid(
-    rows: pd.DataFrame, column: str, low: int, high: int, notes: list[str], off_scale: int | None = None
+    rows: pd.DataFrame,
+    column: str,
+    low: int,
+    high: int,
+    notes: list[str],
+    off_scale: int | None = None,
 ) -> pd.Series:
     """Whole answers from low to high. Codes below the scale and below 0 are missing; anything else is counted too."""
     if column not in rows:
@@ -200,10 +226,15 @@ def _cells(rows: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
     """One row a country, year, item and value: sum of weights, of squared weights, count. All else follows from it."""
     base = rows[SURVEY].assign(w=rows.weight, w2=rows.weight**2, n=1)
     tables = [
-        base.assign(value=answers[item]).groupby([*SURVEY, "value"])[["w", "w2", "n"]].sum().reset_index()
+        base.assign(value=answers[item])
+        .groupby([*SURVEY, "value"])[["w", "w2", "n"]]
+        .sum()
+        .reset_index()
         for item in answers
     ]
-    return pd.concat([t.assign(item=item) for t, item in zip(tables, answers, strict=True)], ignore_index=True)
+    return pd.concat(
+        [t.assign(item=item) for t, item in zip(tables, answers, strict=True)], ignore_index=True
+    )
 
 
 def _means(cells: pd.DataFrame) -> pd.DataFrame:
@@ -217,7 +248,9 @@ def _means(cells: pd.DataFrame) -> pd.DataFrame:
     mean = total.wv / total.w
     variance = (total.wvv / total.w - mean**2).clip(lower=0)
     n_eff = (total.w**2 / total.w2).where(total.n > 1)
-    table = pd.DataFrame({"mean": mean, "se": np.sqrt(variance / (n_eff - 1)), "n": total.n}).reset_index()
+    table = pd.DataFrame(
+        {"mean": mean, "se": np.sqrt(variance / (n_eff - 1)), "n": total.n}
+    ).reset_index()
     return table.sort_values(SURVEY, kind="stable", ignore_index=True)
 
 
@@ -225,7 +258,8 @@ def _shares(cells: pd.DataFrame, means: pd.DataFrame) -> pd.DataFrame:
     """Percent of the valid answers for every value of an item's scale, 0 included."""
     scales = survey_items()[["minimum", "maximum"]].itertuples()
     values = pd.DataFrame(
-        [(s.Index, v) for s in scales for v in range(s.minimum, s.maximum + 1)], columns=["item", "value"]
+        [(s.Index, v) for s in scales for v in range(s.minimum, s.maximum + 1)],
+        columns=["item", "value"],
     )
     table = means[CELL].merge(values, on="item").merge(cells, on=[*CELL, "value"], how="left")
     weight = table.w.fillna(0)
@@ -240,12 +274,16 @@ def _places(means: pd.DataFrame, rows: pd.DataFrame, notes: list[str]) -> pd.Dat
     if few := [f"{iso3} {year} ({n})" for (iso3, year), n in answered[answered < FEW].items()]:
         notes.append(f"Fewer than {FEW} valid answers to some item: {_listed(few)}.")
     items = survey_items().index
-    wide = means.pivot(index=SURVEY, columns="item", values="mean").reindex(index=size.index, columns=items)
+    wide = means.pivot(index=SURVEY, columns="item", values="mean").reindex(
+        index=size.index, columns=items
+    )
     x, y = culture_map.project(wide.to_numpy()).T
     table = pd.DataFrame({"x": x, "y": y, "n": size}, index=size.index).reset_index()
     table["missing"] = [", ".join(items[gaps]) for gaps in wide.isna().to_numpy()]
     table.insert(1, "country", [country_name(iso3) for iso3 in table.iso3])
-    published = map_countries()[["x", "y", "survey_year"]].set_axis(["map_x", "map_y", "map_year"], axis=1)
+    published = map_countries()[["x", "y", "survey_year"]].set_axis(
+        ["map_x", "map_y", "map_year"], axis=1
+    )
     table = table.join(published.astype({"map_year": "Int64"}), on="iso3")
     return table.assign(distance=np.hypot(table.x - table.map_x, table.y - table.map_y))
 

@@ -76,9 +76,27 @@ def kinds() -> tuple[Kind, ...]:
     wave7 = ("B_COUNTRY_ALPHA", "alpha_3", "B_COUNTRY", "A_YEAR", "W_WEIGHT")
     return (
         Kind("wvs7", "WVS wave 7", *wave7, wvs7, ("Q8", "Q14", "Q15", "Q17"), ("Q154", "Q155")),
-        Kind("joint", "EVS/WVS joint file", "cntry_AN", "alpha_2", "cntry", "year", "gwght", ivs, *parts),
         Kind(
-            "integrated", "Integrated Values Surveys", "COUNTRY_ALPHA", "alpha_3", "S003", "S020", "S017", ivs, *parts
+            "joint",
+            "EVS/WVS joint file",
+            "cntry_AN",
+            "alpha_2",
+            "cntry",
+            "year",
+            "gwght",
+            ivs,
+            *parts,
+        ),
+        Kind(
+            "integrated",
+            "Integrated Values Surveys",
+            "COUNTRY_ALPHA",
+            "alpha_3",
+            "S003",
+            "S020",
+            "S017",
+            ivs,
+            *parts,
         ),
     )
 
@@ -87,7 +105,12 @@ def read_rows(path: Path) -> tuple[Kind, pd.DataFrame]:
     """The kind of file, and one row a respondent: iso3, code (the file's own country code), columns by their ids."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a survey file (.csv, .sav or .dta)")
-    readers = {".csv": _read_csv, ".sav": _read_labelled, ".zsav": _read_labelled, ".dta": _read_labelled}
+    readers = {
+        ".csv": _read_csv,
+        ".sav": _read_labelled,
+        ".zsav": _read_labelled,
+        ".dta": _read_labelled,
+    }
     if (read := readers.get(path.suffix.lower())) is None:
         raise InputError(
             f"{path}: read are .csv, .sav and .dta, not {path.suffix or 'a file without extension'}; "
@@ -108,8 +131,14 @@ def recognise(path: Path, columns: list[str]) -> tuple[Kind, dict[str, str]]:
         lacking = kind.lacking(found)
         if not lacking:
             return kind, found
-        faults.append(f"  {kind.title}: looked for {', '.join(kind.lacking([]))}; missing: {', '.join(lacking)}")
-    raise InputError("\n".join([f"{path}: not a survey file that is known, by its {len(columns)} columns", *faults]))
+        faults.append(
+            f"  {kind.title}: looked for {', '.join(kind.lacking([]))}; missing: {', '.join(lacking)}"
+        )
+    raise InputError(
+        "\n".join(
+            [f"{path}: not a survey file that is known, by its {len(columns)} columns", *faults]
+        )
+    )
 
 
 def country_name(iso3: str) -> str:
@@ -145,10 +174,16 @@ def _read_csv(path: Path) -> tuple[Kind, pd.DataFrame]:
         arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     )
     try:
-        table = arrow.read_csv(path, read_options=reading, parse_options=parsing, convert_options=as_text)
+        table = arrow.read_csv(
+            path, read_options=reading, parse_options=parsing, convert_options=as_text
+        )
     except ArrowInvalid as error:
         told = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
-        what = "line {}: {} values expected, as in the header, {} found".format(*told.groups()) if told else str(error)
+        what = (
+            "line {}: {} values expected, as in the header, {} found".format(*told.groups())
+            if told
+            else str(error)
+        )
         raise InputError(
             f"{path}: {what[:200]}; numbers with a decimal comma in a comma-separated file look like this: "
             "export with decimal points, or fetch the file again"
@@ -168,7 +203,9 @@ def _csv_header(path: Path) -> tuple[str, list[str]]:
                 ) from error
     with path.open(encoding="utf-8-sig", newline="") as text:
         first = text.readline()
-    headers = {delimiter: next(csv.reader([first], delimiter=delimiter), []) for delimiter in ",;\t"}
+    headers = {
+        delimiter: next(csv.reader([first], delimiter=delimiter), []) for delimiter in ",;\t"
+    }
     return max(headers.items(), key=lambda item: len(item[1]))
 
 
@@ -176,7 +213,9 @@ def _read_labelled(path: Path) -> tuple[Kind, pd.DataFrame]:
     """SPSS and Stata files. Y003 is often declared missing from -5 to -1; its -1 and -2 are answers and are kept."""
     pyreadstat = _load("pyreadstat")
     stata = path.suffix.lower() == ".dta"
-    read, options = (pyreadstat.read_dta, {}) if stata else (pyreadstat.read_sav, {"user_missing": True})
+    read, options = (
+        (pyreadstat.read_dta, {}) if stata else (pyreadstat.read_sav, {"user_missing": True})
+    )
     try:
         kind, found = recognise(path, read(path, metadataonly=True)[1].column_names)
         table, meta = read(path, usecols=list(found.values()), **options)
@@ -188,7 +227,9 @@ def _read_labelled(path: Path) -> tuple[Kind, pd.DataFrame]:
         if column in table and pd.api.types.is_numeric_dtype(table[column]):
             answer = table[column].between(-2, 2) if column == found.get("Y003") else False
             for bounds in ranges:
-                table[column] = table[column].mask(table[column].between(bounds["lo"], bounds["hi"]) & ~answer)
+                table[column] = table[column].mask(
+                    table[column].between(bounds["lo"], bounds["hi"]) & ~answer
+                )
     return kind, table.rename(columns={column: name for name, column in found.items()})
 
 
@@ -210,7 +251,9 @@ def _refuse(path: Path, column: pd.Series, strange: list[str]) -> NoReturn:
     fix = "export the codes, not their labels"
     if re.fullmatch(r"\s*-?\d+,\d+\s*", value):
         fix = "this looks like a decimal comma: export with decimal points"
-    raise InputError(f"{path}:{_line_of(path, row)}: field '{column.name}': not a number: {value[:40]!r}; {fix}")
+    raise InputError(
+        f"{path}:{_line_of(path, row)}: field '{column.name}': not a number: {value[:40]!r}; {fix}"
+    )
 
 
 def _line_of(path: Path, row: int) -> str:
@@ -218,12 +261,16 @@ def _line_of(path: Path, row: int) -> str:
     if path.suffix.lower() != ".csv":
         return f"row {row + 1}"
     with path.open(encoding="utf-8-sig", newline="") as text:
-        return str(next(islice((n for n, line in enumerate(text, start=1) if line.strip()), row + 1, None)))
+        return str(
+            next(islice((n for n, line in enumerate(text, start=1) if line.strip()), row + 1, None))
+        )
 
 
 def _locate(labels: pd.DataFrame, kind: Kind) -> tuple[pd.Series, pd.Series]:
     """(iso3 or None, the code as it stands), from the letters or, where they are unknown, from the number."""
-    codes = labels.apply(lambda column: column.str.strip().str.upper().str.removesuffix(".0").replace("", "blank"))
+    codes = labels.apply(
+        lambda column: column.str.strip().str.upper().str.removesuffix(".0").replace("", "blank")
+    )
     codes = codes.fillna("blank")
     iso3 = pd.Series(None, index=codes.index, dtype=object)
     for column, standard in ((kind.letters, kind.standard), (kind.number, "numeric")):
@@ -240,7 +287,9 @@ def _iso3(code: str, standard: str) -> str | None:
         return code
     if standard == "numeric" and not code.isdigit():
         return None
-    found = _load("pycountry").countries.get(**{standard: code.zfill(3) if standard == "numeric" else code})
+    found = _load("pycountry").countries.get(
+        **{standard: code.zfill(3) if standard == "numeric" else code}
+    )
     return found.alpha_3 if found else None
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from interp_culture.errors import InputError
-from interp_culture.survey.wvs import Facts, countries, find_country, load_facts, names, questions, survey_items
+from interp_culture.survey.wvs import (
+    Facts,
+    countries,
+    find_country,
+    load_facts,
+    names,
+    questions,
+    survey_items,
+)
 
 # The ten respondents of Tao et al. 2024 (PNAS Nexus 3(9), pgae346), for the spread over wordings.
 RESPONDENTS = (
@@ -66,9 +74,16 @@ def advanced_persona(country: str, facts: Facts | None = None, name: str | None 
     answers = {item: nearest_answer(item, means[item]) for item in asked if item in means}
     name = name or _name(iso3)
     who = f"{name}, a person" if name else "a person"
-    text = " ".join([f"You are {who} living in {_place(iso3)}.", *(asked[i].describe(v) for i, v in answers.items())])
+    text = " ".join(
+        [
+            f"You are {who} living in {_place(iso3)}.",
+            *(asked[i].describe(v) for i, v in answers.items()),
+        ]
+    )
     notes = () if name else (f"no frequent name is known for {_place(iso3)}: the persona has none",)
-    return Persona("advanced", text, iso3, answers, tuple(i for i in asked if i not in answers), notes)
+    return Persona(
+        "advanced", text, iso3, answers, tuple(i for i in asked if i not in answers), notes
+    )
 
 
 def respondent_persona(number: int, country: str | None = None) -> Persona:
@@ -77,7 +92,9 @@ def respondent_persona(number: int, country: str | None = None) -> Persona:
         raise InputError(f"respondent {number}: there are 1 to {len(RESPONDENTS)}")
     who, iso3 = RESPONDENTS[number - 1], find_country(country) if country else None
     where = f" who was born in {_place(iso3)} and lives there" if iso3 else ""
-    return Persona("respondent", f"You are {who}{where}, and you are taking part in a survey.", iso3)
+    return Persona(
+        "respondent", f"You are {who}{where}, and you are taking part in a survey.", iso3
+    )
 
 
 def parse_persona(text: str, facts: Facts | None = None) -> Persona:

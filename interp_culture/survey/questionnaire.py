@@ -66,7 +66,9 @@ def ask_directly(model: LanguageModel, system: System = None) -> DirectAnswers:
         found, off = _answer(read, question)
         mean = sum(value * p for value, p in found.items())
         rows.append({"item": item, "axis": item[0], "mean": mean, "off_answers": off})
-        shares += [{"item": item, "value": value, "probability": p} for value, p in sorted(found.items())]
+        shares += [
+            {"item": item, "value": value, "probability": p} for value, p in sorted(found.items())
+        ]
     items = pd.DataFrame(rows)
     means = items["mean"].to_numpy()
     items.insert(3, "p_positive", culture_map.scores(means))
@@ -74,7 +76,9 @@ def ask_directly(model: LanguageModel, system: System = None) -> DirectAnswers:
     return DirectAnswers(pd.DataFrame(shares), items, float(x), float(y))
 
 
-def write_answers(model: LanguageModel, system: System = None, max_new_tokens: int = 32) -> pd.DataFrame:
+def write_answers(
+    model: LanguageModel, system: System = None, max_new_tokens: int = 32
+) -> pd.DataFrame:
     """Let the model write its (greedy) answer to every question: item, part, reply, value, refused, neutral.
 
     An index has one row a part: Y02 a quality each, X01 the first aim.
@@ -84,7 +88,9 @@ def write_answers(model: LanguageModel, system: System = None, max_new_tokens: i
         for item, question in questions().items()
         for part, text in _parts(question).items()
     ]
-    replies = generate(model, [Prompt(text, system=system_text(system)) for _, _, text, _ in asked], max_new_tokens)
+    replies = generate(
+        model, [Prompt(text, system=system_text(system)) for _, _, text, _ in asked], max_new_tokens
+    )
     rows = []
     for (item, part, _, question), reply in zip(asked, replies, strict=True):
         found = read_reply(reply, question)
@@ -92,7 +98,9 @@ def write_answers(model: LanguageModel, system: System = None, max_new_tokens: i
     return pd.DataFrame(rows).astype({"value": "Int64"})
 
 
-def ask_persona(model: LanguageModel, persona: Persona | None, max_new_tokens: int = 32) -> dict[str, pd.DataFrame]:
+def ask_persona(
+    model: LanguageModel, persona: Persona | None, max_new_tokens: int = 32
+) -> dict[str, pd.DataFrame]:
     """The ten questions under one persona; `None` asks without one.
 
     Returns:
@@ -113,7 +121,12 @@ def ask_persona(model: LanguageModel, persona: Persona | None, max_new_tokens: i
         "system": system or "",
     }
     shares = read.shares.merge(_country_shares(iso3), on=["item", "value"], how="left")
-    return {"items": read.items, "shares": shares, "replies": written, "places": pd.DataFrame([place])}
+    return {
+        "items": read.items,
+        "shares": shares,
+        "replies": written,
+        "places": pd.DataFrame([place]),
+    }
 
 
 def ask_personas(
@@ -152,7 +165,11 @@ def ask_personas(
 
 def _manifest(model: LanguageModel, max_new_tokens: int) -> dict[str, Any]:
     asked = {item: question.model_dump() for item, question in questions().items()}
-    content = {**model.describe(), "questions": content_key(asked), "max_new_tokens": max_new_tokens}
+    content = {
+        **model.describe(),
+        "questions": content_key(asked),
+        "max_new_tokens": max_new_tokens,
+    }
     # What a model is decides, not its name, nor where it ran.
     nameless = {"model": None, "revision": None, "device": None}
     return {**content, "key": content_key({**content, **nameless})}
@@ -161,7 +178,9 @@ def _manifest(model: LanguageModel, max_new_tokens: int) -> dict[str, Any]:
 def _country_shares(iso3: str | None) -> pd.DataFrame:
     table = answer_shares()
     own = table[(table.iso3 == iso3) & (table.part == "")]
-    return pd.DataFrame({"item": own["item"], "value": own["value"], "country_share": own.percent / 100})
+    return pd.DataFrame(
+        {"item": own["item"], "value": own["value"], "country_share": own.percent / 100}
+    )
 
 
 def _distance(read: DirectAnswers, iso3: str | None) -> float:
@@ -174,7 +193,10 @@ def _distance(read: DirectAnswers, iso3: str | None) -> float:
 def _reader(model: LanguageModel, system: System) -> Read:
     """Gives the probability of each code as the reply to a question; all are read at once, under one persona."""
     asked = {text: codes for question in questions().values() for text, codes in _asked(question)}
-    spelled = [{(c, space): f"{space}{c}" for c in codes for space in SPELLINGS} for codes in asked.values()]
+    spelled = [
+        {(c, space): f"{space}{c}" for c in codes for space in SPELLINGS}
+        for codes in asked.values()
+    ]
     prompts = [Prompt(text, system=system_text(system)) for text in asked]
     found = dict(zip(asked, _exclusive(model, prompts, spelled), strict=True))
 
@@ -243,7 +265,9 @@ def _second_aim(question: Question, first: int) -> tuple[str, list[int]]:
 def _parts(question: Question) -> dict[str, str]:
     """What is asked, by part: one part, or one for each quality."""
     if question.qualities:
-        return {q: _listed(question.ask.format(quality=q), question.answers) for q in question.qualities}
+        return {
+            q: _listed(question.ask.format(quality=q), question.answers) for q in question.qualities
+        }
     if question.answers:
         return {"": _listed(question.ask, question.answers)}
     low, high = question.scale.items()
@@ -257,7 +281,9 @@ def _listed(ask: str, answers: Mapping[int, str]) -> str:
 
 
 def _exclusive(
-    model: LanguageModel, prompts: Sequence[Prompt], spelled: Sequence[Mapping[tuple[int, str], str]]
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    spelled: Sequence[Mapping[tuple[int, str], str]],
 ) -> list[dict[tuple[int, str], float]]:
     """Probability of each spelling as the beginning of a prompt's reply, less those of longer ones that begin alike."""
     answers = []
@@ -269,7 +295,9 @@ def _exclusive(
     most = max(map(len, unique))
     # Groups are of one size: what is there already costs nothing again.
     padded = [list(islice(cycle(own), most)) for own in unique]
-    groups = [[TokenSequence(start, a) for a in own] for start, own in zip(starts, padded, strict=True)]
+    groups = [
+        [TokenSequence(start, a) for a in own] for start, own in zip(starts, padded, strict=True)
+    ]
     logprobs = score_runs(model, groups, {"": ()}, answer_logprob)[""][..., 0]
     found = []
     for own, keys, logs in zip(answers, unique, logprobs, strict=True):

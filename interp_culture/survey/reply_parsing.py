@@ -10,7 +10,8 @@ import pandas as pd
 from interp_culture.survey.wvs import Question, questions
 
 SCALE = re.compile(
-    r"\b(from|between)\s+\d+\s*(\([^)]*\))?\s*(to|and|-|–)\s*\d+\s*(\([^)]*\))?|\bout of \d+|/\s*10\b", re.IGNORECASE
+    r"\b(from|between)\s+\d+\s*(\([^)]*\))?\s*(to|and|-|–)\s*\d+\s*(\([^)]*\))?|\bout of \d+|/\s*10\b",
+    re.IGNORECASE,
 )
 NUMBER = re.compile(r"(?<![\d.,])\d+(?!\d|[.,]\d)")
 _NOT = r"(do not|don't|cannot|can't|can not|could not|couldn't|am not able to|'m not able to|am unable to|'m unable to)"
@@ -82,7 +83,9 @@ def changed_answers(written: pd.DataFrame, than: str) -> pd.Series:
 def _by_label(reply: str, question: Question) -> int | None:
     """The code of the one label in the reply; of labels within labels the longest counts."""
     text, found = reply.casefold(), []
-    for code, label in sorted((question.answers or question.scale).items(), key=lambda pair: -len(pair[1])):
+    for code, label in sorted(
+        (question.answers or question.scale).items(), key=lambda pair: -len(pair[1])
+    ):
         pattern = re.escape(label.casefold()) + r"\b"
         start = r"^\W*" if label in ("yes", "no") else r"\b"
         if re.search(start + pattern, text) and not re.search(NEGATED + pattern, text):

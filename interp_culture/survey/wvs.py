@@ -54,7 +54,9 @@ class Question(BaseModel):
 
     def describe(self, value: int) -> str:
         """The profile's sentence for one answer."""
-        return self.profile.format(value=value, words=self.words.get(value, self.answers.get(value, "")))
+        return self.profile.format(
+            value=value, words=self.words.get(value, self.answers.get(value, ""))
+        )
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,13 @@ def find_country(text: str) -> str:
         return wanted.upper()
     if wanted in by_name:
         return by_name[wanted]
-    near = get_close_matches(wanted, by_name, n=3) or get_close_matches(wanted.upper(), list(known.index), n=3)
+    near = get_close_matches(wanted, by_name, n=3) or get_close_matches(
+        wanted.upper(), list(known.index), n=3
+    )
     hint = ", ".join(f"{known.country[by_name.get(n, n)]} ({by_name.get(n, n)})" for n in near)
     raise InputError(
-        f"unknown country {text!r}: give a name or iso3 code of the 2023 map" + (f"; near: {hint}" if hint else "")
+        f"unknown country {text!r}: give a name or iso3 code of the 2023 map"
+        + (f"; near: {hint}" if hint else "")
     )
 
 
@@ -171,5 +176,9 @@ def _own_means(folder: Path) -> pd.DataFrame:
         low, high = items.minimum[row.item], items.maximum[row.item]
         if not isinstance(row.mean, int | float) or not low <= row.mean <= high:
             scale = f"{low} to {high}, the scale of {row.item}"
-            raise InputError(f"{path}:{number}: field 'mean': {row.mean!r} is no number from {scale}")
-    return table[MEANS_COLUMNS].sort_values("year", ascending=False).drop_duplicates(["iso3", "item"])
+            raise InputError(
+                f"{path}:{number}: field 'mean': {row.mean!r} is no number from {scale}"
+            )
+    return (
+        table[MEANS_COLUMNS].sort_values("year", ascending=False).drop_duplicates(["iso3", "item"])
+    )

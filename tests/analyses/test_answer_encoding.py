@@ -32,7 +32,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         patch.setattr(readout_module, "load_controls", lambda: load_controls().sample(1, by="item"))
         reduced = {"sweep_per_item": 1, "some_per_item": 3, "top_k": 1}
         out = str(tmp_path_factory.mktemp("encoding"))
-        yield Study(StudyConfig(model="planted", out=out, alphas=[0.1], sweep_alphas=[0.1], **reduced))
+        yield Study(
+            StudyConfig(model="planted", out=out, alphas=[0.1], sweep_alphas=[0.1], **reduced)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +47,22 @@ def test_every_template_holds_the_options_where_it_says(few: ScenarioSet) -> Non
     for name, words in LETTER_TEMPLATES.items():
         first, second = (p.prompt for p in letter_prompts(scenario, template=name))
         assert [first.user[a:b] for a, b in first.options] == [scenario.positive, scenario.negative]
-        assert [second.user[a:b] for a, b in second.options] == [scenario.negative, scenario.positive]
+        assert [second.user[a:b] for a, b in second.options] == [
+            scenario.negative,
+            scenario.positive,
+        ]
         assert words.count("{situation}") == words.count("{first}") == words.count("{second}") == 1
     assert LETTER_TEMPLATES["paper"] == LETTER_TEMPLATE
     assert letter_prompts(scenario)[0] == letter_prompts(scenario, template="paper")[0]
     call = "from interp_culture.readout.formats import Form; Form('letters', template='long')"
-    assert "unknown template 'long'; known: paper, question, bare" in error_without_type_checks(call)
+    assert "unknown template 'long'; known: paper, question, bare" in error_without_type_checks(
+        call
+    )
 
 
-def test_a_reading_of_one_order_is_what_that_order_alone_gives(tiny: LanguageModel, few: ScenarioSet) -> None:
+def test_a_reading_of_one_order_is_what_that_order_alone_gives(
+    tiny: LanguageModel, few: ScenarioSet
+) -> None:
     few = ScenarioSet(few.scenarios[:6], few.catalogue)
     places = {s.id: letter_prompts(s, "random", 1)[0].positive for s in few}
     assert set(places.values()) == {0, 1}
@@ -61,7 +70,11 @@ def test_a_reading_of_one_order_is_what_that_order_alone_gives(tiny: LanguageMod
     for template in ("paper", "bare"):
         form = {"readout": "letters", "template": template}
         both = readings(read_runs(tiny, few, {"": ()}, **form).assign(variant="A/B"))
-        single = read_runs(tiny, few, {"": ()}, order="random", seed=1, **form).set_index("id").logit_diff
+        single = (
+            read_runs(tiny, few, {"": ()}, order="random", seed=1, **form)
+            .set_index("id")
+            .logit_diff
+        )
         found[template] = both.set_index(["reading", "id"]).logit_diff
         for i, place in places.items():
             name = ("positive first", "positive second")[place]
@@ -77,8 +90,20 @@ def by_hand(value: float, letter: float, noise: float) -> pd.DataFrame:
         size = {"plain": 0.0, "v": alpha, "random": noise * (-1) ** draw}[method]
         for n in range(12):
             choice = {"logit_diff": n / 10 + value * size, "position_bias": 3 + letter * abs(size)}
-            where = {"id": f"s{n}", "axis": "X", "item": f"i{n % 3}", "domain": "d", "consistent": False}
-            run = {"variant": "A/B", "steered": steered, "method": method, "draw": draw, "alpha": alpha}
+            where = {
+                "id": f"s{n}",
+                "axis": "X",
+                "item": f"i{n % 3}",
+                "domain": "d",
+                "consistent": False,
+            }
+            run = {
+                "variant": "A/B",
+                "steered": steered,
+                "method": method,
+                "draw": draw,
+                "alpha": alpha,
+            }
             rows.append({**run, **where, **choice, "p_positive": 0.5})
     return pd.DataFrame(rows)
 
@@ -93,7 +118,11 @@ def test_value_and_letter_by_hand() -> None:
     assert changes.loc["letter"].before.tolist() == [3, 3]
     assert changes.loc["value"].effect.tolist() == pytest.approx([-0.6, 0.6])
     assert changes.null_high["value"].tolist() == pytest.approx([2.5706 * 0.03] * 2, rel=1e-3)
-    assert not reading_effects(by_hand(value=0.3, letter=0.8, noise=3)).set_index("reading").sure["value"]
+    assert (
+        not reading_effects(by_hand(value=0.3, letter=0.8, noise=3))
+        .set_index("reading")
+        .sure["value"]
+    )
 
 
 def test_tables(study: Study, tables: Tables) -> None:

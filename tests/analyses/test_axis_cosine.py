@@ -21,7 +21,9 @@ from interp_culture.study.analysis import Tables
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder = str(tmp_path_factory.mktemp("study"))
-    made = ic.Study(ic.StudyConfig(model="planted", out=folder, alphas=[0.1], sweep_alphas=[0.1], top_k=2))
+    made = ic.Study(
+        ic.StudyConfig(model="planted", out=folder, alphas=[0.1], sweep_alphas=[0.1], top_k=2)
+    )
     made.model, made.scenarios, made.lead = planted_model(), planted_scenarios(), "continuation"
     return made
 
@@ -34,7 +36,9 @@ def tables(study: ic.Study) -> Tables:
 def noise(step: float = 0.0, seed: int = 0) -> Activations:
     """One layer of normal numbers, the poles a step apart along coordinate 0 (X), or 0 and 1 alike (Y)."""
     ids = [s.id for s in planted_scenarios()]
-    positive, negative = torch.randn(2, len(ids), 1, 12, generator=torch.Generator().manual_seed(seed))
+    positive, negative = torch.randn(
+        2, len(ids), 1, 12, generator=torch.Generator().manual_seed(seed)
+    )
     half = len(ids) // 2
     positive[:half, 0, 0] += step
     positive[half:, 0, :2] += step * 0.5**0.5
@@ -52,7 +56,9 @@ def test_the_planted_coupling_is_found_at_every_layer(study: ic.Study, tables: T
     assert reads.mean() == pytest.approx(COUPLING, rel=0.2)
 
 
-def test_the_projection_foresees_what_lies_along_the_vector(study: ic.Study, tables: Tables) -> None:
+def test_the_projection_foresees_what_lies_along_the_vector(
+    study: ic.Study, tables: Tables
+) -> None:
     coupling = tables["coupling"]
     diagonal = coupling[coupling.steered == coupling.axis]
     assert np.allclose(diagonal.projected, diagonal.effect)
@@ -70,7 +76,9 @@ def test_whitening_makes_the_covariance_a_sphere_and_the_formula_holds() -> None
     axes = np.repeat(["X", "Y"], 2000)
     w = whitening(positive + (axes == "X")[:, None], negative, axes)
     assert np.allclose(np.cov((positive @ w).T), np.eye(5), atol=0.1)
-    assert np.allclose(w @ w.T, np.linalg.inv(np.cov(np.concatenate([positive, negative]).T)), rtol=0.1, atol=0.05)
+    assert np.allclose(
+        w @ w.T, np.linalg.inv(np.cov(np.concatenate([positive, negative]).T)), rtol=0.1, atol=0.05
+    )
 
 
 def test_cosines_have_intervals_that_hold_the_truth_and_a_null_around_zero() -> None:
@@ -84,13 +92,31 @@ def test_cosines_have_intervals_that_hold_the_truth_and_a_null_around_zero() -> 
 def hand_made(slope: float) -> Tables:
     """Ten layers at which the response of Y to X goes with the cosine, by `slope`, beside scatter."""
     layers = np.arange(10)
-    angles = pd.DataFrame({"layer": layers, "a": "X", "b": "Y", "cosine": layers / 20.0, "low": 0.0, "high": 0.6})
-    cosines = pd.concat([angles.assign(kind=kind, null_low=-0.1, null_high=0.1) for kind in ("raw", "whitened")])
+    angles = pd.DataFrame(
+        {"layer": layers, "a": "X", "b": "Y", "cosine": layers / 20.0, "low": 0.0, "high": 0.6}
+    )
+    cosines = pd.concat(
+        [angles.assign(kind=kind, null_low=-0.1, null_high=0.1) for kind in ("raw", "whitened")]
+    )
     scatter = np.random.default_rng(1).normal(size=10) / 100
     rows = []
     for layer, steered, axis in product(layers, "XY", "XY"):
         effect = 0.1 if steered == axis else scatter[layer] + slope * layer * (steered == "X")
-        rows.append((layer, steered, axis, effect, effect - 0.05, effect + 0.05, 0.5, True, 0.01 * layer, -0.02, 0.02))
+        rows.append(
+            (
+                layer,
+                steered,
+                axis,
+                effect,
+                effect - 0.05,
+                effect + 0.05,
+                0.5,
+                True,
+                0.01 * layer,
+                -0.02,
+                0.02,
+            )
+        )
     names = ["layer", "steered", "axis", "effect", "low", "high", "ratio", "defined", "projected"]
     coupling = pd.DataFrame(rows, columns=[*names, "null_low", "null_high"])
     return {"cosines": cosines.reset_index(drop=True), "coupling": coupling}
@@ -98,7 +124,9 @@ def hand_made(slope: float) -> Tables:
 
 def test_few_layers_in_order_are_no_evidence() -> None:
     made = hand_made(0.05)
-    of = cross_responses(made["cosines"], made["coupling"]).query("pair == 'X → Y' and kind == 'raw'")
+    of = cross_responses(made["cosines"], made["coupling"]).query(
+        "pair == 'X → Y' and kind == 'raw'"
+    )
     (whole,), (three,) = (prediction(own).itertuples() for own in (of, of[of.layer < 3]))
     assert whole.spearman == pytest.approx(spearmanr(of.foreseen, of.effect).statistic)
     assert whole.p < 0.001
@@ -110,7 +138,10 @@ def test_titles_say_whether_the_angle_foresees_the_coupling(tables: Tables) -> N
     about = {"config": {"alphas": [2.0]}, "n_train": 12}
     for slope, words in ((0.05, "raw X → Y, Spearman +1.00"), (0.0, "is not shown")):
         made = hand_made(slope)
-        made = {**made, "prediction": prediction(cross_responses(made["cosines"], made["coupling"]))}
+        made = {
+            **made,
+            "prediction": prediction(cross_responses(made["cosines"], made["coupling"])),
+        }
         found = sections(made, about)
         assert all(section.figure.to_json() for section in found)
         assert words in found[0].title

@@ -13,14 +13,26 @@ import interp_culture as ic
 from analyses import answers, coefficients, cost
 
 TOP = 0.1
-ABOUT: dict[str, Any] = {"config": {"alphas": [TOP], "method": "mean_diff"}, "n_some": 6, "n_null": 4, "n_test": 8}
+ABOUT: dict[str, Any] = {
+    "config": {"alphas": [TOP], "method": "mean_diff"},
+    "n_some": 6,
+    "n_null": 4,
+    "n_test": 8,
+}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder, alphas = str(tmp_path_factory.mktemp("study")), [TOP]
     made = ic.Study(
-        ic.StudyConfig(model="planted", out=folder, alphas=alphas, sweep_alphas=alphas, top_k=2, some_per_item=2)
+        ic.StudyConfig(
+            model="planted",
+            out=folder,
+            alphas=alphas,
+            sweep_alphas=alphas,
+            top_k=2,
+            some_per_item=2,
+        )
     )
     made.model, made.scenarios = planted_model(), planted_scenarios()
     return made
@@ -37,7 +49,11 @@ def tables(study: ic.Study) -> Any:
 
 
 def test_strength_zero_changes_nothing(tables: Any) -> None:
-    effects, costs, texts = tables["effects"], tables["cost"], tables["texts"].set_index(["steered", "alpha"])
+    effects, costs, texts = (
+        tables["effects"],
+        tables["cost"],
+        tables["texts"].set_index(["steered", "alpha"]),
+    )
     assert (effects[effects.alpha == 0].effect == 0).all()
     assert effects[(effects.alpha == TOP) & (effects.steered == effects.axis)].effect.min() > 0
     nothing = costs[costs.alpha == 0]
@@ -61,7 +77,9 @@ def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
     assert row.step_share == pytest.approx(np.mean(steps), rel=1e-5)
     own = tables["texts"].query("steered == 'Y' and method == 'mean_diff' and alpha == @TOP")
     assert len(own) == 3
-    found = ic.steering.perplexity(study.model, [ic.Prompt(p) for p in own.prompt], list(own.text), {"": ()})
+    found = ic.steering.perplexity(
+        study.model, [ic.Prompt(p) for p in own.prompt], list(own.text), {"": ()}
+    )
     assert row.perplexity_plain == pytest.approx(np.exp(found.cross_entropy.mean()), rel=1e-4)
 
 
@@ -73,11 +91,15 @@ def test_the_calibrated_strength_costs_the_budget(study: ic.Study, tables: Any) 
     texts = [text[:80].rsplit(maxsplit=1)[0] for text in ic.scenarios.load_neutral().values()]
     for axis, alpha in {(r.steered, r.alpha) for r in found.itertuples()}:
         edits = ic.steer(study.vectors()[axis], study.layers[axis], alpha)
-        assert ic.kl_on_neutral(study.model, {"": edits}, texts).kl.mean() == pytest.approx(0.1, rel=0.03)
+        assert ic.kl_on_neutral(study.model, {"": edits}, texts).kl.mean() == pytest.approx(
+            0.1, rel=0.03
+        )
 
 
 def test_the_planted_coupling_is_found(tables: Any) -> None:
-    shift = ic.coupling.shifts(tables["readouts"]).groupby(["steered", "alpha", "axis"])["shift"].mean()
+    shift = (
+        ic.coupling.shifts(tables["readouts"]).groupby(["steered", "alpha", "axis"])["shift"].mean()
+    )
     ratios = tables["ratios"].set_index(["steered", "alpha", "axis"])
     x = ratios.loc[("X", TOP, "Y")]
     assert x.ratio == pytest.approx(abs(shift["X", TOP, "Y"] / shift["X", TOP, "X"]))
@@ -95,14 +117,22 @@ def test_sections_follow_the_numbers(tables: Any) -> None:
     null = effects[effects.alpha == 2].assign(outside_null=True)
     about = {**ABOUT, "config": {"alphas": [2.0], "method": "mean_diff"}}
     title = coefficients.sections({**tables, "effects": effects, "null": null}, about)[0].title
-    assert title == "X follows both signs first at |alpha| 2; at 2 +0.200 [+0.150, +0.250], beyond random vectors"
+    assert (
+        title
+        == "X follows both signs first at |alpha| 2; at 2 +0.200 [+0.150, +0.250], beyond random vectors"
+    )
     flat = effects.assign(low=-1.0, high=1.0)
-    title = coefficients.sections({**tables, "effects": flat, "null": null.assign(outside_null=False)}, about)[0].title
+    title = coefficients.sections(
+        {**tables, "effects": flat, "null": null.assign(outside_null=False)}, about
+    )[0].title
     assert "at no strength" in title
     assert "within random vectors" in title
     dear = tables["cost"].assign(rise_low=1.0, kl_low=0.0, kl_high=9.0)
     found = coefficients.sections({**tables, "cost": dear}, ABOUT)
     assert "like a random vector" in found[1].title
     assert "at no strength" not in found[2].title
-    assert "X at no strength" in cost.sections({**tables, "cost": dear.assign(rise_low=-1.0)}, ABOUT)[1].title
+    assert (
+        "X at no strength"
+        in cost.sections({**tables, "cost": dear.assign(rise_low=-1.0)}, ABOUT)[1].title
+    )
     assert all(section.figure.to_json() for section in found)

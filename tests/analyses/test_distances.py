@@ -21,7 +21,14 @@ def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFr
     """Tables of `paradigms`: every score of a persona is moved by what `moved` gives it, from noise around 0.4."""
     noise = np.random.default_rng(0).normal(0.4, 0.1, (10, 2, 3))
     rows = [
-        (name, name.split(":")[0], persona.iso3 if persona else "", item, domain, noise[i, j, n] + moved.get(name, 0.0))
+        (
+            name,
+            name.split(":")[0],
+            persona.iso3 if persona else "",
+            item,
+            domain,
+            noise[i, j, n] + moved.get(name, 0.0),
+        )
         for name, persona in paradigms.personas(brief).items()
         for i, item in enumerate(survey_items().index)
         for j, domain in enumerate(("family", "legal"))
@@ -30,8 +37,13 @@ def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFr
     readouts = pd.DataFrame(rows, columns=[*paradigms.KEYS, "item", "domain", "p_positive"])
     own = readouts.groupby(paradigms.KEYS, sort=False)[["item", "domain", "p_positive"]]
     scenarios = own.apply(lambda part: pd.Series(culture_map.place(part))).reset_index()
-    direct = scenarios.drop(columns=["x_low", "x_high", "y_low", "y_high"]).assign(paradigm="direct")
-    return {"readouts": readouts, "places": pd.concat([direct, scenarios.assign(paradigm="scenarios")])}
+    direct = scenarios.drop(columns=["x_low", "x_high", "y_low", "y_high"]).assign(
+        paradigm="direct"
+    )
+    return {
+        "readouts": readouts,
+        "places": pd.concat([direct, scenarios.assign(paradigm="scenarios")]),
+    }
 
 
 def derived(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -45,7 +57,9 @@ def test_distances_by_hand() -> None:
     assert len(found) == 2 * (4 + 8 + 4)
     row = found.query("paradigm == 'scenarios' and kind == 'basic' and iso3 == 'DNK'").iloc[0]
     place = tables["places"].query("paradigm == 'scenarios' and persona == 'basic:Denmark'").iloc[0]
-    apart = {c: np.hypot(place.x - there.x, place.y - there.y) for c, there in countries().iterrows()}
+    apart = {
+        c: np.hypot(place.x - there.x, place.y - there.y) for c, there in countries().iterrows()
+    }
     assert row.effect == pytest.approx(apart["DNK"])
     assert row.low < row.effect < row.high
     assert row["rank"] == 1 + sum(d < apart["DNK"] for d in apart.values())
@@ -68,8 +82,12 @@ def test_a_gain_is_the_difference_of_two_distances_of_the_same_draws() -> None:
 
 
 def test_what_any_persona_does_is_no_knowledge_of_the_country() -> None:
-    found = derived(planted({name: 0.2 for name in paradigms.personas() if name != "none"}))["gains"]
-    denmark = found.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(["kind", "against"])
+    found = derived(planted({name: 0.2 for name in paradigms.personas() if name != "none"}))[
+        "gains"
+    ]
+    denmark = found.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(
+        ["kind", "against"]
+    )
     assert (denmark.low.xs(distances.PLAIN, level="against") > 0).all()
     np.testing.assert_allclose(denmark.effect.xs(distances.OTHERS, level="against"), 0, atol=1e-12)
 
@@ -78,14 +96,23 @@ def test_a_brief_study_compares_the_countries_that_it_has() -> None:
     found = derived(planted({"basic:Denmark": 0.2}, brief=True))
     assert len(found["distances"]) == 2 * (2 + 2 + 2)
     away = found["distances"].query("paradigm == 'scenarios'").set_index(["kind", "iso3"]).effect
-    gained = found["gains"].query("paradigm == 'scenarios'").set_index(["kind", "iso3", "against"]).effect
+    gained = (
+        found["gains"]
+        .query("paradigm == 'scenarios'")
+        .set_index(["kind", "iso3", "against"])
+        .effect
+    )
     # The persona of the other country has not moved: it stands where the plain model does.
-    assert gained["basic", "DNK", distances.OTHERS] == pytest.approx(away["none", "DNK"] - away["basic", "DNK"])
+    assert gained["basic", "DNK", distances.OTHERS] == pytest.approx(
+        away["none", "DNK"] - away["basic", "DNK"]
+    )
 
 
 def test_words_follow_the_numbers() -> None:
     found = distances.sections(derived(planted({"basic:Denmark": 0.2})), ABOUT)
-    assert found[0].title.startswith("1 of 8 personas bring decisions nearer to their country than the plain model")
+    assert found[0].title.startswith(
+        "1 of 8 personas bring decisions nearer to their country than the plain model"
+    )
     null = distances.sections(derived(planted({})), ABOUT)
     assert null[0].title.startswith("No persona is shown")
     assert all(section.figure.to_json() for section in found + null)
@@ -116,7 +143,11 @@ def test_measured_from_the_tables_of_paradigms(
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
     study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path), test_per_cell=1))
     tables = planted({"basic:Denmark": 0.2})
-    monkeypatch.setattr(distances, "PARADIGMS", ic.study.Analysis("paradigms", "", lambda study: tables, lambda *_: []))
+    monkeypatch.setattr(
+        distances,
+        "PARADIGMS",
+        ic.study.Analysis("paradigms", "", lambda study: tables, lambda *_: []),
+    )
     found = study.measure(distances.ANALYSIS)
     pd.testing.assert_frame_equal(found["gains"], derived(tables)["gains"])
     assert (study.folder / "paradigms.places.parquet").exists()

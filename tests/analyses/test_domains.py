@@ -19,17 +19,31 @@ LAYERS = {"X": [1, 2], "Y": [2, 3]}
 
 
 @pytest.fixture(scope="module")
-def measured(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, Tables]:
-    sizes = {"train_per_cell": 2, "test_per_cell": 1, "some_per_item": 3, "layers": LAYERS, "alphas": [2.0]}
-    study = ic.Study(StudyConfig(model="tiny-llama", out=str(tmp_path_factory.mktemp("domains")), **sizes))
+def measured(
+    tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ic.Study, Tables]:
+    sizes = {
+        "train_per_cell": 2,
+        "test_per_cell": 1,
+        "some_per_item": 3,
+        "layers": LAYERS,
+        "alphas": [2.0],
+    }
+    study = ic.Study(
+        StudyConfig(model="tiny-llama", out=str(tmp_path_factory.mktemp("domains")), **sizes)
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
         return study, study.measure(domains.ANALYSIS)
 
 
-def test_every_domain_is_read_under_the_vectors_of_every_domain(measured: tuple[ic.Study, Tables]) -> None:
+def test_every_domain_is_read_under_the_vectors_of_every_domain(
+    measured: tuple[ic.Study, Tables],
+) -> None:
     study, tables = measured
-    expected = 2 * 3 * (2 + 3)  # steered axes; domains read; axes read under all, own axis under three domains
+    expected = (
+        2 * 3 * (2 + 3)
+    )  # steered axes; domains read; axes read under all, own axis under three domains
     assert len(tables["transfer"]) == expected
     assert set(tables["transfer"].source) == {"all", *study.train.domains}
 
@@ -38,11 +52,14 @@ def test_the_vectors_of_all_domains_do_what_probe_says(measured: tuple[ic.Study,
     study, tables = measured
     v, readout = study.vectors()["X"], study.lead
     up, down = (
-        ic.probe(study.model, study.test, edits=ic.steer(v, LAYERS["X"], a), readout=readout) for a in (2.0, -2.0)
+        ic.probe(study.model, study.test, edits=ic.steer(v, LAYERS["X"], a), readout=readout)
+        for a in (2.0, -2.0)
     )
     here = (up.axis == "Y") & (up.domain == "family")
     expected = float((up.p_positive - down.p_positive)[here].mean() / 4)
-    row = tables["transfer"].query("source == 'all' and steered == 'X' and domain == 'family' and axis == 'Y'")
+    row = tables["transfer"].query(
+        "source == 'all' and steered == 'X' and domain == 'family' and axis == 'Y'"
+    )
     assert row.effect.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -54,13 +71,37 @@ def test_a_domain_points_where_it_points(measured: tuple[ic.Study, Tables]) -> N
 
 def table_of(low: float, high: float, reach: float = 0.01) -> Tables:
     rows = [
-        (source, steered, domain, axis, (low + high) / 2, low, high, 5, -reach, reach, low > 0 and high > reach)
+        (
+            source,
+            steered,
+            domain,
+            axis,
+            (low + high) / 2,
+            low,
+            high,
+            5,
+            -reach,
+            reach,
+            low > 0 and high > reach,
+        )
         for source in ("all", "home", "work")
         for steered in "XY"
         for domain in ("home", "work")
         for axis in "XY"
     ]
-    columns = ["source", "steered", "domain", "axis", "effect", "low", "high", "n", "null_low", "null_high", "sure"]
+    columns = [
+        "source",
+        "steered",
+        "domain",
+        "axis",
+        "effect",
+        "low",
+        "high",
+        "n",
+        "null_low",
+        "null_high",
+        "sure",
+    ]
     cosines = pd.DataFrame([("X", "home", "work", 0.5)], columns=["axis", "a", "b", "cosine"])
     return {"transfer": pd.DataFrame(rows, columns=columns), "cosines": cosines}
 

@@ -14,7 +14,13 @@ from analyses.entanglement import measure, sections
 from interp_culture.coupling.null import random_effects
 from interp_culture.study import study as study_module
 
-SIZES = {"alphas": [0.05, 0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 2, "null_per_item": 2}
+SIZES = {
+    "alphas": [0.05, 0.1],
+    "sweep_alphas": [0.1],
+    "top_k": 1,
+    "some_per_item": 2,
+    "null_per_item": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +29,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[s
         patch.setattr("planted.ITEMS", planted.MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(8))
-        patch.setattr("interp_culture.readout.probing.check_readout", lambda *a: SimpleNamespace(letters=None, ok=True))
+        patch.setattr(
+            "interp_culture.readout.probing.check_readout",
+            lambda *a: SimpleNamespace(letters=None, ok=True),
+        )
         patch.setattr("analyses.trajectories.personas", lambda brief: {"none": None})
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
@@ -55,7 +64,9 @@ def test_the_planted_coupling_is_found_in_every_group(tables: dict[str, pd.DataF
     assert len(tables["map_ratio"]) == 8
 
 
-def test_same_vectors_on_the_same_scenarios_have_the_same_matrix(tables: dict[str, pd.DataFrame]) -> None:
+def test_same_vectors_on_the_same_scenarios_have_the_same_matrix(
+    tables: dict[str, pd.DataFrame],
+) -> None:
     matrix = tables["matrix"].set_index(["steered", "axis"])
     alone = matrix[(matrix.kind == "persona") & (matrix.group == "none")]
     extracted = matrix[(matrix.kind == "method") & (matrix.group == "mean_diff")]
@@ -65,7 +76,9 @@ def test_same_vectors_on_the_same_scenarios_have_the_same_matrix(tables: dict[st
     assert not np.allclose(alone.D, whole.D[alone.index], atol=1e-6)
 
 
-def test_the_null_is_that_of_the_scenarios_read(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
+def test_the_null_is_that_of_the_scenarios_read(
+    study: ic.Study, tables: dict[str, pd.DataFrame]
+) -> None:
     steered = study.steered(study.lead)
     few = steered[steered.id.isin({s.id for s in study.some})]
     null = tables["null"].set_index(["null", "steered", "axis"])
@@ -74,7 +87,9 @@ def test_the_null_is_that_of_the_scenarios_read(study: ic.Study, tables: dict[st
         row = null.loc[(name, "X", "Y")]
         assert row.draws == len(draws) == 20
         assert row.null_ratio_median == pytest.approx(draws.ratio.median())
-        assert [row.null_low, row.null_high] == pytest.approx(list(np.percentile(draws.effect, [2.5, 97.5])))
+        assert [row.null_low, row.null_high] == pytest.approx(
+            list(np.percentile(draws.effect, [2.5, 97.5]))
+        )
 
 
 def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
@@ -82,7 +97,9 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     assert ratio.figure.to_json()
     assert drag.figure.to_json()
     matrix, null = tables["matrix"].query("kind == 'overall'"), tables["null"]
-    wide = null.assign(null_low=-9.0, null_high=9.0, null_reach=9.0, null_ratio_low=0.0, null_ratio_high=1.0)
+    wide = null.assign(
+        null_low=-9.0, null_high=9.0, null_reach=9.0, null_ratio_low=0.0, null_ratio_high=1.0
+    )
     flat = matrix.assign(D=0.0, low=-0.1, high=0.1)
     ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
     assert ratio.title == (
@@ -90,9 +107,15 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
         "outside the random vectors' range"
     )
     assert drag.title.startswith("None of 2 responses")
-    assert any("In 2 of 2 cases random vectors reach the ratio's cap" in text for text in ratio.text)
-    narrow = wide.assign(null_low=-1e-9, null_high=1e-9, null_reach=1e-9, null_ratio_low=0.1, null_ratio_high=0.2)
-    ratio, drag = sections({"matrix": matrix.assign(D=0.2, low=0.1, high=0.3, ratio=0.5), "null": narrow}, study.about)
+    assert any(
+        "In 2 of 2 cases random vectors reach the ratio's cap" in text for text in ratio.text
+    )
+    narrow = wide.assign(
+        null_low=-1e-9, null_high=1e-9, null_reach=1e-9, null_ratio_low=0.1, null_ratio_high=0.2
+    )
+    ratio, drag = sections(
+        {"matrix": matrix.assign(D=0.2, low=0.1, high=0.3, ratio=0.5), "null": narrow}, study.about
+    )
     assert "in 2 of 2 cases; 2 of 2 defined ratios" in ratio.title
     assert drag.title.startswith("2 of 2 responses of the other axis exclude 0")
     undefined = {"matrix": matrix.assign(defined=False), "null": narrow}

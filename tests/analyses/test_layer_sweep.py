@@ -35,19 +35,37 @@ def planted(best: list[list[int]], n_layers: int = 12, seed: int = 0) -> pd.Data
     """An exact sweep of one axis; the scenarios of the i-th item have their largest differentials at `best[i]`."""
     rng = np.random.default_rng(seed)
     rows = []
-    for (number, layers), case, layer in product(enumerate(best, start=1), range(6), range(n_layers)):
+    for (number, layers), case, layer in product(
+        enumerate(best, start=1), range(6), range(n_layers)
+    ):
         differential = 0.1 * rng.random() + (layer in layers)
-        rows.append(("X", layer, 1.0, f"{number}-{case}", "X", f"X{number}", -differential, differential, "exact"))
+        rows.append(
+            (
+                "X",
+                layer,
+                1.0,
+                f"{number}-{case}",
+                "X",
+                f"X{number}",
+                -differential,
+                differential,
+                "exact",
+            )
+        )
     names = ["steered", "layer", "alpha", "id", "axis", "item", "shift", "differential", "method"]
     return pd.DataFrame(rows, columns=names)
 
 
-def test_differentials_are_those_of_the_sweep_with_the_choice_of_the_study(study: ic.Study, tables: Tables) -> None:
+def test_differentials_are_those_of_the_sweep_with_the_choice_of_the_study(
+    study: ic.Study, tables: Tables
+) -> None:
     means = study.sweep().groupby(RUN)[["differential", "shift"]].mean()
     rows = tables["by_layer"].set_index(RUN)
     assert np.allclose(rows.effect, means.differential.reindex(rows.index))
     assert np.allclose(rows["shift"], means["shift"].reindex(rows.index))
-    assert ((rows.low <= rows.effect) & (rows.effect <= rows.high) & (rows.null_low <= rows.null_high)).all()
+    assert (
+        (rows.low <= rows.effect) & (rows.effect <= rows.high) & (rows.null_low <= rows.null_high)
+    ).all()
     assert len(tables["by_item"]) == 6 * study.model.n_layers
     for axis, own in tables["stability"].groupby("steered"):
         assert list(own.layer[own.chosen]) == study.layers[axis]
@@ -56,7 +74,9 @@ def test_differentials_are_those_of_the_sweep_with_the_choice_of_the_study(study
 
 def test_the_prediction_is_exact_for_small_steps(tables: Tables) -> None:
     agreement = tables["agreement"]
-    assert set(zip(agreement.steered, agreement.alpha, strict=True)) == set(product("XY", (0.01, -0.01)))
+    assert set(zip(agreement.steered, agreement.alpha, strict=True)) == set(
+        product("XY", (0.01, -0.01))
+    )
     assert (agreement.pearson > 0.999).all()
     assert (agreement.error < 0.02 * tables["by_layer"].effect.max()).all()
 
@@ -90,8 +110,12 @@ def shown(tables: Tables, **changes: float) -> list[str]:
 
 def test_titles_say_what_was_found_and_what_was_not() -> None:
     sweep = planted([[2, 5]] * 3)
-    layers = ic.coupling.effects(sweep, [*RUN, "method"], "differential").assign(shift=0.0, predicted=0.5, null_low=0.0)
-    agreement = pd.DataFrame({"steered": ["X"], "alpha": [1.0], "n_layers": [12], "spearman": [0.9], "pearson": [0.9]})
+    layers = ic.coupling.effects(sweep, [*RUN, "method"], "differential").assign(
+        shift=0.0, predicted=0.5, null_low=0.0
+    )
+    agreement = pd.DataFrame(
+        {"steered": ["X"], "alpha": [1.0], "n_layers": [12], "spearman": [0.9], "pearson": [0.9]}
+    )
     by_item = sweep.groupby(["steered", "item", "layer"]).differential.mean().reset_index()
     made = {"by_layer": layers, "by_item": by_item, "stability": choice_stability(sweep, 2)}
     made |= {"halves": choice_overlap(sweep, 2), "agreement": agreement}
@@ -100,5 +124,11 @@ def test_titles_say_what_was_found_and_what_was_not() -> None:
     assert items == "3 of 3 items move most at a chosen layer"
     assert prediction == "One backward pass ranks the layers as measurement does"
     assert "none of 2 beyond random vectors" in shown(made, null_high=1.5)[0]
-    assert "only partly" in shown(made | {"agreement": agreement.assign(spearman=0.2)}, null_high=1.5)[2]
-    assert "Too few layers" in shown(made | {"agreement": agreement.assign(spearman=np.nan)}, null_high=1.5)[2]
+    assert (
+        "only partly"
+        in shown(made | {"agreement": agreement.assign(spearman=0.2)}, null_high=1.5)[2]
+    )
+    assert (
+        "Too few layers"
+        in shown(made | {"agreement": agreement.assign(spearman=np.nan)}, null_high=1.5)[2]
+    )

@@ -18,7 +18,13 @@ from interp_culture.survey import culture_map
 from interp_culture.survey.reply_parsing import changed_answers
 
 ABOUT = {"n_told": 10, "lead": "continuation"}
-SIZES = {"layers": {"X": [1], "Y": [1]}, "alphas": [1.0], "train_per_cell": 1, "null_per_item": 1, "brief": True}
+SIZES = {
+    "layers": {"X": [1], "Y": [1]},
+    "alphas": [1.0],
+    "train_per_cell": 1,
+    "null_per_item": 1,
+    "brief": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +32,20 @@ def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> A
     """Two countries, a scenario an item, answers of two tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-        patch.setattr(paradigms, "FEW", [f"{kind}:{c}" for kind in ("basic", "advanced") for c in ("India", "Denmark")])
-        patch.setattr(ic, "advanced_persona", lambda c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}."))
+        patch.setattr(
+            paradigms,
+            "FEW",
+            [f"{kind}:{c}" for kind in ("basic", "advanced") for c in ("India", "Denmark")],
+        )
+        patch.setattr(
+            ic,
+            "advanced_persona",
+            lambda c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}."),
+        )
         patch.setattr(ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2))
-        study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **SIZES))
+        study = ic.Study(
+            ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **SIZES)
+        )
         study.test, study.lead = study.test.sample(2, by="item"), "continuation"  # type: ignore[misc]
         yield study
 
@@ -39,11 +55,15 @@ def tables(study: ic.Study) -> dict[str, pd.DataFrame]:
     return dict(study.measure(paradigms.ANALYSIS))
 
 
-def test_each_persona_is_what_the_model_was_told(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
+def test_each_persona_is_what_the_model_was_told(
+    study: ic.Study, tables: dict[str, pd.DataFrame]
+) -> None:
     assert list(tables["answers"].persona) == list(paradigms.personas(brief=True))
     for name, system in (("none", None), ("basic:India", "You are a person living in India.")):
         own = tables["readouts"][tables["readouts"].persona == name]
-        again = ic.readout.read_runs(study.model, study.test, {"": ()}, readout=study.lead, system=system)
+        again = ic.readout.read_runs(
+            study.model, study.test, {"": ()}, readout=study.lead, system=system
+        )
         np.testing.assert_allclose(own.p_positive, again.p_positive, atol=1e-5)
         placed = tables["places"][tables["places"].persona == name].set_index("paradigm")
         assert placed.x["scenarios"] == pytest.approx(culture_map.place(again)["x"], abs=1e-4)
@@ -52,7 +72,9 @@ def test_each_persona_is_what_the_model_was_told(study: ic.Study, tables: dict[s
     assert tables["readouts"].groupby("persona").p_positive.mean().nunique() == 5
 
 
-def test_a_run_that_was_cut_off_reads_only_what_is_missing(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
+def test_a_run_that_was_cut_off_reads_only_what_is_missing(
+    study: ic.Study, tables: dict[str, pd.DataFrame]
+) -> None:
     (study.folder / "paradigms.readouts.advanced-Denmark.json").unlink()
     other = ic.Study(study.config)
     other.test, other.lead = study.test, study.lead  # type: ignore[misc]
@@ -72,16 +94,28 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     found = paradigms.sections({**tables, "places": away, "answers": refused}, ABOUT)
     assert "on x in 5 and" in found[0].title
     assert "refuses 30% (none), 30% (basic), 30% (advanced) of" in found[1].title
-    same = places.groupby("persona")[["x", "y", "x_low", "x_high", "y_low", "y_high"]].transform("max")
+    same = places.groupby("persona")[["x", "y", "x_low", "x_high", "y_low", "y_high"]].transform(
+        "max"
+    )
     alike = places.assign(**same).assign(x_low=-9.0, x_high=9.0, y_low=-9.0, y_high=9.0)
-    null = paradigms.sections({**tables, "places": alike, "answers": tables["answers"].assign(refused=0.0)}, ABOUT)
+    null = paradigms.sections(
+        {**tables, "places": alike, "answers": tables["answers"].assign(refused=0.0)}, ABOUT
+    )
     assert "within the interval" in null[0].title
     assert "refuses none" in null[1].title
     assert all(section.figure.to_json() for section in found + null)
 
 
 def test_changed_answers_by_hand() -> None:
-    rows = [("none", 1), ("none", 2), ("none", None), ("told", 1), ("told", 3), ("told", 3), ("mute", None)]
+    rows = [
+        ("none", 1),
+        ("none", 2),
+        ("none", None),
+        ("told", 1),
+        ("told", 3),
+        ("told", 3),
+        ("mute", None),
+    ]
     written = pd.DataFrame(rows, columns=["persona", "value"]).astype({"value": "Int64"})
     written = written.assign(item=written.groupby("persona").cumcount(), part="")
     found = changed_answers(written, "none")
@@ -90,7 +124,9 @@ def test_changed_answers_by_hand() -> None:
     assert "none" not in found
 
 
-def test_scenarios_that_the_map_does_not_cover(study: ic.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenarios_that_the_map_does_not_cover(
+    study: ic.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
     with pytest.raises(ic.InputError, match="needs the ten survey items; here are X1, X2"):
         paradigms.ANALYSIS.measure(ic.Study(study.config))

@@ -21,7 +21,9 @@ LABELS = set(extraction.METHODS.values())
 def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder = str(tmp_path_factory.mktemp("study"))
     made = ic.Study(
-        ic.StudyConfig(model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, some_per_item=6)
+        ic.StudyConfig(
+            model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, some_per_item=6
+        )
     )
     made.model, made.scenarios = tiny, planted_scenarios()
     return made
@@ -38,12 +40,16 @@ def tables(study: ic.Study) -> Any:
 
 def test_all_methods_make_steps_of_one_length(study: ic.Study) -> None:
     runs, v = extraction.steered_runs(study), study.vectors()["X"]
-    assert {(method, alpha) for axis, method, alpha in runs if axis == "X"} == {(m, a) for m in LABELS for a in (2, -2)}
+    assert {(method, alpha) for axis, method, alpha in runs if axis == "X"} == {
+        (m, a) for m in LABELS for a in (2, -2)
+    }
     for (axis, method, alpha), edits in runs.items():
         if axis == "X":
             assert [e.layer for e in edits] == study.layers["X"]
             for e in edits:
-                assert float(e.vector.norm()) == pytest.approx(float(v.direction[e.layer].norm()), rel=1e-4)
+                assert float(e.vector.norm()) == pytest.approx(
+                    float(v.direction[e.layer].norm()), rel=1e-4
+                )
                 assert e.strength == alpha
                 same = torch.allclose(e.vector, v.direction[e.layer], rtol=1e-3, atol=1e-5)
                 assert same == (method == "mean_diff")
@@ -64,7 +70,9 @@ def test_effects_are_slopes_of_the_readouts(study: ic.Study, tables: Any) -> Non
     means = table[table.axis == "X"].groupby(["steered", "method", "alpha"]).p_positive.mean()
     row = tables["effects"].query("method == 'pca' and steered == 'Y' and axis == 'X'").iloc[0]
     assert row.effect == pytest.approx((means["Y", "pca", 2.0] - means["Y", "pca", -2.0]) / 4)
-    own = tables["effects"].query("method == 'mean_diff' and steered == 'Y' and axis == 'X'").iloc[0]
+    own = (
+        tables["effects"].query("method == 'mean_diff' and steered == 'Y' and axis == 'X'").iloc[0]
+    )
     less = tables["against"].query("method == 'pca' and steered == 'Y' and axis == 'X'").iloc[0]
     assert less.effect == pytest.approx(row.effect - own.effect)
     assert set(tables["ratios"].method) == LABELS
@@ -72,13 +80,17 @@ def test_effects_are_slopes_of_the_readouts(study: ic.Study, tables: Any) -> Non
     assert pca_vs_mean_diff.readouts(study).equals(table)
 
 
-def test_halves_share_no_scenario_and_hold_every_item(study: ic.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halves_share_no_scenario_and_hold_every_item(
+    study: ic.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[tuple[str, ...]] = []
     monkeypatch.setattr(extraction, "HALVINGS", (2,))
     monkeypatch.setattr(extraction, "METHODS", {"mean_diff": "mean_diff"})
     select = ic.steering.Activations.select
     monkeypatch.setattr(
-        ic.steering.Activations, "select", lambda self, ids: seen.append(tuple(ids)) or select(self, ids)
+        ic.steering.Activations,
+        "select",
+        lambda self, ids: seen.append(tuple(ids)) or select(self, ids),
     )
     found = extraction.stability(study)
     assert found.cosine.between(-1, 1).all()
@@ -95,11 +107,16 @@ def test_sections_follow_the_numbers(study: ic.Study, tables: Any) -> None:
     assert all(section.figure.to_json() for section in found)
     effects = tables["effects"]
     clear = effects.assign(
-        effect=np.where(effects.method == "pca", 1.0, 0.0), low=np.where(effects.method == "pca", 0.9, -1)
+        effect=np.where(effects.method == "pca", 1.0, 0.0),
+        low=np.where(effects.method == "pca", 0.9, -1),
     )
-    null = pd.DataFrame([(a, b, -0.1, 0.1) for a in "XY" for b in "XY"], columns=["steered", "axis", "low", "high"])
+    null = pd.DataFrame(
+        [(a, b, -0.1, 0.1) for a in "XY" for b in "XY"], columns=["steered", "axis", "low", "high"]
+    )
     null["reach"] = 0.1
-    title = pca_vs_mean_diff.sections({**tables, "effects": clear, "null": null}, study.about)[0].title
+    title = pca_vs_mean_diff.sections({**tables, "effects": clear, "null": null}, study.about)[
+        0
+    ].title
     assert title.endswith("X by pca; Y by pca")
     title = pca_vs_mean_diff.sections(
         {**tables, "effects": clear, "null": null.assign(high=2.0, reach=2.0)}, study.about

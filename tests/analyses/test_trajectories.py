@@ -26,7 +26,10 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
         patch.setattr("planted.ITEMS", planted.MAP_ITEMS)
         patch.setattr(study_module, "load_model", lambda *a, **k: planted.planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted.planted_scenarios(4))
-        patch.setattr("interp_culture.readout.probing.check_readout", lambda *a: SimpleNamespace(letters=None, ok=True))
+        patch.setattr(
+            "interp_culture.readout.probing.check_readout",
+            lambda *a: SimpleNamespace(letters=None, ok=True),
+        )
         patch.setattr("analyses.trajectories.personas", lambda brief: personas)
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
@@ -37,7 +40,9 @@ def test_alone_at_the_largest_alpha_it_is_the_study_itself(measured: Measured) -
     study, tables = measured
     alone = readouts(study).query("persona == 'none'")
     strengths = [0.05 * step for step in coefficients.STEPS[False] if step <= 2 * FARTHEST]
-    assert sorted(alone.alpha.unique()) == pytest.approx(sorted([0, *strengths, *(-s for s in strengths)]))
+    assert sorted(alone.alpha.unique()) == pytest.approx(
+        sorted([0, *strengths, *(-s for s in strengths)])
+    )
     own = study.steered(study.lead).query("method != 'random'")
     both = alone.merge(own, on=["steered", "alpha", "id"], suffixes=("", "_study"))
     assert len(both) == 5 * len(study.some)
@@ -57,8 +62,13 @@ def test_what_a_persona_adds_is_paired_by_scenario() -> None:
     for persona, gain in (("none", 0.0), ("told", 0.05)):
         for method, alpha in (("plain", 0.0), ("mean_diff", 2.0), ("mean_diff", -2.0)):
             steered = "" if method == "plain" else "X"
-            rows += [(persona, steered, method, alpha, i, p * (1 + alpha / 5) + gain * alpha) for i, p in base.items()]
-    table = pd.DataFrame(rows, columns=["persona", "steered", "method", "alpha", "id", "p_positive"])
+            rows += [
+                (persona, steered, method, alpha, i, p * (1 + alpha / 5) + gain * alpha)
+                for i, p in base.items()
+            ]
+    table = pd.DataFrame(
+        rows, columns=["persona", "steered", "method", "alpha", "id", "p_positive"]
+    )
     (row,) = hybrid(table.assign(axis="X", item=table.id, domain="d", logit_diff=0.0)).itertuples()
     assert (row.effect, row.low, row.high) == pytest.approx((0.05, 0.05, 0.05))
 
@@ -68,7 +78,9 @@ def test_angles_and_ratios_are_those_of_the_places(measured: Measured) -> None:
     places = tables["places"].set_index(["persona", "steered", "alpha"])[["x", "y"]]
     assert len(tables["angles"]) == 2 * 2 * (len(coefficients.STEPS[False]) - 1) + 2 * 2
     for row in tables["angles"].itertuples():
-        moved = places.loc[(row.persona, row.steered, row.alpha)] - places.loc[(row.persona, "", 0.0)]
+        moved = (
+            places.loc[(row.persona, row.steered, row.alpha)] - places.loc[(row.persona, "", 0.0)]
+        )
         along, across = np.sign(row.alpha) * (moved if row.steered == "X" else moved[::-1])
         assert row.angle == pytest.approx(np.degrees(np.arctan2(across, along)), abs=1e-3)
         assert row.low - 1e-6 <= row.angle <= row.high + 1e-6
@@ -78,21 +90,50 @@ def test_angles_and_ratios_are_those_of_the_places(measured: Measured) -> None:
 def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
     study, tables = measured
     assert all(section.figure.to_json() for section in sections(tables, study.about))
-    path = pd.DataFrame([{"persona": "none", "steered": "X", "alpha": 0.1, "angle": 5.0, "low": -20.0, "high": 30.0}])
+    path = pd.DataFrame(
+        [
+            {
+                "persona": "none",
+                "steered": "X",
+                "alpha": 0.1,
+                "angle": 5.0,
+                "low": -20.0,
+                "high": 30.0,
+            }
+        ]
+    )
     for low, high, words in ((-20, 30, "1 of 1"), (60, 330, "0 of 1"), (-20, 50, "0 of 1")):
         found = sections(tables | {"angles": path.assign(low=low, high=high)}, study.about)[0]
-        assert found.title == f"{words} paths on the map keep within 45° of the steered axis, 0 do not"
-    assert sections(tables | {"angles": path.assign(low=60, high=300)}, study.about)[0].title.endswith(" 1 do not")
-    for effect, words in ((0.3, "2 of 4 runs alone and 2 of 4"), (0.01, "none of 4 runs alone and none of 4")):
-        sure = {"effect": effect, "low": effect - 0.001, "high": effect + 0.001, "null_low": -0.02, "null_high": 0.02}
+        assert (
+            found.title == f"{words} paths on the map keep within 45° of the steered axis, 0 do not"
+        )
+    assert sections(tables | {"angles": path.assign(low=60, high=300)}, study.about)[
+        0
+    ].title.endswith(" 1 do not")
+    for effect, words in (
+        (0.3, "2 of 4 runs alone and 2 of 4"),
+        (0.01, "none of 4 runs alone and none of 4"),
+    ):
+        sure = {
+            "effect": effect,
+            "low": effect - 0.001,
+            "high": effect + 0.001,
+            "null_low": -0.02,
+            "null_high": 0.02,
+        }
         sure["null_reach"] = 0.02
-        assert words in sections(tables | {"moves": tables["moves"].assign(**sure)}, study.about)[1].title
+        assert (
+            words
+            in sections(tables | {"moves": tables["moves"].assign(**sure)}, study.about)[1].title
+        )
 
 
 def test_other_axes_have_no_map(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
     study = measured[0]
     alone = readouts(study).query("persona == 'none'")
-    monkeypatch.setattr("analyses.trajectories.readouts", lambda study: alone.assign(item="q" + alone["item"]))
+    monkeypatch.setattr(
+        "analyses.trajectories.readouts", lambda study: alone.assign(item="q" + alone["item"])
+    )
     tables = measure(study)
     assert set(tables) == {"moves", "hybrid"}
     assert tables["hybrid"].empty

@@ -24,7 +24,9 @@ from interp_culture.steering.vectors import extract
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3_text"])
-def test_every_task_gives_what_plain_implementations_give(architecture: str, shipped: ScenarioSet) -> None:
+def test_every_task_gives_what_plain_implementations_give(
+    architecture: str, shipped: ScenarioSet
+) -> None:
     pair = make_pair(architecture)
     setting = Setting(pair.model, extract(pair.model, spread(shipped, 4)), (1, 2))
     sides = [
@@ -60,7 +62,13 @@ def test_ratios_are_of_the_same_round() -> None:
     outputs = {("read", OURS): np.array([1.0, 2.0]), ("read", "theirs"): np.array([1.0, 2.25])}
     rows = {(r["task"], r["against"]): r for r in summarise(timed, [read, fast], outputs)}
     row = rows["read", "theirs"]
-    assert (row["ours"], row["theirs"], row["ratio"], row["ratio_low"], row["ratio_high"]) == (2, 4, 2, 1, 4)
+    assert (row["ours"], row["theirs"], row["ratio"], row["ratio_low"], row["ratio_high"]) == (
+        2,
+        4,
+        2,
+        1,
+        4,
+    )
     assert row["difference"] == 0.25
     assert rows["fast", "theirs"]["ratio"] == 4
     assert rows["fast", OURS]["ratio"] == 2
@@ -73,7 +81,10 @@ def test_best_layers_of_the_three_sweeps(shipped: ScenarioSet) -> None:
     model = make_pair("llama").model
     setting = Setting(model, extract(model, spread(shipped, 4)), (1, 2))
     tasks = {t.name: t for t in make_tasks(setting, shipped, 2, 3)}
-    outputs = {(name, OURS): tasks[name].ours() for name in ("exact sweep", "gradient sweep", "refined sweep")}
+    outputs = {
+        (name, OURS): tasks[name].ours()
+        for name in ("exact sweep", "gradient sweep", "refined sweep")
+    }
     found = best_layers(outputs, k=2)
     assert found["refined"] == found["exact"]
     assert found["measured"] == 4
@@ -99,7 +110,9 @@ def test_operations_are_counted_by_hand() -> None:
 def test_growth_fits_the_slope_of_each_work(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(growth_module, "random_llama", lambda n, tokenizer: n)
-    monkeypatch.setattr(growth_module, "_best", lambda work, repeats: seen.append(work.args) or float(len(seen)))
+    monkeypatch.setattr(
+        growth_module, "_best", lambda work, repeats: seen.append(work.args) or float(len(seen))
+    )
     table = growth_module.growth(None)
     assert set(zip(table.work, table["size"], strict=True)) == {
         ("readout", "scenarios"), ("readout", "prompt tokens"), ("readout", "layers"), ("exact sweep", "layers"),

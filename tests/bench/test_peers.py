@@ -17,7 +17,10 @@ from interp_culture.bench import peers
 from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens, Run
 from interp_culture.errors import InputError
 
-PAIRS = [("I would sign it.", "I'd rather not sign."), ("Trust people", "Be very careful with people")]
+PAIRS = [
+    ("I would sign it.", "I'd rather not sign."),
+    ("Trust people", "Be very careful with people"),
+]
 PROMPTS, ANSWERS = [[10, 20, 30, 40, 50], [7, 8], [99] * 40], [[5, 6], [60, 61, 62], [9]]
 VECTORS = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
 RUNS: list[Run] = [None, {"layers": [0, 3], "vectors": VECTORS, "alpha": 0.7}]
@@ -38,7 +41,9 @@ def steered(model: Any, run: Run) -> Iterator[list]:
 
         return act
 
-    handles = [block.register_forward_hook(hook(i)) for i, block in enumerate(model.get_decoder().layers)]
+    handles = [
+        block.register_forward_hook(hook(i)) for i, block in enumerate(model.get_decoder().layers)
+    ]
     with torch.no_grad():
         yield seen
     for handle in handles:
@@ -59,7 +64,10 @@ def greedy(model: Any, prompt: list[int], n: int, run: Run) -> list[int]:
 
 def sides(pair: Any) -> list[Any]:
     tokenizer = pair.model.tokenizer
-    return [PlainHuggingFace(pair.plain, tokenizer), PlainTransformerLens(pair.model.bridge, tokenizer)]
+    return [
+        PlainHuggingFace(pair.plain, tokenizer),
+        PlainTransformerLens(pair.model.bridge, tokenizer),
+    ]
 
 
 def test_vectors_are_those_of_single_texts(pair: Any) -> None:
@@ -74,7 +82,9 @@ def test_vectors_are_those_of_single_texts(pair: Any) -> None:
 
 
 def test_reads_and_answers_are_those_of_single_prompts(pair: Any) -> None:
-    logits = np.array([[alone(pair.plain, p, run)[-1, [3, 200]].numpy() for p in PROMPTS] for run in RUNS])
+    logits = np.array(
+        [[alone(pair.plain, p, run)[-1, [3, 200]].numpy() for p in PROMPTS] for run in RUNS]
+    )
 
     def score(prompt: list[int], answer: list[int], run: Run) -> float:
         logprobs = alone(pair.plain, prompt + answer, run).log_softmax(-1)
@@ -95,8 +105,12 @@ def test_generations_are_those_of_single_prompts(pair: Any) -> None:
 
 
 def fake_peer(folder: Path, code: str) -> peers.Peer:
-    (folder / "config.json").write_text(json.dumps({"rope_parameters": {"rope_theta": 5.0, "rope_type": "default"}}))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "TokenizersBackend"}))
+    (folder / "config.json").write_text(
+        json.dumps({"rope_parameters": {"rope_theta": 5.0, "rope_type": "default"}})
+    )
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "TokenizersBackend"})
+    )
     (folder / "server.py").write_text(code)
     return peers.Peer("dialz", Path(sys.executable), folder, folder / "server.py")
 
@@ -114,4 +128,6 @@ def test_a_peers_failures_are_told(tmp_path: Path) -> None:
         with pytest.raises(peers.PeerError, match="exit code 0"):
             peer.extract(PAIRS)
     with pytest.raises(peers.PeerError, match=r"install\.log ends:\nno space"):
-        peers._logged([sys.executable, "-c", "raise SystemExit('no space')"], tmp_path / "install.log")
+        peers._logged(
+            [sys.executable, "-c", "raise SystemExit('no space')"], tmp_path / "install.log"
+        )

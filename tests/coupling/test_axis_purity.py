@@ -24,7 +24,9 @@ def test_cosines_by_hand(tiny: LanguageModel, few: ScenarioSet) -> None:
         for axis in few.axes:
             others = [deltas[o.id] for o in few if o.axis == axis and o.item != s.item]
             direction = np.mean(others, axis=0)
-            expected = deltas[s.id] @ direction / np.linalg.norm(deltas[s.id]) / np.linalg.norm(direction)
+            expected = (
+                deltas[s.id] @ direction / np.linalg.norm(deltas[s.id]) / np.linalg.norm(direction)
+            )
             assert found[s.id, axis] == pytest.approx(expected, abs=1e-5)
 
 
@@ -39,7 +41,9 @@ def test_a_planted_impurity_is_found() -> None:
     assert items.low["X1", "Y"] <= items.cosine["X1", "Y"] <= items.high["X1", "Y"]
 
 
-def test_the_least_pure_come_first_and_the_page_names_them(tiny: LanguageModel, few: ScenarioSet) -> None:
+def test_the_least_pure_come_first_and_the_page_names_them(
+    tiny: LanguageModel, few: ScenarioSet
+) -> None:
     purity = axis_purity(tiny, few)
     worst = least_pure(purity, 3)
     assert (worst.axis != worst.toward).all()

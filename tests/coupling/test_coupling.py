@@ -31,7 +31,9 @@ def planted() -> tuple:
 def readouts(planted: tuple) -> pd.DataFrame:
     model, _, test, vectors = planted
     layers = {"X": [1, 2], "Y": [1, 2]}
-    return steered_readouts(model, test, vectors, layers, alphas=[0.1, -0.1], n_random=20, readout="continuation")
+    return steered_readouts(
+        model, test, vectors, layers, alphas=[0.1, -0.1], n_random=20, readout="continuation"
+    )
 
 
 @pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
@@ -59,7 +61,9 @@ def test_planted_axes_stand_out_from_random_vectors(readouts: pd.DataFrame) -> N
     assert (readouts[readouts.method == "random"].groupby("steered").draw.nunique() == 20).all()
 
 
-def test_the_null_may_be_read_on_some_of_the_scenarios(planted: tuple, readouts: pd.DataFrame) -> None:
+def test_the_null_may_be_read_on_some_of_the_scenarios(
+    planted: tuple, readouts: pd.DataFrame
+) -> None:
     """Those rows are the same as when all are read; nothing else changes."""
     model, train, test, vectors = planted
     layers = {"X": [1, 2], "Y": [1, 2]}
@@ -72,7 +76,9 @@ def test_the_null_may_be_read_on_some_of_the_scenarios(planted: tuple, readouts:
     np.testing.assert_allclose(both.logit_diff, both.logit_diff_few, atol=1e-5)
     assert set(table[table.method == "random"].id) == {s.id for s in few}
     assert set(table[table.method != "random"].id) == {s.id for s in test}
-    assert response(table).effect.to_numpy() == pytest.approx(response(readouts).effect.to_numpy(), abs=1e-6)
+    assert response(table).effect.to_numpy() == pytest.approx(
+        response(readouts).effect.to_numpy(), abs=1e-6
+    )
     with pytest.raises(InputError, match=r"null_scenarios: .* are not among the scenarios"):
         steered_readouts(model, test, vectors, layers, null_scenarios=train, **args)
 
@@ -84,7 +90,9 @@ def test_entanglement_of_two_probes(planted: tuple) -> None:
     after = probe(model, test, readout="continuation", edits=steer(vectors["X"], [1, 2], 0.05))
     found = entanglement(before, after, target="X")
     own = before.axis == "X"
-    by_hand = {a: (after.p_positive - before.p_positive)[own == (a == "X")].mean() for a in ("X", "Y")}
+    by_hand = {
+        a: (after.p_positive - before.p_positive)[own == (a == "X")].mean() for a in ("X", "Y")
+    }
     assert found.shift["X"].value == pytest.approx(by_hand["X"])
     assert found.ratio["Y"].value == pytest.approx(abs(by_hand["Y"] / by_hand["X"]))
     assert found.ratio["Y"].low <= COUPLING <= found.ratio["Y"].high
@@ -108,7 +116,12 @@ def test_an_unmoved_target_has_no_ratio(planted: tuple) -> None:
 
 def test_ratio_is_capped_at_one() -> None:
     before = pd.DataFrame(
-        {"id": list("abcd"), "axis": ["X", "X", "Y", "Y"], "item": ["X1", "X2", "Y1", "Y2"], "p_positive": 0.5}
+        {
+            "id": list("abcd"),
+            "axis": ["X", "X", "Y", "Y"],
+            "item": ["X1", "X2", "Y1", "Y2"],
+            "p_positive": 0.5,
+        }
     )
     after = before.assign(p_positive=[0.6, 0.6, 0.9, 0.9])
     assert entanglement(before, after, "X").ratio["Y"].value == 1.0
@@ -118,14 +131,26 @@ def test_ratio_is_capped_at_one() -> None:
 def rows_of(effect: float, random: np.ndarray, n: int) -> pd.DataFrame:
     """What `steered_readouts` would give: X moved by `effect` in n scenarios, each random vector by its own."""
     base = pd.DataFrame(
-        {"id": [f"s{i}" for i in range(n)], "axis": "X", "item": "X1", "domain": "d", "logit_diff": 0.0}
+        {
+            "id": [f"s{i}" for i in range(n)],
+            "axis": "X",
+            "item": "X1",
+            "domain": "d",
+            "logit_diff": 0.0,
+        }
     )
-    runs = [("", "plain", -1, 0.0, 0.0), ("X", "mean_diff", -1, 1.0, effect), ("X", "mean_diff", -1, -1.0, -effect)]
+    runs = [
+        ("", "plain", -1, 0.0, 0.0),
+        ("X", "mean_diff", -1, 1.0, effect),
+        ("X", "mean_diff", -1, -1.0, -effect),
+    ]
     runs += [("X", "random", draw, 1.0, moved) for draw, moved in enumerate(random)]
     wobble = np.linspace(-0.001, 0.001, n)
     return pd.concat(
         [
-            base.assign(steered=s, method=m, draw=d, alpha=a, p_positive=0.5 + moved + wobble * (a != 0))
+            base.assign(
+                steered=s, method=m, draw=d, alpha=a, p_positive=0.5 + moved + wobble * (a != 0)
+            )
             for s, m, d, a, moved in runs
         ],
         ignore_index=True,
@@ -159,7 +184,11 @@ def test_a_missing_plain_row_is_said() -> None:
 
 def test_another_axis_that_moves_alone_has_words_of_its_own() -> None:
     before = pd.DataFrame(
-        {"id": [f"{a}{i}" for a in "XY" for i in range(8)], "axis": ["X"] * 8 + ["Y"] * 8, "p_positive": 0.5}
+        {
+            "id": [f"{a}{i}" for a in "XY" for i in range(8)],
+            "axis": ["X"] * 8 + ["Y"] * 8,
+            "p_positive": 0.5,
+        }
     ).assign(item=lambda t: t.axis + "1")
     moved = np.append(np.tile([0.1, -0.1], 4), np.full(8, -0.04))
     text = str(entanglement(before, before.assign(p_positive=0.5 + moved), "X"))
@@ -181,7 +210,8 @@ def test_readouts_that_fail_warn_before_the_work_and_once(planted: tuple) -> Non
 def test_the_seed_decides_the_random_order(planted: tuple) -> None:
     model, _, test, vectors = planted
     one, same, other = (
-        layer_sweep(model, test, vectors, layers=[1], order="random", seed=seed).p_positive for seed in (1, 1, 2)
+        layer_sweep(model, test, vectors, layers=[1], order="random", seed=seed).p_positive
+        for seed in (1, 1, 2)
     )
     assert one.equals(same)
     assert not one.equals(other)
@@ -195,7 +225,9 @@ def test_unknown_words_are_refused() -> None:
         "from interp_culture.readout.formats import Form\nForm('letters', order='paper')"
     )
     assert "unknown order 'paper'; known: both, random" in message
-    message = error_without_type_checks("import interp_culture as ic\nic.load_scenarios().sample(1, by='domain')")
+    message = error_without_type_checks(
+        "import interp_culture as ic\nic.load_scenarios().sample(1, by='domain')"
+    )
     assert "unknown stratum 'domain'; known: cell, item" in message
 
 
@@ -219,8 +251,12 @@ def test_sweep_by_hand_and_top_layers(planted: tuple) -> None:
     assert sorted(sweep.layer.unique()) == list(range(model.n_layers))
     own = train.filter(axis="X")
     before = probe(model, own, readout="continuation").set_index("id")
-    after = probe(model, own, readout="continuation", edits=steer(vectors["X"], [2], -0.5)).set_index("id")
-    rows = sweep[(sweep.steered == "X") & (sweep.layer == 2) & (sweep.alpha == -0.5)].set_index("id")
+    after = probe(
+        model, own, readout="continuation", edits=steer(vectors["X"], [2], -0.5)
+    ).set_index("id")
+    rows = sweep[(sweep.steered == "X") & (sweep.layer == 2) & (sweep.alpha == -0.5)].set_index(
+        "id"
+    )
     expected = after.p_positive - before.p_positive
     np.testing.assert_allclose(rows["shift"], expected[rows.index], atol=1e-6)
     np.testing.assert_allclose(rows.differential, expected[rows.index].abs(), atol=1e-6)

@@ -69,7 +69,9 @@ def test_groups_are_found_beside_one_another_and_told_from_noise() -> None:
 def test_agreement_over_scenarios_is_pearsons_r_on_the_steered_axis() -> None:
     rng = np.random.default_rng(0)
     ids = [f"s{i}" for i in range(30)]
-    frame = pd.DataFrame({"id": ids, "axis": ["X"] * 20 + ["Y"] * 10, "item": [f"i{k % 5}" for k in range(30)]})
+    frame = pd.DataFrame(
+        {"id": ids, "axis": ["X"] * 20 + ["Y"] * 10, "item": [f"i{k % 5}" for k in range(30)]}
+    )
     first, third = rng.normal(size=30), rng.normal(size=30)
     ways = {"one": first, "other": first + 0.3 * rng.normal(size=30), "third": third}
     table = pd.concat([frame.assign(variant=w, steered="X", slope=v) for w, v in ways.items()])

@@ -26,8 +26,12 @@ from interp_culture.readout.validity import check_readout
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.survey.questionnaire import ask_directly
 
-NO_ROLE = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHAT
-DROPS_ROLE = CHAT.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}")
+NO_ROLE = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHAT
+)
+DROPS_ROLE = CHAT.replace(
+    "{% for m in messages %}", "{% for m in messages if m.role != 'system' %}"
+)
 TRIMS = CHAT.replace("m.content", "m.content | trim")
 ZEPHYR = (
     "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
@@ -39,7 +43,9 @@ def with_template(template: str | None, **tokenizer: Any) -> LanguageModel:
     return make_pair("llama", chat_template=template, **tokenizer).model
 
 
-def metaspace_tokenizer(chat_template: str | None, scheme: str = "first") -> PreTrainedTokenizerFast:
+def metaspace_tokenizer(
+    chat_template: str | None, scheme: str = "first"
+) -> PreTrainedTokenizerFast:
     """Like Llama 2's: a space mark before the first word; digits never carry it."""
     vocab = {"<unk>": 0, "<s>": 1, "</s>": 2}
     characters = [*map(chr, range(33, 127)), "\u2581", "\n"]
@@ -47,12 +53,16 @@ def metaspace_tokenizer(chat_template: str | None, scheme: str = "first") -> Pre
     merges = [("\u2581", c) for c in characters if c.isalpha() and c.isascii()]
     vocab |= {a + b: len(vocab) + i for i, (a, b) in enumerate(merges)}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme=scheme, split=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+        replacement="\u2581", prepend_scheme=scheme, split=False
+    )
     tokenizer.decoder = decoders.Metaspace(replacement="\u2581", prepend_scheme=scheme, split=False)
     special = [AddedToken(x, normalized=False, special=True) for x in ("<s>", "</s>", "<unk>")]
     tokenizer.add_special_tokens(special)
     tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
     fast.chat_template = chat_template
     return fast
 
@@ -97,7 +107,10 @@ def test_a_system_message_that_the_question_repeats_is_not_lost(template: str) -
 def test_a_template_whose_default_is_the_same_system_message_keeps_it_there() -> None:
     default = "{% if messages[0].role != 'system' %}<|system|>Be kind.\n{% endif %}" + CHAT
     model = with_template(default)
-    assert model.render(Prompt("Go?", system="Be kind.")) == "<|system|>Be kind.\n<|user|>Go?\n<|assistant|>"
+    assert (
+        model.render(Prompt("Go?", system="Be kind."))
+        == "<|system|>Be kind.\n<|user|>Go?\n<|assistant|>"
+    )
 
 
 # -- templates that do not work -------------------------------------------------------------------
@@ -125,7 +138,9 @@ def test_a_broken_template_is_named(template: str, why: str) -> None:
 def test_templates_that_want_a_list_of_parts_get_one() -> None:
     parts = CHAT.replace("{{ m.content }}", "{% for p in m.content %}{{ p.text }}{% endfor %}|")
     model = with_template(parts)
-    assert model.render(Prompt("hello", system="Be kind.")) == ("<|system|>Be kind.|\n<|user|>hello|\n<|assistant|>")
+    assert model.render(Prompt("hello", system="Be kind.")) == (
+        "<|system|>Be kind.|\n<|user|>hello|\n<|assistant|>"
+    )
 
 
 # -- answers as they stand after the prompt -------------------------------------------------------
@@ -136,7 +151,9 @@ def test_base_models_get_the_tokens_of_their_tokenizer(scheme: str) -> None:
     model = metaspace_model(None, scheme)
     text = model.render(Prompt("Hello there"))
     assert list(model.tokenise(Prompt("Hello there")).prompt) == model.tokenizer(text).input_ids
-    assert list(model.tokenise_text("Hello there").prompt) == model.tokenizer("Hello there").input_ids
+    assert (
+        list(model.tokenise_text("Hello there").prompt) == model.tokenizer("Hello there").input_ids
+    )
     if scheme == "first":
         assert tokens_of(model, Prompt("Hello there"))[:2] == ["<s>", "\u2581H"]
 
@@ -184,14 +201,19 @@ def test_an_answer_that_merges_with_the_prompt_stands_by_itself() -> None:
     assert tokenizer.convert_ids_to_tokens(tokenizer("r:Go").input_ids)[-2:] == [":G", "o"]
     assert tokens_of(model, Prompt("Well?"))[-1] == ":"
     (found,) = model.answers_after(Prompt("Well?"), ["Go"])
-    assert tokenizer.convert_ids_to_tokens(found) == ["G", "o"]  # not "\u2581G", as at a text's beginning
+    assert tokenizer.convert_ids_to_tokens(found) == [
+        "G",
+        "o",
+    ]  # not "\u2581G", as at a text's beginning
 
 
 @pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
 def test_letters_and_direct_answers_are_read_where_the_model_writes_them(few: ScenarioSet) -> None:
     """A model that answers "A" (in three of four cases), "B" or "1" right after the newline."""
     tokenizer = metaspace_tokenizer(ZEPHYR)
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**SIZES, "vocab_size": len(tokenizer)}))
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**{**SIZES, "vocab_size": len(tokenizer)})
+    )
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in ("A", "B", "1", "\n")}
     with torch.no_grad():
         for layer in model.model.layers:
@@ -218,8 +240,13 @@ def test_letters_and_direct_answers_are_read_where_the_model_writes_them(few: Sc
 @pytest.mark.parametrize("template", [ZEPHYR, None])
 def test_markup_in_data_is_read_as_plain_text(template: str | None) -> None:
     model = metaspace_model(template)
-    clean, marked = Prompt("He is old.", "ok"), Prompt("He is <s>old</s>.", "o</s>k", system="a<unk>b")
-    with pytest.warns(MarkupWarning, match="control tokens .* stand in 1 of 2 texts .* plain text there: two"):
+    clean, marked = (
+        Prompt("He is old.", "ok"),
+        Prompt("He is <s>old</s>.", "o</s>k", system="a<unk>b"),
+    )
+    with pytest.warns(
+        MarkupWarning, match="control tokens .* stand in 1 of 2 texts .* plain text there: two"
+    ):
         one, two = model.tokenise_all([clean, marked], ["one", "two"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -256,7 +283,9 @@ def test_options_and_answers_stay_in_their_places_beside_markup() -> None:
 
 def test_markup_of_a_byte_level_tokenizer() -> None:
     model = make_pair("llama").model
-    model.tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("<|user|>", special=True)])
+    model.tokenizer.add_tokens(
+        [AddedToken("<think>", special=False), AddedToken("<|user|>", special=True)]
+    )
     with pytest.warns(MarkupWarning, match=r"\(<\|user\|>, <think>\)"):
         tokens = model.tokenise(Prompt("a <|user|> says <think>é")).prompt
     added = model.tokenizer.convert_tokens_to_ids(["<think>", "<|user|>"])
@@ -284,7 +313,9 @@ def test_a_token_without_a_row_is_named() -> None:
     model = make_pair("llama").model
     model.tokenizer.add_tokens(["zebra"])
     model.text_config.vocab_size = model.tokenizer.convert_tokens_to_ids("zebra")
-    with pytest.raises(InputError, match=r"prompt 0: token \d+ has no row in tiny-llama's embedding of \d+"):
+    with pytest.raises(
+        InputError, match=r"prompt 0: token \d+ has no row in tiny-llama's embedding of \d+"
+    ):
         model.tokenise(Prompt("a zebra"))
 
 
@@ -292,7 +323,9 @@ def test_a_prompt_beyond_the_context_is_named_with_both_lengths(few: ScenarioSet
     model = make_pair("llama").model
     model.text_config.max_position_embeddings = 100
     assert model.max_length == 100
-    with pytest.raises(InputError, match=r"^scenario [\w-]+: \d+ tokens do not fit .* context of 100"):
+    with pytest.raises(
+        InputError, match=r"^scenario [\w-]+: \d+ tokens do not fit .* context of 100"
+    ):
         read_runs(model, few, {"": ()}, readout="letters")
     length = len(model.tokenise(Prompt("")).prompt)
     model.tokenise_all([Prompt("")], new_tokens=100 - length)

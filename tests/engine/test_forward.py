@@ -28,11 +28,15 @@ BY_HAND: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "add": lambda h, v, s: h + s * v,
     "ablate": lambda h, v, s: h @ (torch.eye(len(v)) - s * torch.outer(v, v) / (v @ v)),
     "project": lambda h, v, s: h @ ((1 - s) * torch.eye(len(v)) + s * torch.outer(v, v) / (v @ v)),
-    "add_preserving_norm": lambda h, v, s: torch.nn.functional.normalize(h + s * v, dim=-1) * h.norm(dim=-1)[..., None],
+    "add_preserving_norm": lambda h, v, s: (
+        torch.nn.functional.normalize(h + s * v, dim=-1) * h.norm(dim=-1)[..., None]
+    ),
 }
 
 
-def batches_of(model: LanguageModel, groups: list[list[TokenSequence]], share: bool, size: int = 3000) -> list[Batch]:
+def batches_of(
+    model: LanguageModel, groups: list[list[TokenSequence]], share: bool, size: int = 3000
+) -> list[Batch]:
     return make_batches(groups, pad=model.pad_token, batch_tokens=size, share_stem=share)
 
 
@@ -41,23 +45,36 @@ def touched(sequence: TokenSequence, positions: Any) -> Tensor:
     depth, start = torch.arange(len(sequence.inputs)), len(sequence.prompt)
     if isinstance(positions, tuple):
         return (depth >= positions[0]) & (depth < positions[1])
-    by_name = {"all": depth >= 0, "prompt": depth < start, "answer": depth >= start, "last": depth == start - 1}
+    by_name = {
+        "all": depth >= 0,
+        "prompt": depth < start,
+        "answer": depth >= start,
+        "last": depth == start - 1,
+    }
     by_name["options"] = by_name["answer"].clone()
     for first, stop in sequence.options or ():
         by_name["options"][first:stop] = True
     return by_name[positions]
 
 
-def by_hand(edits: Sequence[Edit], sequence: TokenSequence) -> dict[int, Callable[[Tensor], Tensor]]:
+def by_hand(
+    edits: Sequence[Edit], sequence: TokenSequence
+) -> dict[int, Callable[[Tensor], Tensor]]:
     def change(edit: Edit) -> Callable[[Tensor], Tensor]:
         where = touched(sequence, edit.positions)[:, None]
-        return lambda h: torch.where(where, BY_HAND[edit.operation](h, edit.vector, edit.strength), h)
+        return lambda h: torch.where(
+            where, BY_HAND[edit.operation](h, edit.vector, edit.strength), h
+        )
 
     return {edit.layer: change(edit) for edit in edits}
 
 
 def worst_difference(
-    pair: Pair, groups: list[list[TokenSequence]], runs: Sequence[Sequence[Edit]], share: bool = True, size: int = 3000
+    pair: Pair,
+    groups: list[list[TokenSequence]],
+    runs: Sequence[Sequence[Edit]],
+    share: bool = True,
+    size: int = 3000,
 ) -> float:
     """Largest absolute difference of the logits at all read positions: resumed runs against single sequences."""
     worst = 0.0
@@ -72,7 +89,9 @@ def worst_difference(
     return worst
 
 
-def edit(model: LanguageModel, layer: int, seed: int = 0, strength: float = 3.0, **kwargs: Any) -> Edit:
+def edit(
+    model: LanguageModel, layer: int, seed: int = 0, strength: float = 3.0, **kwargs: Any
+) -> Edit:
     vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(seed + layer))
     return Edit(layer, vector, strength, **kwargs)
 
@@ -85,7 +104,10 @@ def test_stacked_runs_equal_hand_written_hooks(pair: Pair, positions: Any, share
     groups = groups_of(model)
     assert any(b.stem is not None for b in batches_of(model, groups, share)) == share
     last = model.n_layers - 1
-    runs = [[edit(model, n, positions=positions) for n in layers] for layers in ((last,), (0, 2, last), (1,), (0,))]
+    runs = [
+        [edit(model, n, positions=positions) for n in layers]
+        for layers in ((last,), (0, 2, last), (1,), (0,))
+    ]
     assert worst_difference(pair, groups, [*runs, []], share) <= TOLERANCE
 
 
@@ -94,8 +116,13 @@ def test_every_operation_equals_hand_written_hooks(pair: Pair, strength: float) 
     """At the start of a run and after it, in one stack with the others."""
     model, groups = pair.model, groups_of(pair.model)
     runs = [
-        [edit(model, layer, strength=strength, operation=operation, positions=positions) for layer in (n // 2, 3)]
-        for n, (operation, positions) in enumerate(zip(OPERATIONS, ("all", "options", "prompt", "all"), strict=True))
+        [
+            edit(model, layer, strength=strength, operation=operation, positions=positions)
+            for layer in (n // 2, 3)
+        ]
+        for n, (operation, positions) in enumerate(
+            zip(OPERATIONS, ("all", "options", "prompt", "all"), strict=True)
+        )
     ]
     (batch,) = batches_of(model, groups, share=True)
     plain = trace(model, batch, layers=range(4))
@@ -106,12 +133,16 @@ def test_every_operation_equals_hand_written_hooks(pair: Pair, strength: float) 
 def test_strength_zero_is_the_plain_pass(tiny: LanguageModel) -> None:
     (batch,) = batches_of(tiny, groups_of(tiny), share=True)
     plain = trace(tiny, batch, layers=[1])
-    for final in resume(tiny, plain, [[edit(tiny, 0, strength=0.0, operation=o)] for o in OPERATIONS]):
+    for final in resume(
+        tiny, plain, [[edit(tiny, 0, strength=0.0, operation=o)] for o in OPERATIONS]
+    ):
         torch.testing.assert_close(final, plain.final, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 3000])
-def test_plain_passes_equal_plain_hugging_face_in_batches_of_any_size(pair: Pair, size: int) -> None:
+def test_plain_passes_equal_plain_hugging_face_in_batches_of_any_size(
+    pair: Pair, size: int
+) -> None:
     groups = groups_of(pair.model)
     assert len({len(s.inputs) for members in groups for s in members}) > 3
     assert worst_difference(pair, groups, [[]], size=size) <= TOLERANCE
@@ -121,16 +152,23 @@ def test_plain_passes_equal_plain_hugging_face_in_batches_of_any_size(pair: Pair
 def test_reads_equal_padded_batches_of_plain_hugging_face(pair: Pair, side: str) -> None:
     """Whichever side another implementation pads on."""
     model, groups = pair.model, groups_of(pair.model)
-    ours = score_runs(model, groups, {"": ()}, next_token_logits([5, 7]))[""][..., :2].reshape(-1, 2)
+    ours = score_runs(model, groups, {"": ()}, next_token_logits([5, 7]))[""][..., :2].reshape(
+        -1, 2
+    )
     prompts = [s.prompt for members in groups for s in members]
     width = max(map(len, prompts))
-    tokens, mask = torch.zeros(len(prompts), width, dtype=torch.long), torch.zeros(len(prompts), width)
+    tokens, mask = (
+        torch.zeros(len(prompts), width, dtype=torch.long),
+        torch.zeros(len(prompts), width),
+    )
     for row, prompt in enumerate(prompts):
         where = slice(width - len(prompt), width) if side == "left" else slice(0, len(prompt))
         tokens[row, where], mask[row, where] = torch.tensor(prompt), 1
     positions = (mask.cumsum(-1) - 1).clamp(min=0).long()
     with torch.no_grad():
-        logits = pair.plain(tokens, attention_mask=mask.long(), position_ids=positions, use_cache=False).logits
+        logits = pair.plain(
+            tokens, attention_mask=mask.long(), position_ids=positions, use_cache=False
+        ).logits
     at = torch.full((len(prompts),), width - 1) if side == "left" else mask.sum(-1).long() - 1
     expected = logits[torch.arange(len(prompts)), at][:, [5, 7]]
     torch.testing.assert_close(torch.from_numpy(ours).float(), expected, atol=TOLERANCE, rtol=1e-4)
@@ -154,7 +192,10 @@ def test_long_prompts_and_stems_respect_the_sliding_window() -> None:
     model = pair.model
     window = model.text_config.sliding_window
     groups = [
-        [model.tokenise(Prompt("word " * 12 + end, answer)) for answer in ("yes it is", "no, not at all")]
+        [
+            model.tokenise(Prompt("word " * 12 + end, answer))
+            for answer in ("yes it is", "no, not at all")
+        ]
         for end in ("and this is quite long", "or short")
     ]
     (batch,) = batches_of(model, groups, share=True)
@@ -169,23 +210,31 @@ def test_long_prompts_and_stems_respect_the_sliding_window() -> None:
 @pytest.mark.parametrize("hook_point", HOOK_POINTS)
 def test_resuming_equals_a_whole_steered_pass(pair: Pair, hook_point: str) -> None:
     model = pair.model
-    runs = [[edit(model, layer, hook_point=hook_point) for layer in layers] for layers in ((1, 3), (2,))]
+    runs = [
+        [edit(model, layer, hook_point=hook_point) for layer in layers] for layers in ((1, 3), (2,))
+    ]
     for batch in batches_of(model, groups_of(model), share=True):
         plain = trace(model, batch, layers=[1, 2, 3])
         resumed = resume(model, plain, [*runs, []])
         for edits, final in zip(runs, resumed, strict=False):
-            torch.testing.assert_close(final, trace(model, batch, edits).final, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                final, trace(model, batch, edits).final, atol=1e-5, rtol=1e-5
+            )
             assert (final - plain.final).abs().max() > 0.1
         torch.testing.assert_close(resumed[-1], plain.final, atol=1e-5, rtol=1e-5)
         assert torch.equal(resume(model, plain, [[]])[0], plain.final)
 
 
-def test_blocks_after_the_last_wanted_layer_are_not_computed(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_after_the_last_wanted_layer_are_not_computed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, groups = pair.model, groups_of(pair.model)
     (batch,) = batches_of(model, groups, share=True)
     whole = trace(model, batch, layers=[1, 2])
     ran: list[int] = []
-    for n, block in enumerate(model.bridge.blocks):  # not by hooks: those of others see whole passes
+    for n, block in enumerate(
+        model.bridge.blocks
+    ):  # not by hooks: those of others see whole passes
         mlp = block.mlp.original_component
         counted = lambda *args, n=n, own=mlp.forward: (ran.append(n), own(*args))[1]  # noqa: E731
         monkeypatch.setattr(mlp, "forward", counted)
@@ -199,9 +248,14 @@ def test_blocks_after_the_last_wanted_layer_are_not_computed(pair: Pair, monkeyp
     assert torch.equal(trace(model, batch).final, whole.final)  # no block is left passed through
 
 
-def test_scores_are_the_same_however_the_work_is_cut(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_the_same_however_the_work_is_cut(
+    tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     groups = [members[2:4] for members in groups_of(tiny)]
-    runs = {"plain": (), **{(layer, seed): [edit(tiny, layer, seed)] for layer in (0, 3) for seed in (1, 2)}}
+    runs = {
+        "plain": (),
+        **{(layer, seed): [edit(tiny, layer, seed)] for layer in (0, 3) for seed in (1, 2)},
+    }
     whole = score_runs(tiny, groups, runs, answer_logprob)
     for size in (1, 100):
         monkeypatch.setitem(batching.BATCH_TOKENS, "cpu", size)
@@ -216,7 +270,13 @@ def test_runs_stack_up_to_the_batch_in_the_order_of_their_layers(
 ) -> None:
     batch = make_batches([[TokenSequence((1, 2, 3, 4))]], pad=0, batch_tokens=100)[0]
     monkeypatch.setitem(batching.BATCH_TOKENS, "cpu", 8)  # two rows
-    runs = {"a": [edit(tiny, 1)], "b": [edit(tiny, 2)], "c": [edit(tiny, 0)], "d": [edit(tiny, 1)], "e": []}
+    runs = {
+        "a": [edit(tiny, 1)],
+        "b": [edit(tiny, 2)],
+        "c": [edit(tiny, 0)],
+        "d": [edit(tiny, 1)],
+        "e": [],
+    }
     assert [list(stack) for stack in stacks(tiny, runs, batch)] == [["c", "a"], ["d", "b"], ["e"]]
 
 

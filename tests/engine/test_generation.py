@@ -17,7 +17,11 @@ from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.token_tree import TokenSequence, make_batches
 from interp_culture.errors import InputError
 
-PROMPTS = [Prompt("How are you today?"), Prompt("Why?", system="Be kind."), Prompt("Name three colours, please")]
+PROMPTS = [
+    Prompt("How are you today?"),
+    Prompt("Why?", system="Be kind."),
+    Prompt("Name three colours, please"),
+]
 
 
 def written_anew(model: LanguageModel, prompt: Prompt, edits: list[Edit], new: int) -> str:
@@ -47,7 +51,10 @@ def test_every_operation_writes_what_uncached_single_prompts_do(pair: Pair, oper
 
 
 def test_options_are_touched_in_the_prompt_and_not_in_what_is_written(tiny: LanguageModel) -> None:
-    prompts = [Prompt("Tea or a walk?", options=((0, 3),)), Prompt("Eat? Wait?", system="Be kind.", options=((5, 9),))]
+    prompts = [
+        Prompt("Tea or a walk?", options=((0, 3),)),
+        Prompt("Eat? Wait?", system="Be kind.", options=((5, 9),)),
+    ]
     vector = torch.randn(tiny.d_model, generator=torch.Generator().manual_seed(5))
     expected = []
     for prompt, words in zip(prompts, ("Tea", "Wait"), strict=True):
@@ -74,11 +81,15 @@ def test_cached_batches_write_what_uncached_single_prompts_do(pair: Pair, positi
 
 
 @pytest.mark.parametrize("rows", [2, 5, 64])
-def test_runs_side_by_side_write_what_each_writes_alone(pair: Pair, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_side_by_side_write_what_each_writes_alone(
+    pair: Pair, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generation, "BATCH_PROMPTS", 2)
     monkeypatch.setattr(generation, "STACKED_ROWS", rows)
     vectors = torch.randn(3, pair.model.d_model, generator=torch.Generator().manual_seed(5))
-    runs = {n: [Edit(n, v, 6.0, positions="answer" if n else "all")] for n, v in enumerate(vectors)} | {"plain": []}
+    runs = {
+        n: [Edit(n, v, 6.0, positions="answer" if n else "all")] for n, v in enumerate(vectors)
+    } | {"plain": []}
     found = generate_runs(pair.model, PROMPTS, runs, 12)
     assert list(found) == list(runs)
     assert found == {key: generate(pair.model, PROMPTS, 12, edits) for key, edits in runs.items()}
@@ -89,12 +100,18 @@ def test_sampled_runs_are_the_same_again(tiny: LanguageModel) -> None:
     runs = {"plain": (), "steered": [Edit(1, torch.ones(tiny.d_model), 2.0)]}
     state = torch.random.get_rng_state()
     first, again = (generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7) for _ in range(2))
-    assert first == again == {key: generate(tiny, PROMPTS, 12, e, temperature=0.7) for key, e in runs.items()}
+    assert (
+        first
+        == again
+        == {key: generate(tiny, PROMPTS, 12, e, temperature=0.7) for key, e in runs.items()}
+    )
     assert torch.equal(state, torch.random.get_rng_state())
     assert first != generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7, seed=1)
 
 
-def test_neighbouring_seeds_and_batches_share_no_noise(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbouring_seeds_and_batches_share_no_noise(
+    tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generation, "BATCH_PROMPTS", 1)
     texts = [generate(tiny, [PROMPTS[0]] * 3, 12, temperature=0.7, seed=seed) for seed in (42, 43)]
     assert len({text for own in texts for text in own}) == 6

@@ -38,20 +38,30 @@ def both(request: pytest.FixtureRequest) -> tuple[LanguageModel, LanguageModel]:
 def edits_of(model: LanguageModel) -> dict[str, list[Edit]]:
     generator = torch.Generator().manual_seed(3)
     vectors = torch.randn(model.n_layers, model.d_model, generator=generator)
-    return {"": [], "one": [Edit(1, vectors[1], 2.0)], "more": [Edit(i, vectors[i], -1.0) for i in (0, 2, 3)]}
+    return {
+        "": [],
+        "one": [Edit(1, vectors[1], 2.0)],
+        "more": [Edit(i, vectors[i], -1.0) for i in (0, 2, 3)],
+    }
 
 
 @pytest.mark.parametrize("readout", ["letters", "continuation"])
 @pytest.mark.parametrize("system", [None, "You are a careful person of few words."])
-def test_readouts_equal_those_of_the_cpu(both: Any, few: ScenarioSet, readout: Any, system: str | None) -> None:
-    tables = [read_runs(m, few, edits_of(m), readout=readout, system=system).logit_diff for m in both]
+def test_readouts_equal_those_of_the_cpu(
+    both: Any, few: ScenarioSet, readout: Any, system: str | None
+) -> None:
+    tables = [
+        read_runs(m, few, edits_of(m), readout=readout, system=system).logit_diff for m in both
+    ]
     np.testing.assert_allclose(tables[0], tables[1], atol=TOLERANCE)
 
 
 def test_vectors_and_sweeps_equal_those_of_the_cpu(both: Any, few: ScenarioSet) -> None:
     vectors = [extract(m, few) for m in both]
     for axis in few.axes:
-        torch.testing.assert_close(vectors[0][axis].direction, vectors[1][axis].direction, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            vectors[0][axis].direction, vectors[1][axis].direction, atol=1e-3, rtol=1e-3
+        )
     for method in ("exact", "gradient"):
         sweeps = [layer_sweep(m, few, vectors[0], alpha=0.5, method=method) for m in both]
         np.testing.assert_allclose(sweeps[0].logit_shift, sweeps[1].logit_shift, atol=1e-3)

@@ -43,7 +43,9 @@ def test_predictions_are_central_differences_of_exact_reads(pair: Pair, position
         np.testing.assert_allclose(predicted[""], (plain * weights).sum((1, 2)), atol=1e-4)
         for layer in vectors:
             slope = ((up[layer] - down[layer]) * weights).sum((1, 2)) / (2 * STEP)
-            np.testing.assert_allclose(predicted[layer] - predicted[""], slope, atol=0.05, rtol=0.02)
+            np.testing.assert_allclose(
+                predicted[layer] - predicted[""], slope, atol=0.05, rtol=0.02
+            )
 
 
 def test_edits_of_several_layers_add_up_and_scale(pair: Pair) -> None:
@@ -53,7 +55,11 @@ def test_edits_of_several_layers_add_up_and_scale(pair: Pair) -> None:
     one, two = (Edit(layer, torch.randn(model.d_model), 1.0) for layer in (0, 2))
     twice = Edit(2, two.vector, 2.0)
     p = predict_runs(
-        model, groups, {"": (), "1": [one], "2": [two], "12": [one, two], "22": [twice]}, answer_logprob, weights
+        model,
+        groups,
+        {"": (), "1": [one], "2": [two], "12": [one, two], "22": [twice]},
+        answer_logprob,
+        weights,
     )
     np.testing.assert_allclose(p["12"] - p[""], p["1"] + p["2"] - 2 * p[""], atol=1e-6)
     np.testing.assert_allclose(p["22"] - p[""], 2 * (p["2"] - p[""]), atol=1e-6)
@@ -62,7 +68,9 @@ def test_edits_of_several_layers_add_up_and_scale(pair: Pair) -> None:
 def test_edits_within_a_block_are_refused(tiny) -> None:  # type: ignore[no-untyped-def]
     edit = Edit(1, torch.ones(tiny.d_model), 1.0, hook_point="hook_mlp_out")
     groups = [sequences[2:4] for sequences in groups_of(tiny)]
-    with pytest.raises(InputError, match=r"blocks\.1\.hook_mlp_out: gradients are taken on the residual stream"):
+    with pytest.raises(
+        InputError, match=r"blocks\.1\.hook_mlp_out: gradients are taken on the residual stream"
+    ):
         predict_runs(tiny, groups, {"": [edit]}, answer_logprob, np.ones((len(groups), 2, 2)))
 
 
@@ -73,7 +81,9 @@ def planted() -> tuple:
 
 
 @pytest.mark.parametrize("readout", ["letters", "continuation"])
-def test_predicted_tables_are_those_of_exact_reads_at_small_strength(planted: tuple, readout: str) -> None:
+def test_predicted_tables_are_those_of_exact_reads_at_small_strength(
+    planted: tuple, readout: str
+) -> None:
     model, scenarios, vectors = planted
     runs = {"": (), 1: [Edit(1, vectors["X"].direction[1], 0.01)]}
     exact = read_runs(model, scenarios, runs, readout=readout)  # type: ignore[arg-type]
@@ -87,7 +97,9 @@ def test_predicted_tables_are_those_of_exact_reads_at_small_strength(planted: tu
 def test_a_refined_sweep_measures_its_proposals(planted: tuple) -> None:
     model, scenarios, vectors = planted
     exact, refined, gradient = (
-        layer_sweep(model, scenarios, vectors, alpha=[0.2, -0.2], readout="continuation", method=method, k=1)  # type: ignore[arg-type]
+        layer_sweep(
+            model, scenarios, vectors, alpha=[0.2, -0.2], readout="continuation", method=method, k=1
+        )  # type: ignore[arg-type]
         for method in ("exact", "refined", "gradient")
     )
     keys = ["steered", "layer", "alpha", "id"]
@@ -99,7 +111,9 @@ def test_a_refined_sweep_measures_its_proposals(planted: tuple) -> None:
     assert measured.groupby("steered").layer.nunique().to_dict() == {"X": 4, "Y": 4}
     both = measured.merge(exact, on=keys, suffixes=("", "_exact"))
     np.testing.assert_allclose(both["shift"], both.shift_exact, atol=1e-6)
-    np.testing.assert_allclose(measured.predicted_shift, gradient.predicted_shift[measured.index], atol=1e-9)
+    np.testing.assert_allclose(
+        measured.predicted_shift, gradient.predicted_shift[measured.index], atol=1e-9
+    )
     agreement = sweep_agreement(refined)
     assert list(agreement.n_layers) == [4] * 4
     assert (agreement.error < 0.02).all()
@@ -111,15 +125,24 @@ def made_sweep(monkeypatch: pytest.MonkeyPatch, foreseen: list[int], true: list[
     import pandas as pd
 
     def table(method: str, values: list[int], layers) -> pd.DataFrame:  # type: ignore[no-untyped-def]
-        rows = [{"layer": n, "alpha": 1.0, "id": "a", "differential": values[n], "shift": values[n]} for n in layers]
-        return pd.DataFrame(rows).assign(method=method, predicted_shift=np.nan, axis="X", item="X1", domain="d")
+        rows = [
+            {"layer": n, "alpha": 1.0, "id": "a", "differential": values[n], "shift": values[n]}
+            for n in layers
+        ]
+        return pd.DataFrame(rows).assign(
+            method=method, predicted_shift=np.nan, axis="X", item="X1", domain="d"
+        )
 
     cls = sweep_module._Sweep
     monkeypatch.setattr(
-        cls, "measured", lambda self, layers: table("exact", true, layers).drop(columns="predicted_shift")
+        cls,
+        "measured",
+        lambda self, layers: table("exact", true, layers).drop(columns="predicted_shift"),
     )
     monkeypatch.setattr(
-        cls, "predicted", lambda self, layers: table("gradient", foreseen, layers).assign(predicted_shift=0.0)
+        cls,
+        "predicted",
+        lambda self, layers: table("gradient", foreseen, layers).assign(predicted_shift=0.0),
     )
 
 
@@ -157,4 +180,7 @@ def test_unknown_methods_are_named(planted: tuple) -> None:
     from conftest import error_without_type_checks
 
     call = "from interp_culture.steering.sweep import layer_sweep; layer_sweep(None, None, {}, method='fast')"
-    assert "unknown sweep method 'fast'; known: exact, gradient, refined" in error_without_type_checks(call)
+    assert (
+        "unknown sweep method 'fast'; known: exact, gradient, refined"
+        in error_without_type_checks(call)
+    )

@@ -65,7 +65,9 @@ def test_strength_zero_changes_no_bit_and_the_dtype_is_kept(batch: Batch, operat
 def test_ablation_leaves_nothing_along_the_vector_and_projection_nothing_else(batch: Batch) -> None:
     h, v = torch.randn(*batch.tokens.shape, 8), torch.randn(8)
     along = (h @ v / (v @ v))[..., None] * v
-    changed = {o: Edit(0, v, 1.0, o).apply(h, batch)[~batch.is_padding] for o in ("ablate", "project")}
+    changed = {
+        o: Edit(0, v, 1.0, o).apply(h, batch)[~batch.is_padding] for o in ("ablate", "project")
+    }
     assert (changed["ablate"] @ v).abs().max() < 1e-5
     torch.testing.assert_close(changed["project"], along[~batch.is_padding], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(changed["ablate"] + changed["project"], h[~batch.is_padding])
@@ -113,7 +115,10 @@ def test_options_are_the_tokens_of_their_words(
     ]
     continuations = continuation_prompts(scenario, system)
     start = len(tiny.tokenise(continuations[0]).prompt)
-    assert options_of(tiny, *continuations) == [[start, start + 1], [start, start + 1, start + 2, start + 3]]
+    assert options_of(tiny, *continuations) == [
+        [start, start + 1],
+        [start, start + 1, start + 2, start + 3],
+    ]
     assert options_of(tiny, Prompt("Tea?")) == [[]]
     assert options_of(tiny, Prompt("Tea?", system="Tea?", options=((0, 3),))) == [[23, 24, 25]]
 
@@ -122,16 +127,24 @@ def with_tokenizer(tiny: LanguageModel, tokenizer: Any) -> LanguageModel:
     return LanguageModel(tiny.bridge, tokenizer, "tiny")
 
 
-def test_a_token_that_holds_a_part_of_an_option_counts_and_mere_space_before_it_does_not(tiny: LanguageModel) -> None:
+def test_a_token_that_holds_a_part_of_an_option_counts_and_mere_space_before_it_does_not(
+    tiny: LanguageModel,
+) -> None:
     tokenizer = byte_tokenizer(CHAT.replace("m.content", "m.content | trim"))
     merges = [("Ġ", "T"), ("a", ".")]
     vocab = {**tokenizer.get_vocab(), "ĠT": 300, "a.": 301}
     tokenizer.backend_tokenizer.model = models.BPE(vocab=vocab, merges=merges)
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
     model = with_tokenizer(tiny, tokenizer)
     assert model.render(Prompt("  A Tea. ")) == "<|user|>A Tea.\n<|assistant|>"
-    assert options_of(model, Prompt("  A Tea. ", options=((4, 7),))) == [[9, 10, 11]]  # " T", "e", "a."
-    assert options_of(model, Prompt("A ea.", options=((2, 4),))) == [[10, 11]]  # "e", "a.", after " "
+    assert options_of(model, Prompt("  A Tea. ", options=((4, 7),))) == [
+        [9, 10, 11]
+    ]  # " T", "e", "a."
+    assert options_of(model, Prompt("A ea.", options=((2, 4),))) == [
+        [10, 11]
+    ]  # "e", "a.", after " "
 
 
 class Slow(PreTrainedTokenizerFast):
@@ -147,9 +160,13 @@ def test_options_that_cannot_be_found_raise_where_they_are_wanted(tiny: Language
     prompt = Prompt("Tea?", options=((0, 3),))
     for tokenizer in (slow, byte_tokenizer(CHAT.replace("m.content", "m.content | upper"))):
         model = with_tokenizer(tiny, tokenizer)
-        with pytest.raises(InputError, match="the options' words cannot be found among the prompt's tokens"):
+        with pytest.raises(
+            InputError, match="the options' words cannot be found among the prompt's tokens"
+        ):
             options_of(model, prompt)
-        assert options_of(model, Prompt("Tea?", "Yes")) == [[len(model.tokenise(prompt).prompt) + n for n in range(2)]]
+        assert options_of(model, Prompt("Tea?", "Yes")) == [
+            [len(model.tokenise(prompt).prompt) + n for n in range(2)]
+        ]
 
 
 # -- what is refused ----------------------------------------------------------------------------------------
@@ -160,7 +177,10 @@ def test_options_that_cannot_be_found_raise_where_they_are_wanted(tiny: Language
     [
         ("hook_point='hook_resid'", "unknown hook point 'hook_resid'; known: hook_resid_pre"),
         ("positions='every'", "unknown positions 'every'; known: all, prompt, answer, last"),
-        ("operation='multiply'", "unknown operation 'multiply'; known: add, ablate, project, add_preserving_norm"),
+        (
+            "operation='multiply'",
+            "unknown operation 'multiply'; known: add, ablate, project, add_preserving_norm",
+        ),
     ],
 )
 def test_unknown_names_raise(wrong: str, message: str) -> None:
@@ -170,14 +190,25 @@ def test_unknown_names_raise(wrong: str, message: str) -> None:
 
 @pytest.mark.parametrize("operation", ["ablate", "project"])
 def test_a_vector_without_a_direction_raises(operation: Any) -> None:
-    with pytest.raises(InputError, match=f"field 'vector' has length 0, which is no direction to {operation}"):
+    with pytest.raises(
+        InputError, match=f"field 'vector' has length 0, which is no direction to {operation}"
+    ):
         Edit(0, torch.zeros(3), 1.0, operation)
     Edit(0, torch.zeros(3), 1.0, "add_preserving_norm")
 
 
 def test_gradients_predict_added_vectors_alone(tiny: LanguageModel) -> None:
-    vectors = SteeringVectors("X", "made", torch.ones(4, tiny.d_model), torch.ones(4), {"model": tiny.name})
+    vectors = SteeringVectors(
+        "X", "made", torch.ones(4, tiny.d_model), torch.ones(4), {"model": tiny.name}
+    )
     edits = steer(vectors, [1, 2], 1.0, "options", "ablate")
-    assert [(e.layer, e.operation, e.positions) for e in edits] == [(1, "ablate", "options"), (2, "ablate", "options")]
-    with pytest.raises(InputError, match="operation 'ablate': gradients predict what an added vector does"):
-        predict_runs(tiny, [[TokenSequence((3, 4))]], {"": edits}, next_token_logits([5]), np.ones((1, 1, 2)))
+    assert [(e.layer, e.operation, e.positions) for e in edits] == [
+        (1, "ablate", "options"),
+        (2, "ablate", "options"),
+    ]
+    with pytest.raises(
+        InputError, match="operation 'ablate': gradients predict what an added vector does"
+    ):
+        predict_runs(
+            tiny, [[TokenSequence((3, 4))]], {"": edits}, next_token_logits([5]), np.ones((1, 1, 2))
+        )

@@ -47,7 +47,9 @@ def logits(model: LanguageModel) -> torch.Tensor:
 
 
 def test_a_whole_checkpoint_loads_as_it_was_saved(folder: Path) -> None:
-    torch.testing.assert_close(logits(load_model(folder, device="cpu")), logits(load(tiny_hf("llama"))))
+    torch.testing.assert_close(
+        logits(load_model(folder, device="cpu")), logits(load(tiny_hf("llama")))
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,13 +80,18 @@ def test_weights_that_do_not_fit_are_named(folder: Path, change: Any, message: s
 
 
 def test_stale_buffers_of_old_checkpoints_pass(folder: Path) -> None:
-    stale = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4), "position_ids": torch.zeros(4)}
+    stale = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4),
+        "position_ids": torch.zeros(4),
+    }
     change_weights(folder, lambda weights: {**weights, **stale})
     load_model(folder, device="cpu")
 
 
 def test_tied_heads_are_not_missing(tmp_path: Path) -> None:
-    transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES, tie_word_embeddings=True)).save_pretrained(tmp_path)
+    transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**SIZES, tie_word_embeddings=True)
+    ).save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)
     assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
     load_model(tmp_path, device="cpu")
@@ -117,12 +124,23 @@ class Answer:
 @pytest.mark.parametrize(
     ("cause", "message"),
     [
-        (GatedRepoError("no", response=Answer()), "someone/model: this model is gated; accept its licence"),  # type: ignore[arg-type]
-        (RepositoryNotFoundError("no", response=Answer()), "the Hub has no such model, or it is private"),  # type: ignore[arg-type]
-        (ConnectionError("error 401: a gated community"), "the Hub did not give it .*: 401 is in this message too"),
+        (
+            GatedRepoError("no", response=Answer()),
+            "someone/model: this model is gated; accept its licence",
+        ),  # type: ignore[arg-type]
+        (
+            RepositoryNotFoundError("no", response=Answer()),
+            "the Hub has no such model, or it is private",
+        ),  # type: ignore[arg-type]
+        (
+            ConnectionError("error 401: a gated community"),
+            "the Hub did not give it .*: 401 is in this message too",
+        ),
     ],
 )
-def test_the_hubs_answer_is_told_by_its_type(monkeypatch: pytest.MonkeyPatch, cause: Exception, message: str) -> None:
+def test_the_hubs_answer_is_told_by_its_type(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception, message: str
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("401 is in this message too") from cause
 
@@ -131,7 +149,9 @@ def test_the_hubs_answer_is_told_by_its_type(monkeypatch: pytest.MonkeyPatch, ca
         load_model("someone/model", device="cpu")
 
 
-@pytest.mark.parametrize("switch", [hf_logging.disable_progress_bar, hf_logging.enable_progress_bar])
+@pytest.mark.parametrize(
+    "switch", [hf_logging.disable_progress_bar, hf_logging.enable_progress_bar]
+)
 def test_progress_bars_are_left_as_they_were(folder: Path, switch: Any) -> None:
     before = hf_logging.is_progress_bar_enabled()
     try:
@@ -162,7 +182,12 @@ def test_subclasses_are_what_they_extend() -> None:
     torch.testing.assert_close(load(hf_model).bridge(torch.tensor([[5, 6]])), expected)
 
 
-SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
 T5 = transformers.T5Config(d_model=16, d_ff=16, d_kv=8, num_layers=1, num_heads=2, vocab_size=300)
 BERT = transformers.BertConfig(**SMALL, vocab_size=300)
 
@@ -170,15 +195,23 @@ BERT = transformers.BertConfig(**SMALL, vocab_size=300)
 @pytest.mark.parametrize(
     ("hf_model", "message"),
     [
-        (lambda: transformers.T5ForConditionalGeneration(T5), "T5ForConditionalGeneration has an encoder; only causal"),
-        (lambda: transformers.BertForMaskedLM(BERT), "BertForMaskedLM is not causal: what it gives to a token changes"),
+        (
+            lambda: transformers.T5ForConditionalGeneration(T5),
+            "T5ForConditionalGeneration has an encoder; only causal",
+        ),
+        (
+            lambda: transformers.BertForMaskedLM(BERT),
+            "BertForMaskedLM is not causal: what it gives to a token changes",
+        ),
         (lambda: transformers.BertLMHeadModel(BERT), "BertLMHeadModel is not causal"),
         (
             lambda: transformers.LlamaModel(transformers.LlamaConfig(**SIZES)),
             "LlamaModel has no language-modelling head; load it as LlamaForCausalLM",
         ),
         (
-            lambda: transformers.BioGptForCausalLM(transformers.BioGptConfig(**SMALL, vocab_size=300)),
+            lambda: transformers.BioGptForCausalLM(
+                transformers.BioGptConfig(**SMALL, vocab_size=300)
+            ),
             "TransformerLens has no adapter for BioGptForCausalLM",
         ),
     ],
@@ -236,19 +269,33 @@ def on_meta() -> Any:
 
 
 def dynamically_quantised() -> Any:
-    return torch.ao.quantization.quantize_dynamic(tiny_hf("llama"), {torch.nn.Linear}, dtype=torch.qint8)
+    return torch.ao.quantization.quantize_dynamic(
+        tiny_hf("llama"), {torch.nn.Linear}, dtype=torch.qint8
+    )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (lambda: PeftModelForCausalLM(tiny_hf("llama")), r"holds adapters; merge them first.*merge_and_unload\(\)"),
-        (lambda: torch.nn.DataParallel(tiny_hf("llama")), r"wrapped in DataParallel; give load_model\(model.module"),
+        (
+            lambda: PeftModelForCausalLM(tiny_hf("llama")),
+            r"holds adapters; merge them first.*merge_and_unload\(\)",
+        ),
+        (
+            lambda: torch.nn.DataParallel(tiny_hf("llama")),
+            r"wrapped in DataParallel; give load_model\(model.module",
+        ),
         (lambda: torch.nn.Linear(2, 2), "a Linear is no Hugging Face model"),
-        (lambda: SimpleNamespace(model=tiny_hf("llama"), tokenizer=None), "give load_model.pipeline.model, tokenizer="),
+        (
+            lambda: SimpleNamespace(model=tiny_hf("llama"), tokenizer=None),
+            "give load_model.pipeline.model, tokenizer=",
+        ),
         (lambda: 7, "a int is no model: give a name, a folder"),
-        (offloaded, r"spread over devices, offloaded or not loaded \(0, cpu\); load it on one device"),
+        (
+            offloaded,
+            r"spread over devices, offloaded or not loaded \(0, cpu\); load it on one device",
+        ),
         (on_meta, r"not loaded \(meta\)"),
         (dynamically_quantised, "is quantised by PyTorch"),
     ],
@@ -280,7 +327,10 @@ def test_devices_and_dtypes_of_torch_are_known() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"device_map": "auto"}, "load_model has no argument device_map; known: tokenizer, device, dtype, revision"),
+        (
+            {"device_map": "auto"},
+            "load_model has no argument device_map; known: tokenizer, device, dtype, revision",
+        ),
         ({"attn_implementation": "eager"}, "has no argument attn_implementation"),
         ({"tokenizer": None}, "a loaded model needs its tokenizer"),
         ({"tokenizer": "gpt2"}, "tokenizer is a str; give a Hugging Face tokenizer"),
@@ -295,7 +345,10 @@ def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
 
 def test_a_processors_tokenizer_is_taken() -> None:
     tokenizer = byte_tokenizer()
-    assert load(tiny_hf("llama"), tokenizer=SimpleNamespace(tokenizer=tokenizer)).tokenizer is tokenizer
+    assert (
+        load(tiny_hf("llama"), tokenizer=SimpleNamespace(tokenizer=tokenizer)).tokenizer
+        is tokenizer
+    )
 
 
 # -- the bridge's tokenizer -----------------------------------------------------------------------
@@ -307,7 +360,12 @@ def test_the_raw_bridge_reads_text_as_we_do(bos: bool, pad: bool) -> None:
     tokenizer = byte_tokenizer(bos=bos)
     if not pad:
         tokenizer.pad_token = None
-    before = (tokenizer.pad_token, tokenizer.bos_token, tokenizer.padding_side, tokenizer.chat_template)
+    before = (
+        tokenizer.pad_token,
+        tokenizer.bos_token,
+        tokenizer.padding_side,
+        tokenizer.chat_template,
+    )
     model = load(tiny_hf("llama"), tokenizer=tokenizer)
     tokens = model.bridge.to_tokens("some text")
     assert tuple(tokens[0].tolist()) == model.tokenise_text("some text").prompt
@@ -315,4 +373,9 @@ def test_the_raw_bridge_reads_text_as_we_do(bos: bool, pad: bool) -> None:
     with torch.inference_mode():
         torch.testing.assert_close(model.bridge("some text"), model.bridge(tokens))
     assert model.tokenizer is tokenizer
-    assert (tokenizer.pad_token, tokenizer.bos_token, tokenizer.padding_side, tokenizer.chat_template) == before
+    assert (
+        tokenizer.pad_token,
+        tokenizer.bos_token,
+        tokenizer.padding_side,
+        tokenizer.chat_template,
+    ) == before

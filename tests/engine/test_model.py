@@ -23,16 +23,22 @@ def test_chat_template_is_applied_once_without_a_second_bos() -> None:
     tokens = model.tokenise(Prompt("hi", system="be brief")).prompt
     assert tokens.count(1) == 1
     assert tokens[0] == 1
-    assert model.render(Prompt("hi", system="be brief")) == "<bos><|system|>be brief\n<|user|>hi\n<|assistant|>"
+    assert (
+        model.render(Prompt("hi", system="be brief"))
+        == "<bos><|system|>be brief\n<|user|>hi\n<|assistant|>"
+    )
 
 
 def test_persona_goes_to_the_user_turn_where_the_template_has_no_system_role() -> None:
     for template in (
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + CHAT,
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        + CHAT,
         CHAT.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}"),
     ):
         model = make_pair("llama", chat_template=template).model
-        assert model.render(Prompt("hi", system="be brief")) == "<|user|>be brief\n\nhi\n<|assistant|>"
+        assert (
+            model.render(Prompt("hi", system="be brief")) == "<|user|>be brief\n\nhi\n<|assistant|>"
+        )
 
 
 def test_models_without_a_chat_template_get_the_plain_prompt() -> None:
@@ -40,7 +46,10 @@ def test_models_without_a_chat_template_get_the_plain_prompt() -> None:
     sequence = model.tokenise(Prompt("hi", "yes", system="be brief"))
     assert model.tokenizer.decode(sequence.prompt) == "<bos>be brief\n\nhi\nAnswer:"
     assert model.tokenizer.decode(sequence.answer) == " yes"
-    assert model.tokenise_text("hi").prompt == (1, *byte_tokenizer().encode("hi", add_special_tokens=False))
+    assert model.tokenise_text("hi").prompt == (
+        1,
+        *byte_tokenizer().encode("hi", add_special_tokens=False),
+    )
 
 
 def test_edits_that_do_not_fit_raise(tiny: LanguageModel) -> None:
@@ -58,7 +67,9 @@ def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> N
     good, weights = torch.ones(tiny.d_model), tiny.identity.weights
     renamed.check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
     with pytest.raises(InputError, match=r'the weights are not.*origin="any"'):
-        replace(other, name=tiny.name).check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
+        replace(other, name=tiny.name).check_edits(
+            [Edit(0, good, 1.0, model=tiny.name, weights=weights)]
+        )
     about = {"model": tiny.name, **asdict(tiny.identity)}
     v = SteeringVectors("X", "mean_diff", torch.ones(4, tiny.d_model), torch.ones(4), about)
     other.check_edits(steer(v, [0], 1.0, origin="any"))
@@ -93,7 +104,9 @@ def test_logits_of_a_16_bit_model_are_not_rounded_to_its_dtype() -> None:
     assert (rounded - exact).abs().max() > 1e-2  # what would be read otherwise
 
 
-def test_answer_logits_go_through_the_vocabulary_in_pieces(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_logits_go_through_the_vocabulary_in_pieces(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = pair.model
     monkeypatch.setitem(VOCABULARY_ROWS, "cpu", 50)  # 320 tokens: the last piece is shorter
     torch.manual_seed(4)

@@ -28,7 +28,9 @@ ANSWERS = ("yes, of course", "no")
 
 
 def load(hf_model: Any = None, **options: Any) -> LanguageModel:
-    return load_model(hf_model or tiny_hf("llama"), tokenizer=byte_tokenizer(), device="cpu", **options)
+    return load_model(
+        hf_model or tiny_hf("llama"), tokenizer=byte_tokenizer(), device="cpu", **options
+    )
 
 
 def numbers(model: LanguageModel) -> Tensor:
@@ -59,7 +61,9 @@ def forgetful_stem(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stem whose values are lost."""
     right = passes._StemCache.update
 
-    def wrong(self: Any, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any) -> Any:
+    def wrong(
+        self: Any, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any
+    ) -> Any:
         if self.is_filled:
             self.held[layer] = tuple(torch.zeros_like(held) for held in self.held[layer])
         return right(self, keys, values, layer, *args, **kwargs)
@@ -70,7 +74,9 @@ def forgetful_stem(monkeypatch: pytest.MonkeyPatch) -> None:
 def inexact_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that forget half of what they read where a pass goes on from a kept one."""
     right = passes.run_block
-    monkeypatch.setattr(passes, "run_block", lambda block, hidden, *rest: right(block, hidden, *rest) - hidden / 2)
+    monkeypatch.setattr(
+        passes, "run_block", lambda block, hidden, *rest: right(block, hidden, *rest) - hidden / 2
+    )
 
 
 def fused_components_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +108,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("shortcut", FAULTS)
-def test_a_shortcut_that_does_not_hold_is_switched_off_and_said(shortcut: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shortcut_that_does_not_hold_is_switched_off_and_said(
+    shortcut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = numbers(load())
     FAULTS[shortcut](monkeypatch)
     with pytest.warns(ShortcutWarning, match="right, but slower"):
@@ -178,5 +186,7 @@ def test_weights_that_are_no_numbers_are_found_where_they_first_show() -> None:
     hf_model = tiny_hf("llama")
     with torch.no_grad():
         hf_model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
-    with pytest.raises(InputError, match=r"NaN or infinite numbers before layer 2; load it with dtype"):
+    with pytest.raises(
+        InputError, match=r"NaN or infinite numbers before layer 2; load it with dtype"
+    ):
         load(hf_model)

@@ -30,8 +30,12 @@ def stem_of(batch: Batch) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 1000])
-@pytest.mark.parametrize(("stem", "share"), [((), True), (STEM, True), (STEM, False), (STEM[1:], True)])
-def test_each_token_sees_exactly_its_own_sequence(stem: tuple[int, ...], share: bool, batch_tokens: int) -> None:
+@pytest.mark.parametrize(
+    ("stem", "share"), [((), True), (STEM, True), (STEM, False), (STEM[1:], True)]
+)
+def test_each_token_sees_exactly_its_own_sequence(
+    stem: tuple[int, ...], share: bool, batch_tokens: int
+) -> None:
     groups, seen = with_stem(stem), set()
     for batch in make_batches(groups, pad=0, batch_tokens=batch_tokens, share_stem=share):
         # GROUPS share their first token, so that MIN_STEM - 1 more make a stem.
@@ -40,7 +44,9 @@ def test_each_token_sees_exactly_its_own_sequence(stem: tuple[int, ...], share: 
         for path in batch.paths:
             sequence = groups[path.group][path.member]
             seen.add((path.group, path.member))
-            assert shared + tuple(batch.tokens[path.row, path.positions].tolist()) == sequence.inputs
+            assert (
+                shared + tuple(batch.tokens[path.row, path.positions].tolist()) == sequence.inputs
+            )
             for depth, position in enumerate(path.positions):
                 visible = np.flatnonzero(batch.visible[path.row, position].numpy())
                 assert sorted(visible) == sorted(path.positions[: depth + 1])
@@ -49,7 +55,9 @@ def test_each_token_sees_exactly_its_own_sequence(stem: tuple[int, ...], share: 
             assert len(path.reads) == max(1, len(sequence.answer))
             assert bool(batch.is_final[path.row, path.reads[0]])
             by_hand = [0] * len(stem) + OPTIONS[path.group, path.member]
-            assert batch.is_option[path.row, path.positions].int().tolist() == by_hand[len(shared) :]
+            assert (
+                batch.is_option[path.row, path.positions].int().tolist() == by_hand[len(shared) :]
+            )
     assert len(seen) == 4
 
 
@@ -73,7 +81,9 @@ def test_no_prompts_last_token_is_in_the_stem() -> None:
 
 
 def test_a_stem_ends_before_the_first_option() -> None:
-    groups = [[TokenSequence((*STEM, 1, 2, n), options=((MIN_STEM + 1, MIN_STEM + 3),))] for n in range(2)]
+    groups = [
+        [TokenSequence((*STEM, 1, 2, n), options=((MIN_STEM + 1, MIN_STEM + 3),))] for n in range(2)
+    ]
     (batch,) = make_batches(groups, pad=0, batch_tokens=1000)
     assert stem_of(batch) == (*STEM, 1)
     assert batch.is_option.all()
@@ -81,7 +91,9 @@ def test_a_stem_ends_before_the_first_option() -> None:
 
 def test_the_same_token_is_not_shared_where_it_is_an_option_of_one_alone() -> None:
     (batch,) = make_batches(
-        [[TokenSequence((1, 2, 3)), TokenSequence((1, 2, 3), options=((1, 2),))]], pad=0, batch_tokens=1000
+        [[TokenSequence((1, 2, 3)), TokenSequence((1, 2, 3), options=((1, 2),))]],
+        pad=0,
+        batch_tokens=1000,
     )
     assert batch.tokens.tolist() == [[1, 2, 3, 2, 3]]
     assert batch.is_option.int().tolist() == [[0, 0, 0, 1, 0]]
@@ -111,7 +123,9 @@ def test_batches_respect_their_size() -> None:
 
 
 def test_halves_hold_the_same_rows() -> None:
-    (batch,) = make_batches([*with_stem(STEM), [TokenSequence((*STEM, 5, 9, 9))]], pad=0, batch_tokens=1000)
+    (batch,) = make_batches(
+        [*with_stem(STEM), [TokenSequence((*STEM, 5, 9, 9))]], pad=0, batch_tokens=1000
+    )
     first, second = batch.halves()
     assert first.stem is second.stem is batch.stem
     assert (len(first.tokens), len(second.tokens)) == (1, 2)

@@ -66,32 +66,43 @@ def test_continuation_by_hand(pair: Pair, few: ScenarioSet) -> None:
         for option in (scenario.positive, scenario.negative):
             tokens = encode(pair.model, option)
             logprobs = forward(pair.plain, start + tokens)[0].double().log_softmax(-1)
-            means.append(np.mean([float(logprobs[len(start) - 1 + i, t]) for i, t in enumerate(tokens)]))
+            means.append(
+                np.mean([float(logprobs[len(start) - 1 + i, t]) for i, t in enumerate(tokens)])
+            )
         assert row.logprob_positive == pytest.approx(means[0], abs=1e-4)
         assert row.logit_diff == pytest.approx(means[0] - means[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("readout", ["letters", "continuation"])
-def test_swapping_the_poles_flips_the_sign(tiny: LanguageModel, few: ScenarioSet, readout: str) -> None:
+def test_swapping_the_poles_flips_the_sign(
+    tiny: LanguageModel, few: ScenarioSet, readout: str
+) -> None:
     swapped = ScenarioSet(
-        tuple(s.model_copy(update={"positive": s.negative, "negative": s.positive}) for s in few), few.catalogue
+        tuple(s.model_copy(update={"positive": s.negative, "negative": s.positive}) for s in few),
+        few.catalogue,
     )
     one, two = (probe(tiny, s, readout=readout) for s in (few, swapped))  # type: ignore[arg-type]
     np.testing.assert_allclose(one.logit_diff, -two.logit_diff, atol=1e-5)
     assert one.logit_diff.abs().min() > 1e-4
 
 
-def test_random_order_is_one_of_the_two_and_stays_with_the_seed(tiny: LanguageModel, few: ScenarioSet) -> None:
+def test_random_order_is_one_of_the_two_and_stays_with_the_seed(
+    tiny: LanguageModel, few: ScenarioSet
+) -> None:
     orders = ["".join(str(p.positive) for p in letter_prompts(s, "random", seed=42)) for s in few]
     assert set(orders) == {"0", "1"}
-    assert orders == ["".join(str(p.positive) for p in letter_prompts(s, "random", seed=42)) for s in few]
+    assert orders == [
+        "".join(str(p.positive) for p in letter_prompts(s, "random", seed=42)) for s in few
+    ]
     table = probe(tiny, few, order="random")
     both = probe(tiny, few)
     assert (table.logit_diff - both.logit_diff).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("readout", ["letters", "continuation"])
-def test_strength_zero_is_the_baseline_bit_for_bit(pair: Pair, few: ScenarioSet, readout: str) -> None:
+def test_strength_zero_is_the_baseline_bit_for_bit(
+    pair: Pair, few: ScenarioSet, readout: str
+) -> None:
     torch.manual_seed(4)
     vector = torch.randn(pair.model.d_model)
     edits = [Edit(1, vector, 0.0), Edit(2, vector, 0.0)]
@@ -117,7 +128,8 @@ def test_a_random_model_fails_the_check_and_says_so(tiny: LanguageModel, few: Sc
     assert any("control items, which chance explains" in f for f in validity.failures)
     assert any("of the probability is on the two letters" in f for f in validity.failures)
     with pytest.warns(
-        ReadoutWarning, match="readout 'letters' fails on tiny-llama: .* Consider readout='continuation'"
+        ReadoutWarning,
+        match="readout 'letters' fails on tiny-llama: .* Consider readout='continuation'",
     ):
         probe(tiny, few)
 
@@ -134,15 +146,21 @@ def test_options_that_are_the_same_tokens_raise(few: ScenarioSet) -> None:
     model = make_pair("llama").model
     model.tokenizer.backend_tokenizer.normalizer = normalizers.Replace("?", ".")
     s = few.scenarios[0].model_copy(update={"positive": "Go now.", "negative": "Go now?"})
-    with pytest.raises(InputError, match=rf"scenario {s.id}: both options are the same tokens \[\d+"):
+    with pytest.raises(
+        InputError, match=rf"scenario {s.id}: both options are the same tokens \[\d+"
+    ):
         read_runs(model, ScenarioSet((s,), few.catalogue), {"": ()}, readout="continuation")
 
 
 def test_a_strength_that_breaks_the_logits_is_named(tiny: LanguageModel) -> None:
-    with pytest.raises(InputError, match=r"strength 10 at layer 2 is a step of .*, beyond what numbers hold; lower"):
+    with pytest.raises(
+        InputError, match=r"strength 10 at layer 2 is a step of .*, beyond what numbers hold; lower"
+    ):
         Edit(2, torch.full((tiny.d_model,), 1e38), 10.0)
     edits = [Edit(2, torch.ones(tiny.d_model), 10.0)]
-    with pytest.raises(InputError, match=r"strength 10 at layer 2 makes the logits NaN or infinite; lower"):
+    with pytest.raises(
+        InputError, match=r"strength 10 at layer 2 makes the logits NaN or infinite; lower"
+    ):
         scores._check_finite(np.array([[1.0, np.nan]]), edits)
 
 
@@ -153,7 +171,9 @@ def test_unknown_labels_raise() -> None:
 
 def test_unknown_readout_raises() -> None:
     call = "from interp_culture.readout.validity import check_readout; check_readout(None, 'words')"
-    assert "unknown readout 'words'; known: letters, continuation" in error_without_type_checks(call)
+    assert "unknown readout 'words'; known: letters, continuation" in error_without_type_checks(
+        call
+    )
 
 
 def test_prompts_show_both_options_once(few: ScenarioSet) -> None:
@@ -163,7 +183,10 @@ def test_prompts_show_both_options_once(few: ScenarioSet) -> None:
                 assert p.prompt.user.count(scenario.positive) == 1
                 assert f"Option {names[p.positive]}: {scenario.positive}" in p.prompt.user
                 assert f"Answer with {names[0]} or {names[1]}." in p.prompt.user
-        assert [p.answer for p in continuation_prompts(scenario)] == [scenario.positive, scenario.negative]
+        assert [p.answer for p in continuation_prompts(scenario)] == [
+            scenario.positive,
+            scenario.negative,
+        ]
 
 
 @pytest.mark.slow

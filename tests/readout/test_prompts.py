@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from interp_culture.errors import InputError
-from interp_culture.readout.prompts import Labels, Template, continuation_prompts, contrastive_texts, letter_prompts
+from interp_culture.readout.prompts import (
+    Labels,
+    Template,
+    continuation_prompts,
+    contrastive_texts,
+    letter_prompts,
+)
 from interp_culture.scenarios.scenario import Scenario
 
 NAMES = {"id": "paint-1", "axis": "diy", "item": "diy", "domain": "all"}
@@ -40,14 +46,22 @@ def test_further_choices_in_other_words_and_with_other_labels() -> None:
     assert users(PAINT, template="bare")[1] == (
         "The paint is sold out.\nA. Another blue\nC. I wait\nB. I mix it\nD. I ask\nAnswer:"
     )
-    assert "Option 1: I mix it\nOption 3: I wait\nOption 2: Another blue\nOption 4: I ask" in users(PAINT, "1/2")[0]
-    assert "Option X: I mix it\nOption Z: I wait\nOption Y: Another blue\nOption W: I ask" in users(PAINT, "X/Y")[0]
+    assert (
+        "Option 1: I mix it\nOption 3: I wait\nOption 2: Another blue\nOption 4: I ask"
+        in users(PAINT, "1/2")[0]
+    )
+    assert (
+        "Option X: I mix it\nOption Z: I wait\nOption Y: Another blue\nOption W: I ask"
+        in users(PAINT, "X/Y")[0]
+    )
     assert users(PAINT, "X/Y")[0].endswith("Answer with X, Y, Z or W.")
 
 
 @pytest.mark.parametrize("labels", ["A/B", "1/2", "X/Y"])
 @pytest.mark.parametrize("template", ["paper", "question", "bare"])
-def test_spans_are_those_of_the_first_and_the_second_pole(labels: Labels, template: Template) -> None:
+def test_spans_are_those_of_the_first_and_the_second_pole(
+    labels: Labels, template: Template
+) -> None:
     for prompt, poles in zip(
         letter_prompts(PAINT, labels=labels, template=template),
         [("I mix it", "Another blue"), ("Another blue", "I mix it")],
@@ -63,7 +77,13 @@ def test_one_order_drawn_at_random_is_one_of_the_two() -> None:
 
 
 def test_too_many_choices_for_the_labels() -> None:
-    many = Scenario(**NAMES, situation="Pick.", positive="p0", negative="p1", choices=tuple(f"p{i}" for i in range(12)))
+    many = Scenario(
+        **NAMES,
+        situation="Pick.",
+        positive="p0",
+        negative="p1",
+        choices=tuple(f"p{i}" for i in range(12)),
+    )
     assert len(users(many)) == 2
     with pytest.raises(InputError, match="12 choices, but the labels 1/2 go up to 9"):
         letter_prompts(many, labels="1/2")
@@ -71,14 +91,19 @@ def test_too_many_choices_for_the_labels() -> None:
 
 def test_other_texts_do_not_show_the_further_choices() -> None:
     assert "I wait" not in "".join(prompt.user for prompt in continuation_prompts(PAINT))
-    assert contrastive_texts(PAINT) == ("The paint is sold out. I mix it", "The paint is sold out. Another blue")
+    assert contrastive_texts(PAINT) == (
+        "The paint is sold out. I mix it",
+        "The paint is sold out. Another blue",
+    )
 
 
 def test_a_bare_pair_is_its_texts_and_has_no_prompt() -> None:
     pair = Scenario(**NAMES, situation="", positive="I folded it.", negative="I crumpled it.")
     assert contrastive_texts(pair) == ("I folded it.", "I crumpled it.")
     for ask in (letter_prompts, continuation_prompts):
-        with pytest.raises(InputError, match=r"scenario paint-1: a bare pair of texts has no question"):
+        with pytest.raises(
+            InputError, match=r"scenario paint-1: a bare pair of texts has no question"
+        ):
             ask(pair)
 
 

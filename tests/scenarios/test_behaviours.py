@@ -37,10 +37,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.validity
 
 
 def record(question: str, matching: str = "(A)", other: str = "(B)") -> dict[str, str]:
-    return {"question": question, "answer_matching_behavior": matching, "answer_not_matching_behavior": other}
+    return {
+        "question": question,
+        "answer_matching_behavior": matching,
+        "answer_not_matching_behavior": other,
+    }
 
 
-def completions(prompt: str, positive: str, negative: str, other: str | None = None) -> dict[str, Any]:
+def completions(
+    prompt: str, positive: str, negative: str, other: str | None = None
+) -> dict[str, Any]:
     """A record of steering-bench."""
     return {
         "positive": {"prompt": prompt, "response": positive},
@@ -96,7 +102,12 @@ def test_a_record_becomes_a_scenario(write_list: Any) -> None:
         ("Go?\nChoices: (A) Yes / (B) No", "Go?", "Yes", "No"),
         ("\nGo?\n\nChoices: \n (A)  Yes  \n (B)  No   ", "Go?", "Yes", "No"),
         ("Go?\n(B) No\n(A) Yes", "Go?", "Yes", "No"),
-        ("Go?\n(A) Yes,\nright now (or B)\n\n(B) No,\nnever", "Go?", "Yes,\nright now (or B)", "No,\nnever"),
+        (
+            "Go?\n(A) Yes,\nright now (or B)\n\n(B) No,\nnever",
+            "Go?",
+            "Yes,\nright now (or B)",
+            "No,\nnever",
+        ),
         (
             "Is (A) or (B) first?\nChoices:\n(A) It is (A)\n(B) It is (B)",
             "Is (A) or (B) first?",
@@ -125,7 +136,8 @@ def test_lines_and_lists_give_the_same_scenarios(write_list: Any, write_lines: A
 
 def test_further_fields_are_passed_over(write_list: Any) -> None:
     assert (
-        load_scenarios(write_list({**GOOD, "source": "mine"})).scenarios == load_scenarios(write_list(GOOD)).scenarios
+        load_scenarios(write_list({**GOOD, "source": "mine"})).scenarios
+        == load_scenarios(write_list(GOOD)).scenarios
     )
 
 
@@ -161,11 +173,20 @@ def test_one_json_beside_scenarios_is_not_theirs(write_list: Any, tmp_path: Path
 
 
 FAULTS = [
-    (record("Go or stay?"), r"field 'question': no lettered choices in 'Go or stay\?'; begin a line"),
+    (
+        record("Go or stay?"),
+        r"field 'question': no lettered choices in 'Go or stay\?'; begin a line",
+    ),
     (record("Go?\n(A) Yes"), r"field 'question': no lettered choices"),
     (record("Which is it: (A) tea or (B) coffee?"), r"field 'question': no lettered choices"),
-    (record("Go?\n(A) Yes\n(A) No", "(A)", "(A)"), r"field 'question': \(A\), \(A\); give each choice a label"),
-    (record("Go?\n(A) a\n(B) b\n(A) c\n(B) d"), r"\(A\), \(B\), \(A\), \(B\); give each choice a label"),
+    (
+        record("Go?\n(A) Yes\n(A) No", "(A)", "(A)"),
+        r"field 'question': \(A\), \(A\); give each choice a label",
+    ),
+    (
+        record("Go?\n(A) a\n(B) b\n(A) c\n(B) d"),
+        r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
+    ),
     (
         record("Go?\n\nChoices:\n(A) a\n(B) b\n\nStay?\n\nChoices:\n(A) c\n(B) d"),
         r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
@@ -174,21 +195,42 @@ FAULTS = [
     (record("Options:\n (A)\n (B)"), r"field 'question': choice \(A\), \(B\) is empty"),
     (record("Go?\n(A)\n(B) No"), r"field 'question': choice \(A\) is empty; write its text"),
     (record("Choices:\n(A) Yes\n(B) No"), r"field 'question': no text before the choices"),
-    (record("Go?\n(A) Yes\n\nof course\n(B) No"), r"a blank line within \(A\), \(B\); write each in one paragraph"),
-    (record("Go?\n(A) Yes\n(B) Yes"), r"two of \(A\), \(B\) are the same text; nothing can be chosen"),
+    (
+        record("Go?\n(A) Yes\n\nof course\n(B) No"),
+        r"a blank line within \(A\), \(B\); write each in one paragraph",
+    ),
+    (
+        record("Go?\n(A) Yes\n(B) Yes"),
+        r"two of \(A\), \(B\) are the same text; nothing can be chosen",
+    ),
     (record("Go?\n(A) Caf\u00e9\n(B) cafe\u0301\u200b"), r"two of \(A\), \(B\) are the same text"),
     (record("Go?", "Yes", " yes"), r"' yes'|'Yes' stands for both poles; nothing can be chosen"),
-    (record("Go?\n(A) Yes\n(B) No", "(A) Maybe"), r"'answer_matching_behavior': '\(A\) Maybe' not among the choices"),
-    (record("Go?\n(A) Yes\n(B) No", "(A)", "(C)"), r"'answer_not_matching_behavior': '\(C\)' not among the choices"),
-    (record("Go?\n(A) Yes\n(B) No", "(B)", "(B)"), r"both answers are \(B\); give another label for one"),
-    (record("Go?\n(A) Yes\n(B) No", "  "), r"field 'answer_matching_behavior': empty text; write one"),
+    (
+        record("Go?\n(A) Yes\n(B) No", "(A) Maybe"),
+        r"'answer_matching_behavior': '\(A\) Maybe' not among the choices",
+    ),
+    (
+        record("Go?\n(A) Yes\n(B) No", "(A)", "(C)"),
+        r"'answer_not_matching_behavior': '\(C\)' not among the choices",
+    ),
+    (
+        record("Go?\n(A) Yes\n(B) No", "(B)", "(B)"),
+        r"both answers are \(B\); give another label for one",
+    ),
+    (
+        record("Go?\n(A) Yes\n(B) No", "  "),
+        r"field 'answer_matching_behavior': empty text; write one",
+    ),
     ({**GOOD, "question": 7}, r"field 'question': .* got int '7'"),
     (
         {k: v for k, v in GOOD.items() if k != "answer_matching_behavior"},
         r"'answer_matching_behavior': missing; add it",
     ),
     ("Go?", r"field 'record': .* got str 'Go\?'"),
-    (completions("Go?\n(A) Yes\n(B) No", "(A)", "(B)", other="Stay?\n(A) Yes\n(B) No"), r"'negative.prompt' differ"),
+    (
+        completions("Go?\n(A) Yes\n(B) No", "(A)", "(B)", other="Stay?\n(A) Yes\n(B) No"),
+        r"'negative.prompt' differ",
+    ),
     ({"positive": "One text."}, r"field 'negative': missing"),
 ]
 
@@ -196,7 +238,8 @@ FAULTS = [
 @pytest.mark.parametrize(("faulty", "message"), FAULTS)
 def test_faults_are_named(write_list: Any, write_lines: Any, faulty: Any, message: str) -> None:
     with pytest.raises(
-        InputError, match=rf"1 problem in the data:\n.* \(1\):\n.*patience\.json: record 2: .*{message}"
+        InputError,
+        match=rf"1 problem in the data:\n.* \(1\):\n.*patience\.json: record 2: .*{message}",
     ):
         load_scenarios(write_list(GOOD, faulty), faults="refuse")
     if isinstance(faulty, dict):
@@ -206,13 +249,20 @@ def test_faults_are_named(write_list: Any, write_lines: Any, faulty: Any, messag
 
 @pytest.mark.parametrize(("faulty", "message"), FAULTS)
 def test_a_faulty_record_is_left_out_and_said(write_list: Any, faulty: Any, message: str) -> None:
-    with pytest.warns(DataWarning, match=rf"^1 record left out, .*patience\.json: record 2 \(.*{message}"):
+    with pytest.warns(
+        DataWarning, match=rf"^1 record left out, .*patience\.json: record 2 \(.*{message}"
+    ):
         found = load_scenarios(write_list(GOOD, faulty, record("Stay?\n(A) Yes\n(B) No")))
     assert [s.id for s in found] == ["patience-001", "patience-003"]
 
 
 def test_faults_are_listed_by_kind_with_the_first_three(write_list: Any, tmp_path: Path) -> None:
-    write_list(GOOD, *[record(f"Go or stay {i}?") for i in range(5)], {**GOOD, "question": 7}, name="haste.json")
+    write_list(
+        GOOD,
+        *[record(f"Go or stay {i}?") for i in range(5)],
+        {**GOOD, "question": 7},
+        name="haste.json",
+    )
     write_list(record("Go?\n(A) a\n(B) b", "(C)", "(D)"), name="thrift.json")
     with pytest.raises(InputError) as caught:
         load_scenarios(tmp_path, faults="refuse")
@@ -249,9 +299,12 @@ def test_a_file_without_faults_is_read_without_a_word(write_list: Any) -> None:
 def test_an_exact_repeat_is_read_once(write_list: Any, faults: Any) -> None:
     spelled = {**GOOD, "answer_matching_behavior": " (B) ", "question": GOOD["question"].upper()}
     with pytest.warns(
-        DataWarning, match=r"^2 records read once, an exact repeat: .*record 3, .*record 4 \(.*record 1\)"
+        DataWarning,
+        match=r"^2 records read once, an exact repeat: .*record 3, .*record 4 \(.*record 1\)",
     ):
-        found = load_scenarios(write_list(GOOD, record("Go?\n(A) Yes\n(B) No"), GOOD, spelled), faults)
+        found = load_scenarios(
+            write_list(GOOD, record("Go?\n(A) Yes\n(B) No"), GOOD, spelled), faults
+        )
     assert [s.id for s in found] == ["patience-001", "patience-002"]
 
 
@@ -269,7 +322,9 @@ def test_swapped_choices_are_kept_and_stay_in_one_half(write_list: Any) -> None:
 
 def test_opposite_answers_to_one_question_are_left_out(write_list: Any) -> None:
     twice = record("Go?\nChoices:\n (A) Yes\n (B) No", "(B)", "(A)")
-    with pytest.warns(DataWarning, match=r"an earlier record says the opposite: .*record 3 \(.*'Go\?' .*record 1"):
+    with pytest.warns(
+        DataWarning, match=r"an earlier record says the opposite: .*record 3 \(.*'Go\?' .*record 1"
+    ):
         found = load_scenarios(write_list(record("Go?\n(A) Yes\n(B) No"), GOOD, twice))
     assert [s.id for s in found] == ["patience-001", "patience-002"]
 
@@ -281,8 +336,15 @@ def yes_no(statement: str, matching: str) -> dict[str, Any]:
     return {**record(question, matching, other), "statement": statement, "label_confidence": 0.97}
 
 
-def test_yes_no_questions_have_their_answers_as_options(write_lines: Any, tiny: LanguageModel) -> None:
-    statements = ["I plan each trip by the hour", "A list is a cage", "Two alarms are better than one", "Maps spoil it"]
+def test_yes_no_questions_have_their_answers_as_options(
+    write_lines: Any, tiny: LanguageModel
+) -> None:
+    statements = [
+        "I plan each trip by the hour",
+        "A list is a cage",
+        "Two alarms are better than one",
+        "Maps spoil it",
+    ]
     lines = [yes_no(s, " Yes" if i % 2 == 0 else " No") for i, s in enumerate(statements)]
     found = load_scenarios(write_lines(*lines, name="planner.jsonl"), faults="refuse")
     assert [(s.positive, s.negative) for s in found] == [("Yes", "No"), ("No", "Yes")] * 2
@@ -296,7 +358,9 @@ def test_yes_no_questions_have_their_answers_as_options(write_lines: Any, tiny: 
 
 @pytest.mark.parametrize("cue", ["\n\nAnswer:", "\n\nAssistant: (", "\nAnswer: "])
 def test_a_yes_no_question_ends_before_the_answer_begins(write_list: Any, cue: str) -> None:
-    (found,) = load_scenarios(write_list(record(f"Is tea better cold?{cue}", " Yes", " No")), faults="refuse")
+    (found,) = load_scenarios(
+        write_list(record(f"Is tea better cold?{cue}", " Yes", " No")), faults="refuse"
+    )
     assert found.situation == "Is tea better cold?"
 
 
@@ -309,7 +373,9 @@ def test_the_two_named_of_many_choices_are_the_poles(write_list: Any) -> None:
     assert found.choices == ("Another blue", "I wait", "I mix it")
 
 
-def test_poles_among_many_choices_are_read_with_their_sign(write_list: Any, tiny: LanguageModel) -> None:
+def test_poles_among_many_choices_are_read_with_their_sign(
+    write_list: Any, tiny: LanguageModel
+) -> None:
     question = "No paint of your colour. What now?\n (A) Another blue\n (B) I wait\n (C) I mix it\n (D) I ask around"
     ahead = probe(tiny, load_scenarios(write_list(record(question, "(D)", "(B)"))))
     back = probe(tiny, load_scenarios(write_list(record(question, "(B)", "(D)"))))
@@ -326,7 +392,11 @@ def test_a_list_of_answers_names_its_first(write_list: Any) -> None:
 
 
 def test_the_first_release_has_other_names_for_the_fields(write_lines: Any) -> None:
-    first = {"prompt": "Late?\n (A) Yes\n (B) No\n\nAnswer:", "corrects": [" (B)"], "incorrects": [" (A)"]}
+    first = {
+        "prompt": "Late?\n (A) Yes\n (B) No\n\nAnswer:",
+        "corrects": [" (B)"],
+        "incorrects": [" (A)"],
+    }
     (found,) = load_scenarios(write_lines(first, name="night.jsonl"), faults="refuse")
     assert (found.situation, found.positive, found.negative) == ("Late?", "No", "Yes")
 
@@ -343,16 +413,22 @@ MARKERS = [
 @pytest.mark.parametrize("written", MARKERS)
 @pytest.mark.parametrize("labels", ["AB", "ab", "12"])
 @pytest.mark.parametrize("answer", ["({})", " ({})", "{}", "{})", "{}."])
-def test_markers_and_answers_in_their_usual_spellings(write_list: Any, written: str, labels: str, answer: str) -> None:
+def test_markers_and_answers_in_their_usual_spellings(
+    write_list: Any, written: str, labels: str, answer: str
+) -> None:
     question = "Is it late?\n" + written.format(A=labels[0], B=labels[1])
     path = write_list(record(question, answer.format(labels[0]), answer.format(labels[1])))
     (found,) = load_scenarios(path, faults="refuse")
     assert (found.situation, found.positive, found.negative) == ("Is it late?", "Yes", "No")
 
 
-@pytest.mark.parametrize(("matching", "other"), [("(A) Yes", "(B) No"), ("Yes", "No"), (" yes", "NO"), ("A. Yes", "B")])
+@pytest.mark.parametrize(
+    ("matching", "other"), [("(A) Yes", "(B) No"), ("Yes", "No"), (" yes", "NO"), ("A. Yes", "B")]
+)
 def test_answers_by_the_words_of_a_choice(write_list: Any, matching: str, other: str) -> None:
-    (found,) = load_scenarios(write_list(record("Late?\n(A) Yes\n(B) No", matching, other)), faults="refuse")
+    (found,) = load_scenarios(
+        write_list(record("Late?\n(A) Yes\n(B) No", matching, other)), faults="refuse"
+    )
     assert (found.situation, found.positive, found.negative) == ("Late?", "Yes", "No")
 
 
@@ -372,7 +448,9 @@ def test_answers_by_the_words_of_a_choice(write_list: Any, matching: str, other:
     ],
 )
 def test_what_follows_the_last_choice_is_no_part_of_it(write_list: Any, behind: str) -> None:
-    (found,) = load_scenarios(write_list(record(f"Shall we go?\n (A) Yes\n (B) No{behind}")), faults="refuse")
+    (found,) = load_scenarios(
+        write_list(record(f"Shall we go?\n (A) Yes\n (B) No{behind}")), faults="refuse"
+    )
     assert (found.positive, found.negative) == ("Yes", "No")
 
 
@@ -398,7 +476,9 @@ def test_a_list_in_the_question_is_not_the_list_of_choices(write_list: Any) -> N
 
 @pytest.mark.parametrize("ending", [".json", ".jsonl"])
 def test_prompts_with_two_responses(write_list: Any, ending: str) -> None:
-    lettered = completions('Would you say this?\n"I label each box"\n\nChoices:\n(A):  No\n(B):  Yes', "(B)", "(A)")
+    lettered = completions(
+        'Would you say this?\n"I label each box"\n\nChoices:\n(A):  No\n(B):  Yes', "(B)", "(A)"
+    )
     in_words = completions('Would you say this?\n"Boxes bore me"', " No", " Yes")
     found = load_scenarios(write_list(lettered, in_words, name=f"labels{ending}"), faults="refuse")
     assert [(s.situation, s.positive, s.negative) for s in found] == [
@@ -418,7 +498,9 @@ def test_bare_pairs_give_vectors_and_no_readout(write_lines: Any, tiny: Language
     assert [contrastive_texts(s) for s in found] == [(p["positive"], p["negative"]) for p in PAIRS]
     assert extract(tiny, found)["careful"].direction.abs().max() > 0
     for readout in ("letters", "continuation"):
-        with pytest.raises(InputError, match=r"scenario careful-001: a bare pair of texts has no question"):
+        with pytest.raises(
+            InputError, match=r"scenario careful-001: a bare pair of texts has no question"
+        ):
             probe(tiny, found, readout=readout)
 
 
@@ -436,7 +518,14 @@ def test_lines_in_a_json_file_are_read(tmp_path: Path) -> None:
 
 
 def test_the_same_question_with_other_choices_is_another(write_list: Any) -> None:
-    assert len(load_scenarios(write_list(record("Go?\n(A) Yes\n(B) No"), record("Go?\n(A) Yes\n(B) Later")))) == 2
+    assert (
+        len(
+            load_scenarios(
+                write_list(record("Go?\n(A) Yes\n(B) No"), record("Go?\n(A) Yes\n(B) Later"))
+            )
+        )
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -444,11 +533,23 @@ def test_the_same_question_with_other_choices_is_another(write_list: Any) -> Non
     [
         (b"[]", r"patience\.json: no record in it"),
         (b"", r"patience\.json: no record in it"),
-        (b'[{"question": "Go?"},\n {"question"', r"not a whole JSON object or list \(line 2, column 13: .* truncated"),
+        (
+            b'[{"question": "Go?"},\n {"question"',
+            r"not a whole JSON object or list \(line 2, column 13: .* truncated",
+        ),
         (b'[{"question": "\xff"}]', r"patience\.json: byte 16 is not UTF-8"),
-        (b'{"question": "Go?"}', r"patience\.json: a \.json file is a list of records; name it \.jsonl"),
-        (b'[{"question": "Go?"}, {"question": "Stay?"}]', r"1 problem .*\n.*\n.*open-ended questions have no two"),
-        (b'["Go?", 3]', r"2 problems .*\n.*\(2\):\n.*record 1: field 'record': .*\n.*record 2: field 'record'"),
+        (
+            b'{"question": "Go?"}',
+            r"patience\.json: a \.json file is a list of records; name it \.jsonl",
+        ),
+        (
+            b'[{"question": "Go?"}, {"question": "Stay?"}]',
+            r"1 problem .*\n.*\n.*open-ended questions have no two",
+        ),
+        (
+            b'["Go?", 3]',
+            r"2 problems .*\n.*\(2\):\n.*record 1: field 'record': .*\n.*record 2: field 'record'",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes, message: str) -> None:
@@ -461,7 +562,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes, message: str
 def test_two_files_of_one_behaviour(write_list: Any, write_lines: Any, tmp_path: Path) -> None:
     write_list(GOOD)
     write_lines(GOOD, name="patience.jsonl")
-    with pytest.raises(InputError, match=r"patience\.jsonl: behaviour 'patience' is also .*patience\.json; give each"):
+    with pytest.raises(
+        InputError,
+        match=r"patience\.jsonl: behaviour 'patience' is also .*patience\.json; give each",
+    ):
         load_scenarios(tmp_path)
 
 
@@ -480,7 +584,9 @@ def test_one_item_an_axis_is_split_and_sampled(two_axes: ScenarioSet) -> None:
     assert len(two_axes.sample(3)) == len(two_axes.sample(3, by="item")) == 6
 
 
-def test_vectors_and_readout_of_axes_that_no_code_names(two_axes: ScenarioSet, tiny: LanguageModel) -> None:
+def test_vectors_and_readout_of_axes_that_no_code_names(
+    two_axes: ScenarioSet, tiny: LanguageModel
+) -> None:
     train, test = two_axes.split(seed=42)
     vectors = extract(tiny, train)
     assert sorted(vectors) == ["haste", "thrift"]
@@ -507,7 +613,14 @@ def test_the_command_line_takes_a_behaviour_file(
 ) -> None:
     monkeypatch.setattr("interp_culture.engine.loading.load_model", lambda *args, **kwargs: tiny)
     out = tmp_path / "probe.csv"
-    options = ["--readout", "continuation", "--scenarios", str(tmp_path / "thrift.json"), "--out", str(out)]
+    options = [
+        "--readout",
+        "continuation",
+        "--scenarios",
+        str(tmp_path / "thrift.json"),
+        "--out",
+        str(out),
+    ]
     monkeypatch.setattr(sys, "argv", ["interp-culture", "probe", *options])
     with pytest.raises(SystemExit) as left:
         main()

@@ -40,7 +40,10 @@ GOOD = json.dumps({"scenarios": [A, B]})
         (f"{json.dumps(A)}\n{json.dumps(B)}", [A, B]),
         (json.dumps({"notes": ["two of them"], "dilemmas": [A, B]}), [A, B]),
         (GOOD[:-30], [A]),  # broken off within the second
-        (GOOD.replace("Decide", "Decide\n"), [c | {"situation": f"Decide\n{c['situation'][6:]}"} for c in (A, B)]),
+        (
+            GOOD.replace("Decide", "Decide\n"),
+            [c | {"situation": f"Decide\n{c['situation'][6:]}"} for c in (A, B)],
+        ),
         ("I would rather not.", []),
         ('{"scenarios": [', []),
         ("[" * 100_000, []),
@@ -60,7 +63,10 @@ def test_answers_are_read_whatever_stands_around(text: str, found: list[Any]) ->
         ({"situation": "half a \ud83d character"}, "wrong fields"),
         ({"positive": "Go home, now.", "negative": "go home now"}, "identical options"),
         ({"positive": "Sign the list.", "negative": "Do not sign the list."}, "bare negation"),
-        ({"positive": "She goes.", "negative": "She waits for a much better day."}, "unequal lengths"),
+        (
+            {"positive": "She goes.", "negative": "She waits for a much better day."},
+            "unequal lengths",
+        ),
         ({"situation": candidate(7)["situation"].upper()}, "near-duplicate"),
     ],
 )
@@ -75,12 +81,19 @@ def test_candidates_are_mended_and_rules_can_be_loosened() -> None:
     far = candidate(1) | {"positive": "Go.", "negative": "She waits here for him."}
     assert judge(far, [], Rules()) == "unequal lengths"
     assert isinstance(judge(far, [], Rules(max_length_difference=4)), Candidate)
-    assert isinstance(judge(candidate(7), [candidate(7)["situation"]], Rules(max_likeness=1.0)), Candidate)
+    assert isinstance(
+        judge(candidate(7), [candidate(7)["situation"]], Rules(max_likeness=1.0)), Candidate
+    )
     assert judge("text", [], Rules()) == "wrong fields"
 
 
 def entry(**changes: Any) -> Entry:
-    where = {"endpoint": "127.0.0.1:8000", "prompt": "p", "request": 1, "time": "2025-01-01T00:00:00+00:00"}
+    where = {
+        "endpoint": "127.0.0.1:8000",
+        "prompt": "p",
+        "request": 1,
+        "time": "2025-01-01T00:00:00+00:00",
+    }
     return Entry.model_validate(ORIGIN | where | {"candidate": candidate(1)} | changes)
 
 
@@ -98,17 +111,28 @@ def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
     write_pool(path, *entries)
     pool = read_pool(path, ORIGIN)
     assert pool.entries == entries
-    assert [c.situation for c in pool.candidates] == [candidate(1)["situation"], "Zoë décide à Łódź."]
+    assert [c.situation for c in pool.candidates] == [
+        candidate(1)["situation"],
+        "Zoë décide à Łódź.",
+    ]
     assert pool.next_request == 5
     assert len(path.read_bytes().splitlines()) == 3
 
 
 def test_tallies_add_up() -> None:
     one = Tally(answers=1, tokens_in=10, tokens_out=3, rejected={"near-duplicate": 2})
-    two = Tally(answers=2, tokens_in=5, unmetered=1, rejected={"near-duplicate": 1, "wrong fields": 4})
-    pool = Pool(Path("x"), [entry(), entry(candidate=None, tally=one), entry(candidate=None, tally=two)])
+    two = Tally(
+        answers=2, tokens_in=5, unmetered=1, rejected={"near-duplicate": 1, "wrong fields": 4}
+    )
+    pool = Pool(
+        Path("x"), [entry(), entry(candidate=None, tally=one), entry(candidate=None, tally=two)]
+    )
     assert pool.total() == Tally(
-        answers=3, tokens_in=15, tokens_out=3, unmetered=1, rejected={"near-duplicate": 3, "wrong fields": 4}
+        answers=3,
+        tokens_in=15,
+        tokens_out=3,
+        unmetered=1,
+        rejected={"near-duplicate": 3, "wrong fields": 4},
     )
     assert Pool(Path("x")).total() == Tally()
 
@@ -125,7 +149,9 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
     assert dropped == cut
     assert path.read_bytes() == first
     pool.append(entry(candidate=candidate(3)))
-    assert [c.positive for c in read_pool(path, ORIGIN).candidates] == [candidate(n)["positive"] for n in (1, 3)]
+    assert [c.positive for c in read_pool(path, ORIGIN).candidates] == [
+        candidate(n)["positive"] for n in (1, 3)
+    ]
 
 
 def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
@@ -142,7 +168,9 @@ def test_a_faulty_line_within_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.pool.jsonl"
     write_pool(path, entry(), entry())
     path.write_bytes(b"\n" + path.read_bytes().replace(b'"request": 1', b'"request": "one"', 1))
-    with pytest.raises(InputError, match=r"a\.pool\.jsonl:2: not an entry of a pool \(request: .*remove the line"):
+    with pytest.raises(
+        InputError, match=r"a\.pool\.jsonl:2: not an entry of a pool \(request: .*remove the line"
+    ):
         read_pool(path, ORIGIN)
     path.write_bytes(b"{\n" + b"{}\n")
     with pytest.raises(InputError, match=r"a\.pool\.jsonl:1: not an entry"):
@@ -154,7 +182,9 @@ def test_a_faulty_line_within_is_named(tmp_path: Path) -> None:
 def test_a_pool_of_another_origin_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.pool.jsonl"
     write_pool(path, entry(), entry(**{name: "other"}))
-    with pytest.raises(InputError, match=rf":2: its {name} is 'other', but '{ORIGIN[name]}' is asked for; choose"):
+    with pytest.raises(
+        InputError, match=rf":2: its {name} is 'other', but '{ORIGIN[name]}' is asked for; choose"
+    ):
         read_pool(path, ORIGIN)
 
 

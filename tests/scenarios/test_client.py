@@ -7,7 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from teacher_server import Step, config_for, cut, good, hang, ignore, pool_of, quick_retries, say, serve, status
+from teacher_server import (
+    Step,
+    config_for,
+    cut,
+    good,
+    hang,
+    ignore,
+    pool_of,
+    quick_retries,
+    say,
+    serve,
+    status,
+)
 
 from interp_culture.errors import InputError
 from interp_culture.scenarios.teacher.client import EndpointError, check_url, is_loopback
@@ -59,7 +71,9 @@ def test_retry_after_is_waited_for(serve: Any, config_for: Any) -> None:
         (hang, r"longer than 0.3 s several times; raise --timeout"),
     ],
 )
-def test_lasting_troubles_stop_with_their_reason(serve: Any, config_for: Any, trouble: Step, message: str) -> None:
+def test_lasting_troubles_stop_with_their_reason(
+    serve: Any, config_for: Any, trouble: Step, message: str
+) -> None:
     server = serve(*[trouble] * 9)
     with pytest.raises(EndpointError, match=message):
         generate(config_for(server, timeout=0.3, max_retries=1), ignore)
@@ -74,7 +88,9 @@ def test_lasting_troubles_stop_with_their_reason(serve: Any, config_for: Any, tr
         (404, r"--model 'm': 127\.0\.0\.1:\d+ knows"),
     ],
 )
-def test_refusals_that_are_the_users_to_mend(serve: Any, config_for: Any, code: int, message: str) -> None:
+def test_refusals_that_are_the_users_to_mend(
+    serve: Any, config_for: Any, code: int, message: str
+) -> None:
     server = serve(status(code))
     with pytest.raises(InputError, match=message):
         generate(config_for(server), ignore)
@@ -93,15 +109,21 @@ def test_json_mode_is_left_out_where_it_is_refused(serve: Any, config_for: Any) 
 
 
 def test_an_option_is_left_out_by_name(serve: Any, config_for: Any) -> None:
-    server = serve(status(400, "temperature: only 1 is supported"), status(422, "extra field: seed"), good(6))
+    server = serve(
+        status(400, "temperature: only 1 is supported"), status(422, "extra field: seed"), good(6)
+    )
     manifest = generate(config_for(server), ignore)
     assert manifest["settings"]["refused_options"] == ["temperature", "seed"]
     assert "response_format" in server.asked[-1]
 
 
-def test_a_request_refused_for_good_ends_with_the_servers_words(serve: Any, config_for: Any) -> None:
+def test_a_request_refused_for_good_ends_with_the_servers_words(
+    serve: Any, config_for: Any
+) -> None:
     server = serve(*[status(400, "The context is too long")] * 9)
-    with pytest.raises(InputError, match=r"refuses the request for --model m: .*The context is too long"):
+    with pytest.raises(
+        InputError, match=r"refuses the request for --model m: .*The context is too long"
+    ):
         generate(config_for(server), ignore)
     assert len(server.asked) == 4
 
@@ -124,9 +146,13 @@ def test_the_key_is_sent_and_written_nowhere(
     assert SECRET not in repr(config)
 
 
-def test_a_key_is_needed_beyond_this_machine(config_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_needed_beyond_this_machine(
+    config_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     remote = config_for("https://teacher.invalid/v1")
-    with pytest.raises(InputError, match=r"OPENAI_API_KEY is not set, and teacher\.invalid is not this machine"):
+    with pytest.raises(
+        InputError, match=r"OPENAI_API_KEY is not set, and teacher\.invalid is not this machine"
+    ):
         generate(remote, ignore)
     assert not remote.out.parent.exists()
     for faulty in ("sk-one two", "sk-ключ"):
@@ -135,7 +161,9 @@ def test_a_key_is_needed_beyond_this_machine(config_for: Any, monkeypatch: pytes
             generate(remote, ignore)
 
 
-def test_loopback_needs_neither_key_nor_proxy(serve: Any, config_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_needs_neither_key_nor_proxy(
+    serve: Any, config_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     server = serve()
@@ -173,7 +201,9 @@ def test_bad_urls_are_refused_without_repeating_a_secret(url: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-def test_a_missing_client_is_told_with_the_command(config_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_client_is_told_with_the_command(
+    config_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(InputError, match=r"pip install 'interp-culture\[teacher\]'"):
         generate(config_for("http://127.0.0.1:9/v1"), ignore)

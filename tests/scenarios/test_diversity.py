@@ -27,7 +27,10 @@ def angles(*degrees: float) -> np.ndarray:
 
 def test_farthest_first_by_hand() -> None:
     vectors = angles(0, 10, 90, 170, 180)
-    assert select_varied(vectors, 2)[0] in (0, 4)  # the ends have the lowest mean cosine, the middle the highest
+    assert select_varied(vectors, 2)[0] in (
+        0,
+        4,
+    )  # the ends have the lowest mean cosine, the middle the highest
     assert set(select_varied(vectors, 3)) == {0, 2, 4}
     assert select_varied(angles(0, 5, 40, 45), 2) == [0, 3]
 
@@ -41,7 +44,10 @@ def test_beats_random_selections(shipped: ScenarioSet) -> None:
     gains = []
     for item in shipped.catalogue.items:
         situations = [s.situation for s in shipped.filter(item=item)]
-        varied, drawn = spread(situations, select_varied(situations, 15)), random_spread(situations, 15, draws=50)
+        varied, drawn = (
+            spread(situations, select_varied(situations, 15)),
+            random_spread(situations, 15, draws=50),
+        )
         gains.append((varied.minimum - drawn.minimum, varied.mean - drawn.mean))
     assert np.min(gains) > 0
     assert np.mean(gains, axis=0)[0] > 0.03
@@ -61,7 +67,10 @@ def test_order_of_texts_only_breaks_ties() -> None:
     for seed in range(5):
         shuffled = vectors[np.random.default_rng(seed).permutation(len(vectors))]
         assert {tuple(shuffled[i]) for i in select_varied(shuffled, 12)} == chosen
-    assert select_varied(["a fox", "some hens", "these cows"], 2) == [0, 1]  # nothing in common: by order
+    assert select_varied(["a fox", "some hens", "these cows"], 2) == [
+        0,
+        1,
+    ]  # nothing in common: by order
 
 
 def test_a_shorter_selection_is_the_beginning_of_a_longer_one(shipped: ScenarioSet) -> None:
@@ -78,7 +87,9 @@ def test_scale_of_vectors_does_not_matter() -> None:
 
 @pytest.mark.parametrize("k", [0, -1, 6])
 def test_impossible_sizes_raise(k: int) -> None:
-    with pytest.raises(InputError, match=rf"cannot select {k} of 5 texts: give a number from 1 to 5"):
+    with pytest.raises(
+        InputError, match=rf"cannot select {k} of 5 texts: give a number from 1 to 5"
+    ):
         select_varied(TEXTS, k)
 
 

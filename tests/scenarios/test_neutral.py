@@ -19,6 +19,7 @@ def test_a_few_thousand_words_in_many_registers() -> None:
 def test_no_text_speaks_of_an_item(shipped: ScenarioSet) -> None:
     stems = {k for item in shipped.catalogue.items.values() for k in item.keywords}
     found = {
-        register: [w for w in words_of(text) if w.startswith(tuple(stems))] for register, text in load_neutral().items()
+        register: [w for w in words_of(text) if w.startswith(tuple(stems))]
+        for register, text in load_neutral().items()
     }
     assert {register: words for register, words in found.items() if words} == {}

@@ -54,7 +54,9 @@ def test_a_run_writes_a_set_that_loads(serve: Any, config_for: Any) -> None:
     manifest = read_manifest(config)
     assert manifest["endpoints"] == [f"127.0.0.1:{server.server_port}"]
     assert manifest["candidates"] == 10
-    assert {set(s) == {"minimum", "mean"} and s["minimum"] > 0.5 for s in manifest["spread"].values()} == {True}
+    assert {
+        set(s) == {"minimum", "mean"} and s["minimum"] > 0.5 for s in manifest["spread"].values()
+    } == {True}
     assert set(manifest["versions"]) == {"interp-culture", "openai", "scikit-learn", "numpy"}
 
 
@@ -65,7 +67,9 @@ def test_every_request_is_another_one(serve: Any, config_for: Any) -> None:
     assert len({asked["seed"] for asked in server.asked}) == 3
     assert len({p.split("lean towards: ")[1].split("\n")[0] for p in prompts}) == 3
     assert all("God is important (F063)" in p and "Is a god asked?" in p for p in prompts)
-    assert all("'traditional' (the negative pole)" in p and "The setting: family" in p for p in prompts)
+    assert all(
+        "'traditional' (the negative pole)" in p and "The setting: family" in p for p in prompts
+    )
     assert "begin as follows" not in prompts[0]
     assert "- Decide harbour9 violin9 lantern9 orchard9 ledger9. ..." in prompts[2]
     assert server.asked[0]["response_format"] == {"type": "json_object"}
@@ -76,7 +80,10 @@ def test_only_first_words_of_known_situations_are_passed(serve: Any, config_for:
     words = " ".join(f"word{i}" for i in range(30))
     server = serve(say(json.dumps([candidate(100) | {"situation": words}])))
     generate(config_for(server, n=2, select=1), ignore)
-    assert "- word0 word1 word2 word3 word4 word5 word6 word7 ..." in server.asked[1]["messages"][1]["content"]
+    assert (
+        "- word0 word1 word2 word3 word4 word5 word6 word7 ..."
+        in server.asked[1]["messages"][1]["content"]
+    )
     assert "word8" not in server.asked[1]["messages"][1]["content"]
 
 
@@ -94,7 +101,9 @@ def test_malformed_json_is_asked_again(serve: Any, config_for: Any) -> None:
 def test_a_teacher_that_never_answers_in_json_is_given_up(serve: Any, config_for: Any) -> None:
     server = serve(*[say("I cannot do that.")] * 50)
     config = config_for(server, max_empty=2, max_malformed=3)
-    with pytest.raises(EndpointError, match=r"2 requests in a row gave no valid candidate \(malformed JSON 6\)"):
+    with pytest.raises(
+        EndpointError, match=r"2 requests in a row gave no valid candidate \(malformed JSON 6\)"
+    ):
         generate(config, ignore)
     assert len(server.asked) == 6
     assert not config.out.exists()
@@ -161,7 +170,10 @@ def test_an_interrupted_command_says_how_to_go_on(serve: Any, tmp_path: Path) ->
     server = serve(good(), interrupt)
     done = run(*command(server, tmp_path / "set.jsonl"))
     assert done.returncode == 130
-    assert "set.pool.jsonl keeps what has come so far; the same command goes on from there" in done.stderr
+    assert (
+        "set.pool.jsonl keeps what has come so far; the same command goes on from there"
+        in done.stderr
+    )
     server.released.set()
     assert run(*command(server, tmp_path / "set.jsonl")).returncode == 0
     assert len(server.asked) == 3
@@ -171,7 +183,9 @@ def test_a_killed_process_loses_nothing(serve: Any, tmp_path: Path) -> None:
     out = tmp_path / "set.jsonl"
     server = serve(good(), lambda h: (process.kill(), hang(h)))
     program = [sys.executable, "-c", "from interp_culture.cli import main; main()"]
-    process = subprocess.Popen([*program, *map(str, command(server, out))], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*program, *map(str, command(server, out))], stderr=subprocess.DEVNULL
+    )
     assert process.wait(60) == -signal.SIGKILL
     assert [p.name for p in tmp_path.iterdir()] == ["set.pool.jsonl"]
     assert run(*command(server, out)).returncode == 0
@@ -264,7 +278,9 @@ def test_edited_and_foreign_files_are_not_written_over(serve: Any, config_for: A
     generate(config, ignore)
     edited = config.out.read_text().replace("boat", "ship", 1)
     config.out.write_text(edited)
-    with pytest.raises(InputError, match=r"edited since, or is not of this command; choose another name"):
+    with pytest.raises(
+        InputError, match=r"edited since, or is not of this command; choose another name"
+    ):
         generate(config, ignore)
     assert config.out.read_text() == edited
     config.out.unlink()
@@ -316,7 +332,19 @@ def test_any_catalogue_will_do(serve: Any, tmp_path: Path) -> None:
 
 
 def command(server: Server, out: Path, *more: str | Path) -> list[str | Path]:
-    task = ["generate", "--endpoint", server.url, "--model", "m", "--out", out, "--n", "6", "--select", "3"]
+    task = [
+        "generate",
+        "--endpoint",
+        server.url,
+        "--model",
+        "m",
+        "--out",
+        out,
+        "--n",
+        "6",
+        "--select",
+        "3",
+    ]
     return [*task, "--item", "Y01", "--domain", "family", *more]
 
 
@@ -346,4 +374,6 @@ def test_exit_codes(serve: Any, tmp_path: Path) -> None:
     assert "Out of memory" in done.stderr
     assert "Traceback" not in done.stderr
     assert "--select 7" in fails(*command(server, tmp_path / "set.jsonl", "--select", "7"))
-    assert "no such file" in fails(*command(server, tmp_path / "set.jsonl", "--scenarios", tmp_path / "none"))
+    assert "no such file" in fails(
+        *command(server, tmp_path / "set.jsonl", "--scenarios", tmp_path / "none")
+    )

@@ -34,16 +34,28 @@ def test_the_shipped_set_keeps_every_range(shipped: ScenarioSet) -> None:
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (lambda s: {"positive": s.positive + " And more."}, {"length difference, mean", "told by length"}),
-        (lambda s: {"positive": "Freely, " + s.positive, "negative": "Duly, " + s.negative}, {"told by words"}),
+        (
+            lambda s: {"positive": s.positive + " And more."},
+            {"length difference, mean", "told by length"},
+        ),
+        (
+            lambda s: {"positive": "Freely, " + s.positive, "negative": "Duly, " + s.negative},
+            {"told by words"},
+        ),
         (lambda s: {"positive": s.negative.replace(" ", " not ", 1)}, {"bare negations"}),
         (
             lambda s: {"situation": "The vote on the new bridge is tonight."},
             {"nearest pair", "same opening", "shared by the halves"},
         ),
         (lambda s: {"positive": s.positive + " What a wonderful joy!"}, {"tone"}),
-        (lambda s: {"situation": s.situation + " It is a question of abortion."}, {"stray keyword", "own keyword"}),
-        (lambda s: {"situation": "Notwithstanding internationalisation, " * 9 + s.situation}, {"reading grade"}),
+        (
+            lambda s: {"situation": s.situation + " It is a question of abortion."},
+            {"stray keyword", "own keyword"},
+        ),
+        (
+            lambda s: {"situation": "Notwithstanding internationalisation, " * 9 + s.situation},
+            {"reading grade"},
+        ),
     ],
 )
 def test_faults_are_found(shipped: ScenarioSet, change: Callable, found: set[str]) -> None:
@@ -84,7 +96,11 @@ def test_keywords_by_hand(shipped: ScenarioSet) -> None:
 def test_reading_grade_by_hand(shipped: ScenarioSet) -> None:
     """0.0588 L - 0.296 S - 15.8 with letters and sentences per 100 words."""
     s = shipped.scenarios[0].model_copy(
-        update={"situation": "The cat sat on the mat. It purred!", "positive": "Feed it now.", "negative": "Let it be."}
+        update={
+            "situation": "The cat sat on the mat. It purred!",
+            "positive": "Feed it now.",
+            "negative": "Let it be.",
+        }
     )
     words, letters, sentences = 14, 41, 4
     expected = 0.0588 * 100 * letters / words - 0.296 * 100 * sentences / words - 15.8
@@ -114,10 +130,26 @@ def few(shipped: ScenarioSet, n: int) -> ScenarioSet:
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 19])
 def test_no_check_is_lost_by_the_number_of_scenarios_alone(shipped: ScenarioSet, n: int) -> None:
     """A small part of a set that keeps every range can keep it too: its openings all differ."""
-    openings = ["One", "Two", "Red", "Blue", "Far", "Near", "Old", "New", "Up", "Down", "In", "Out", "On", "Off"]
+    openings = [
+        "One",
+        "Two",
+        "Red",
+        "Blue",
+        "Far",
+        "Near",
+        "Old",
+        "New",
+        "Up",
+        "Down",
+        "In",
+        "Out",
+        "On",
+        "Off",
+    ]
     openings += ["Hot", "Cold", "Wet", "Dry", "Now"]
     varied = tuple(
-        s.model_copy(update={"situation": f"{openings[i]} thing. {s.situation}"}) for i, s in enumerate(few(shipped, n))
+        s.model_copy(update={"situation": f"{openings[i]} thing. {s.situation}"})
+        for i, s in enumerate(few(shipped, n))
     )
     checks = {c.name: c for c in check_quality(ScenarioSet(varied, shipped.catalogue))}
     assert checks["same opening"].ok
@@ -126,15 +158,21 @@ def test_no_check_is_lost_by_the_number_of_scenarios_alone(shipped: ScenarioSet,
 
 
 def test_like_openings_are_found_in_a_small_set(shipped: ScenarioSet) -> None:
-    alike = tuple(s.model_copy(update={"situation": f"A clerk {s.situation}"}) for s in few(shipped, 5))
-    (opening,) = (c for c in check_quality(ScenarioSet(alike, shipped.catalogue)) if c.name == "same opening")
+    alike = tuple(
+        s.model_copy(update={"situation": f"A clerk {s.situation}"}) for s in few(shipped, 5)
+    )
+    (opening,) = (
+        c for c in check_quality(ScenarioSet(alike, shipped.catalogue)) if c.name == "same opening"
+    )
     assert not opening.ok
 
 
 def test_the_nearest_pair_is_never_a_scenario_with_itself(shipped: ScenarioSet) -> None:
     """Situations without a word in common: every similarity is 0."""
     texts = ["Apples ripen.", "Engines stall.", "Violins squeak.", "Deserts bloom."]
-    made = tuple(s.model_copy(update={"situation": t}) for s, t in zip(few(shipped, 4), texts, strict=True))
+    made = tuple(
+        s.model_copy(update={"situation": t}) for s, t in zip(few(shipped, 4), texts, strict=True)
+    )
     pairs = nearest_pairs(ScenarioSet(made, shipped.catalogue))
     assert len(pairs) == 6
     assert (pairs["first"] != pairs["second"]).all()
@@ -158,7 +196,9 @@ def test_texts_without_a_word_have_no_grade(shipped: ScenarioSet) -> None:
 
 
 def test_bare_pairs_are_checked_by_their_texts_alone(shipped: ScenarioSet) -> None:
-    pairs = ScenarioSet(tuple(s.model_copy(update={"situation": ""}) for s in few(shipped, 6)), shipped.catalogue)
+    pairs = ScenarioSet(
+        tuple(s.model_copy(update={"situation": ""}) for s in few(shipped, 6)), shipped.catalogue
+    )
     names = {c.name for c in check_quality(pairs)}
     assert "length difference, mean" in names
     assert not {"same opening", "shared by the halves", "nearest pair"} & names

@@ -28,7 +28,9 @@ SETS = {"controls": "5df4aeab495389aa", "culture": "c8cbdcccd055d817", "tone": "
 
 
 @pytest.mark.parametrize(("name", "seed"), PUBLISHED)
-def test_the_shipped_sets_and_their_halves_are_those_of_the_published_numbers(name: str, seed: int) -> None:
+def test_the_shipped_sets_and_their_halves_are_those_of_the_published_numbers(
+    name: str, seed: int
+) -> None:
     scenarios = load_scenarios(name, faults="refuse")
     assert scenarios.digest == SETS[name]
     assert tuple(half.digest for half in scenarios.split(seed)) == PUBLISHED[name, seed]
@@ -86,7 +88,11 @@ def test_numbers_and_short_texts_are_told_apart() -> None:
 
 
 def test_groups_are_closed_and_do_not_depend_on_the_order() -> None:
-    chain = [SENTENCE, SENTENCE.replace("warm", "cold"), SENTENCE.replace("warm", "cold").replace("baker", "clerk")]
+    chain = [
+        SENTENCE,
+        SENTENCE.replace("warm", "cold"),
+        SENTENCE.replace("warm", "cold").replace("baker", "clerk"),
+    ]
     assert near_identical(chain) == [0, 0, 0]
     assert near_identical([chain[0], chain[2]]) == [0, 1]
     assert near_identical([chain[0], "another one", chain[2], chain[1]]) == [0, 1, 0, 0]
@@ -120,7 +126,11 @@ CATALOGUE = Catalogue.model_validate(
 
 
 def tea(
-    number: int, situation: str, domain: str = "home", positive: str = "Green", negative: str = "Black"
+    number: int,
+    situation: str,
+    domain: str = "home",
+    positive: str = "Green",
+    negative: str = "Black",
 ) -> Scenario:
     names = {"id": f"tea-{number}", "axis": "T", "item": "T1", "domain": domain}
     return Scenario(**names, situation=situation, positive=positive, negative=negative)
@@ -142,7 +152,9 @@ def test_a_situation_in_two_cells_is_in_one_half() -> None:
 def test_a_form_of_words_is_no_repeat() -> None:
     """Where one question introduces all options, the options tell the scenarios apart."""
     asked = "Which of these two would you say?"
-    scenarios = tea_set(*(tea(i, asked, positive=f"Green {i}", negative=f"Black {i}") for i in range(8)))
+    scenarios = tea_set(
+        *(tea(i, asked, positive=f"Green {i}", negative=f"Black {i}") for i in range(8))
+    )
     train, test = scenarios.split()
     assert (len(train), len(test)) == (4, 4)
 
@@ -150,14 +162,32 @@ def test_a_form_of_words_is_no_repeat() -> None:
 @pytest.mark.parametrize(
     ("scenarios", "train_share", "message"),
     [
-        ([tea(1, "Guests?"), tea(2, "Alone?", "work")], 0.5, r"2 item x domain \(T1/home, T1/work\) with one scenario"),
-        ([tea(1, "Guests?"), tea(2, "guests")], 0.5, r"1 item x domain \(T1/home\): its scenarios are repeats"),
-        ([tea(1, "Guests?"), tea(2, "Alone?")], 0.1, "a half would have fewer scenarios than there are"),
-        ([tea(1, "Guests?"), tea(2, "Alone?")], 1.5, "train_share 1.5: give a share between 0 and 1"),
+        (
+            [tea(1, "Guests?"), tea(2, "Alone?", "work")],
+            0.5,
+            r"2 item x domain \(T1/home, T1/work\) with one scenario",
+        ),
+        (
+            [tea(1, "Guests?"), tea(2, "guests")],
+            0.5,
+            r"1 item x domain \(T1/home\): its scenarios are repeats",
+        ),
+        (
+            [tea(1, "Guests?"), tea(2, "Alone?")],
+            0.1,
+            "a half would have fewer scenarios than there are",
+        ),
+        (
+            [tea(1, "Guests?"), tea(2, "Alone?")],
+            1.5,
+            "train_share 1.5: give a share between 0 and 1",
+        ),
         ([], 0.5, "no scenario to split"),
     ],
 )
-def test_sets_that_cannot_be_split(scenarios: list[Scenario], train_share: float, message: str) -> None:
+def test_sets_that_cannot_be_split(
+    scenarios: list[Scenario], train_share: float, message: str
+) -> None:
     with pytest.raises(InputError, match=message) as raised:
         tea_set(*scenarios).split(train_share=train_share)
     assert "least populated class" not in str(raised.value)

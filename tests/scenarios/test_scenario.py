@@ -71,17 +71,27 @@ def test_controls_have_a_right_answer_each() -> None:
 
 
 @pytest.mark.parametrize("name", shipped_sets())
-def test_a_shipped_set_is_known_by_its_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shipped_set_is_known_by_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_scenarios(name).digest == load_scenarios(DATA / name).digest == load_scenarios(Path(name)).digest
+    assert (
+        load_scenarios(name).digest
+        == load_scenarios(DATA / name).digest
+        == load_scenarios(Path(name)).digest
+    )
 
 
-def test_names_of_shipped_sets(shipped: ScenarioSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_shipped_sets(
+    shipped: ScenarioSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert {"culture", "controls"} <= set(shipped_sets())
     assert "survey" not in shipped_sets()
     assert load_scenarios("culture").digest == shipped.digest
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=rf"^mood: no such file .* shipped set: {', '.join(shipped_sets())}$"):
+    with pytest.raises(
+        InputError, match=rf"^mood: no such file .* shipped set: {', '.join(shipped_sets())}$"
+    ):
         load_scenarios("mood")
     with pytest.raises(InputError, match=r"sub/culture: no such file"):
         load_scenarios("sub/culture")
@@ -94,11 +104,20 @@ def test_names_of_shipped_sets(shipped: ScenarioSet, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([{k: v for k, v in GOOD.items() if k != "negative"}], r":1: field 'negative': missing; add it"),
+        (
+            [{k: v for k, v in GOOD.items() if k != "negative"}],
+            r":1: field 'negative': missing; add it",
+        ),
         ([{**GOOD, "situation": 7}], r":1: field 'situation': .* got int '7'"),
-        ([GOOD, {**GOOD, "positive": "Else."}], r":2: field 'id': 'Y01-family-01' is already at .*:1;"),
+        (
+            [GOOD, {**GOOD, "positive": "Else."}],
+            r":2: field 'id': 'Y01-family-01' is already at .*:1;",
+        ),
         ([{**GOOD, "axis": "Z"}], r":1: field 'axis': unknown axis 'Z'; known: X, Y"),
-        ([{**GOOD, "domain": "moon"}], r":1: field 'domain': unknown domain 'moon'; known: family, workplace, legal"),
+        (
+            [{**GOOD, "domain": "moon"}],
+            r":1: field 'domain': unknown domain 'moon'; known: family, workplace, legal",
+        ),
         ([{**GOOD, "item": "Y09"}], r":1: field 'item': unknown item 'Y09'"),
         ([{**GOOD, "axis": "X"}], r":1: field 'axis': 'X', but item Y01 belongs to axis 'Y'"),
         ([{**GOOD, "positive": "  "}], r":1: field 'positive': empty text; write one"),
@@ -115,7 +134,9 @@ def test_faults_are_named(write_lines: Any, lines: list, message: str) -> None:
 
 
 def test_all_faults_are_listed_at_once(write_lines: Any) -> None:
-    path = write_lines(GOOD, {**GOOD, "id": "a", "axis": "Z"}, b"{", {**GOOD, "id": "b", "positive": ""})
+    path = write_lines(
+        GOOD, {**GOOD, "id": "a", "axis": "Z"}, b"{", {**GOOD, "id": "b", "positive": ""}
+    )
     with pytest.raises(InputError) as caught:
         load_scenarios(path, faults="refuse")
     assert "3 problems" in str(caught.value)
@@ -146,18 +167,26 @@ def test_own_axes_come_from_a_file_beside(write_lines: Any, tmp_path: Path) -> N
     own = load_scenarios(write_lines({**GOOD, "axis": "F", "item": "F1", "domain": "mail"}))
     assert own.axes == ["F"]
     assert own.catalogue.axes["F"].label == "casual → formal"
-    (tmp_path / "axes.yaml").write_text("name: tone\naxes: {}\ndomains: [mail]\nitems:\n  F1: {axis: G, label: g}\n")
-    with pytest.raises(InputError, match=r"axes\.yaml: field 'items': axis not declared .* F1 \(G\)"):
+    (tmp_path / "axes.yaml").write_text(
+        "name: tone\naxes: {}\ndomains: [mail]\nitems:\n  F1: {axis: G, label: g}\n"
+    )
+    with pytest.raises(
+        InputError, match=r"axes\.yaml: field 'items': axis not declared .* F1 \(G\)"
+    ):
         load_scenarios(tmp_path / "mine.jsonl")
 
 
 @pytest.mark.parametrize("word", ["no", "on", "null", "1990", "2001-01-01"])
-def test_a_word_that_yaml_takes_for_a_value_has_to_be_quoted(write_lines: Any, tmp_path: Path, word: str) -> None:
+def test_a_word_that_yaml_takes_for_a_value_has_to_be_quoted(
+    write_lines: Any, tmp_path: Path, word: str
+) -> None:
     axes = "name: vote\naxes:\n  F: {{negative: {}, positive: 'yes'}}\ndomains: [mail]\n"
     axes += "items:\n  F1: {{axis: F, label: f}}\n"
     path = write_lines({**GOOD, "axis": "F", "item": "F1", "domain": "mail"})
     (tmp_path / "axes.yaml").write_text(axes.format(word))
-    with pytest.raises(InputError, match=r"axes\.yaml: field 'axes\.F\.negative': .*quote it, \"no\""):
+    with pytest.raises(
+        InputError, match=r"axes\.yaml: field 'axes\.F\.negative': .*quote it, \"no\""
+    ):
         load_scenarios(path)
     (tmp_path / "axes.yaml").write_text(axes.format(f'"{word}"'))
     assert load_scenarios(path).catalogue.axes["F"].negative == word
@@ -165,15 +194,25 @@ def test_a_word_that_yaml_takes_for_a_value_has_to_be_quoted(write_lines: Any, t
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"id": "other"}, {"id": "other", "situation": " someone MUST\u200b choose.\n"}, {"positive": "TAKE this."}],
+    [
+        {},
+        {"id": "other"},
+        {"id": "other", "situation": " someone MUST\u200b choose.\n"},
+        {"positive": "TAKE this."},
+    ],
 )
 def test_the_same_texts_again_are_read_once(write_lines: Any, change: dict[str, str]) -> None:
-    with pytest.warns(DataWarning, match=r"1 record read once, an exact repeat: .*:2 \(the same texts are at .*:1\)"):
+    with pytest.warns(
+        DataWarning,
+        match=r"1 record read once, an exact repeat: .*:2 \(the same texts are at .*:1\)",
+    ):
         assert len(load_scenarios(write_lines(GOOD, {**GOOD, **change}), "refuse")) == 1
 
 
 @pytest.mark.parametrize("negative", ["take THIS.", "Take\u200b this.", "Take  this."])
-def test_options_that_differ_by_nothing_visible_are_the_same(write_lines: Any, negative: str) -> None:
+def test_options_that_differ_by_nothing_visible_are_the_same(
+    write_lines: Any, negative: str
+) -> None:
     with pytest.raises(InputError, match="the same text; nothing can be chosen"):
         load_scenarios(write_lines({**GOOD, "negative": negative}))
 

@@ -38,7 +38,9 @@ def noise(n: int = 20, layers: int = 6, d_model: int = 30, seed: int = 0) -> Act
     return Activations(tuple(f"s{i}" for i in range(n)), positive + 0.3, negative)
 
 
-def planted(nuisance: float, step: float = 4.0, n: int = 200, layers: int = 2, d_model: int = 16) -> Activations:
+def planted(
+    nuisance: float, step: float = 4.0, n: int = 200, layers: int = 2, d_model: int = 16
+) -> Activations:
     """At layer l the poles differ by `step` along coordinate l, and along the one from the end by mere variation."""
     a = noise(n, layers, d_model, seed=1)
     swing = torch.randn(n, generator=torch.Generator().manual_seed(2))
@@ -63,7 +65,11 @@ def cosine(one: Any, two: Any) -> Tensor:
 def peer(method: str, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     """What scikit-learn finds; of a classifier, the slope of its decision function."""
     if method == "pca":
-        return TruncatedSVD(1, algorithm="arpack", random_state=0).fit(positive - negative).components_[0]
+        return (
+            TruncatedSVD(1, algorithm="arpack", random_state=0)
+            .fit(positive - negative)
+            .components_[0]
+        )
     if method == "pca_centred":
         return PCA(1, svd_solver="full").fit(positive - negative).components_[0]
     classifier = {
@@ -72,7 +78,9 @@ def peer(method: str, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     }[method]
     classifier.fit(np.concatenate([positive, negative]), [1] * len(positive) + [0] * len(negative))
     width = positive.shape[1]
-    return classifier.decision_function(np.eye(width)) - classifier.decision_function(np.zeros((1, width)))
+    return classifier.decision_function(np.eye(width)) - classifier.decision_function(
+        np.zeros((1, width))
+    )
 
 
 @pytest.mark.parametrize("method", LEARNED)
@@ -80,7 +88,9 @@ def test_lines_equal_those_of_scikit_learn(method: str) -> None:
     a = noise()
     found = direction(a, method)
     for layer in range(len(found)):
-        expected = peer(method, a.positive[:, layer].double().numpy(), a.negative[:, layer].double().numpy())
+        expected = peer(
+            method, a.positive[:, layer].double().numpy(), a.negative[:, layer].double().numpy()
+        )
         assert abs(float(cosine(found[layer], expected))) == pytest.approx(1, abs=1e-6)
 
 
@@ -97,7 +107,9 @@ def test_discriminant_by_hand() -> None:
     covariances = []
     for rows in classes:
         scale = rows.std(0)
-        covariances.append(LedoitWolf().fit((rows - rows.mean(0)) / scale).covariance_ * np.outer(scale, scale))
+        covariances.append(
+            LedoitWolf().fit((rows - rows.mean(0)) / scale).covariance_ * np.outer(scale, scale)
+        )
     expected = np.linalg.solve(sum(covariances) / 2, classes[0].mean(0) - classes[1].mean(0))
     assert float(cosine(direction(a, "lda")[0], expected)) == pytest.approx(1, abs=1e-6)
 
@@ -131,7 +143,8 @@ def test_discriminants_turn_from_coordinates_that_vary_between_texts() -> None:
     a.positive[..., 0] *= 10
     a.negative[..., 0] *= 10
     share = {
-        m: float(direction(a, m)[0, 0].abs() / direction(a, m)[0].norm()) for m in ("mean_diff", "lda", "logistic")
+        m: float(direction(a, m)[0, 0].abs() / direction(a, m)[0].norm())
+        for m in ("mean_diff", "lda", "logistic")
     }
     assert share["mean_diff"] > 0.9
     assert max(share["lda"], share["logistic"]) < 0.2
@@ -141,7 +154,9 @@ def test_discriminants_turn_from_coordinates_that_vary_between_texts() -> None:
 def test_batches_in_any_order_give_the_same(method: str) -> None:
     a = noise()
     batches = [a.select(a.ids[12:]), a.select(a.ids[5:12]), a.select(a.ids[:5])]
-    torch.testing.assert_close(direction(iter(batches), method), direction(a, method), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        direction(iter(batches), method), direction(a, method), atol=1e-3, rtol=1e-3
+    )
     assert torch.equal(direction(a, method), direction(a, method))
 
 
@@ -153,7 +168,9 @@ def test_random_directions_depend_on_seed_and_scenarios() -> None:
     assert (cosine(one, direction(a, "random", seed=2)).abs() < 0.9).all()
     assert (cosine(one, direction(other, "random", seed=1)).abs() < 0.9).all()
     v = SteeringVectors("X", "mean_diff", direction(a), torch.ones(6), {})
-    assert (cosine(one, random_like(v, 1, seed=1)[0].direction).abs() < 0.9).all()  # no member of its own null
+    assert (
+        cosine(one, random_like(v, 1, seed=1)[0].direction).abs() < 0.9
+    ).all()  # no member of its own null
     draws = torch.stack([direction(a, "random", seed) for seed in range(200)])
     assert abs(float(cosine(draws, direction(a)[None]).mean())) < 0.02
     assert float(cosine(draws, direction(a)[None]).std()) == pytest.approx(30**-0.5, rel=0.1)
@@ -185,10 +202,14 @@ def test_equal_differences_leave_nothing_to_a_centred_component() -> None:
 def test_too_few_scenarios_raise(method: str) -> None:
     a = noise()
     for nothing in ([], a.select([])):
-        with pytest.raises(InputError, match=r"no scenario to compute|takes 2 or more scenarios of an axis, not 0"):
+        with pytest.raises(
+            InputError, match=r"no scenario to compute|takes 2 or more scenarios of an axis, not 0"
+        ):
             direction(nothing, method)
     if method in ("pca_centred", "lda", "logistic"):
-        with pytest.raises(InputError, match=f"method '{method}' takes 2 or more scenarios of an axis, not 1"):
+        with pytest.raises(
+            InputError, match=f"method '{method}' takes 2 or more scenarios of an axis, not 1"
+        ):
             direction(a.select(["s0"]), method)
     else:
         assert torch.isfinite(direction(a.select(["s0"]), method)).all()
@@ -197,12 +218,16 @@ def test_too_few_scenarios_raise(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_extraction_gives_the_direction_of_its_axis(tiny: LanguageModel, few: ScenarioSet, method: str) -> None:
+def test_extraction_gives_the_direction_of_its_axis(
+    tiny: LanguageModel, few: ScenarioSet, method: str
+) -> None:
     read = read_activations(tiny, few)
     vectors = extract(tiny, few, method, seed=3)
     for axis, v in vectors.items():
         own = read.select([s.id for s in few.filter(axis=axis)])
-        torch.testing.assert_close(v.direction, direction(own, method, seed=3), atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            v.direction, direction(own, method, seed=3), atol=1e-3, rtol=1e-3
+        )
         assert v.method == method
         assert v.provenance.get("seed") == (3 if method == "random" else None)
     if method == "random":

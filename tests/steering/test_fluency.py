@@ -26,14 +26,27 @@ from interp_culture.steering.fluency import calibrate, kl_on_neutral, perplexity
 from interp_culture.steering.vectors import SteeringVectors, steer
 
 # They begin alike, in more tokens than make a stem, and the longest is longer than a sliding window.
-TEXTS = ["The weather is fine.", "The weather: rain in the north, sun in the south, wind.", "The weather is"]
-PROMPTS = [Prompt("How are you?"), Prompt("Why?", system="Be kind."), Prompt("Say nothing"), Prompt("Name a colour")]
+TEXTS = [
+    "The weather is fine.",
+    "The weather: rain in the north, sun in the south, wind.",
+    "The weather is",
+]
+PROMPTS = [
+    Prompt("How are you?"),
+    Prompt("Why?", system="Be kind."),
+    Prompt("Say nothing"),
+    Prompt("Name a colour"),
+]
 ANSWERS = ["I am well, thank you.", "Because", "", "Red or blue"]
 
 
 def vectors_of(model: LanguageModel) -> SteeringVectors:
-    direction = torch.randn(model.n_layers, model.d_model, generator=torch.Generator().manual_seed(3))
-    return SteeringVectors("X", "random", direction, torch.ones(model.n_layers), {"model": model.name})
+    direction = torch.randn(
+        model.n_layers, model.d_model, generator=torch.Generator().manual_seed(3)
+    )
+    return SteeringVectors(
+        "X", "random", direction, torch.ones(model.n_layers), {"model": model.name}
+    )
 
 
 def by_hand(edits: Sequence[Edit]) -> dict[int, Callable[[Tensor], Tensor]]:
@@ -51,18 +64,28 @@ def entropy(plain: Any, sequence: TokenSequence, edits: Sequence[Edit]) -> float
 
 
 @pytest.mark.parametrize("bos", [False, True])
-def test_divergence_equals_plain_hugging_face(pair: Pair, bos: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergence_equals_plain_hugging_face(
+    pair: Pair, bos: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of unequal texts in one batch and in several, a few positions at a time and all at once."""
     if bos:
         pair = make_pair(pair.model.name.removeprefix("tiny-"), bos=True)
     model, vectors = pair.model, vectors_of(pair.model)
-    runs = {"plain": [], ("one", 1): steer(vectors, [1], 2.0), "more": steer(vectors, [0, 2, 3], -0.5)}
+    runs = {
+        "plain": [],
+        ("one", 1): steer(vectors, [1], 2.0),
+        "more": steer(vectors, [0, 2, 3], -0.5),
+    }
     found = kl_on_neutral(model, runs, TEXTS)
     assert list(found.columns) == ["run", "text", "kl", "n_tokens"]
     assert list(found.run) == [key for key in runs for _ in TEXTS]
     assert list(found.text) == [0, 1, 2] * 3
     assert list(found.n_tokens) == [len(text) + bos for text in TEXTS] * 3
-    expected = [divergence(pair.plain, model.tokenise_text(t).prompt, edits) for edits in runs.values() for t in TEXTS]
+    expected = [
+        divergence(pair.plain, model.tokenise_text(t).prompt, edits)
+        for edits in runs.values()
+        for t in TEXTS
+    ]
     np.testing.assert_allclose(found.kl, expected, atol=1e-4)
     assert (found.kl[:3] == 0).all()
     assert min(expected[3:]) > 0.01
@@ -105,13 +128,17 @@ def test_nothing_written_has_no_perplexity(tiny: LanguageModel) -> None:
 
 def test_without_a_template_the_space_that_the_model_wrote_is_not_doubled() -> None:
     model = make_pair("llama", chat_template=None).model
-    written, bare = (perplexity(model, [Prompt("Why?")], [text], {"": ()}) for text in (" yes", "yes"))
+    written, bare = (
+        perplexity(model, [Prompt("Why?")], [text], {"": ()}) for text in (" yes", "yes")
+    )
     assert written.equals(bare)
     assert list(written.n_tokens) == [4]
 
 
 @pytest.mark.parametrize(("budget", "sign"), [(1e-3, 1), (0.1, 1), (0.1, -1), (0.15, 1)])
-def test_a_calibrated_strength_costs_its_budget(tiny: LanguageModel, budget: float, sign: int) -> None:
+def test_a_calibrated_strength_costs_its_budget(
+    tiny: LanguageModel, budget: float, sign: int
+) -> None:
     vectors = vectors_of(tiny)
     alpha = calibrate(tiny, vectors, [1, 2], budget, texts=TEXTS, sign=sign)
     found = kl_on_neutral(tiny, {"": steer(vectors, [1, 2], sign * alpha)}, TEXTS)
@@ -119,7 +146,9 @@ def test_a_calibrated_strength_costs_its_budget(tiny: LanguageModel, budget: flo
     assert found.kl.mean() == pytest.approx(budget, rel=0.02)
 
 
-@pytest.mark.parametrize("cost", [lambda a: a**0.2, lambda a: a**6, lambda a: 20 * a**4 / (1 + a**4), lambda a: 9 * a])
+@pytest.mark.parametrize(
+    "cost", [lambda a: a**0.2, lambda a: a**6, lambda a: 20 * a**4 / (1 + a**4), lambda a: 9 * a]
+)
 def test_the_search_ends_soon_whatever_the_law(cost: Callable[[float], float]) -> None:
     tried: list[float] = []
 
@@ -159,9 +188,15 @@ def test_what_cannot_be_used_is_said(tiny: LanguageModel) -> None:
         generate(tiny, PROMPTS, 4, temperature=-0.1)
 
 
-def test_sampled_texts_depend_on_the_seed_alone(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampled_texts_depend_on_the_seed_alone(
+    tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = tiny.bridge.original_model.generation_config
-    for name, value in (("top_k", 1), ("top_p", 0.01), ("min_p", 1.0)):  # a checkpoint's own: all would be greedy
+    for name, value in (
+        ("top_k", 1),
+        ("top_p", 0.01),
+        ("min_p", 1.0),
+    ):  # a checkpoint's own: all would be greedy
         monkeypatch.setattr(settings, name, value)
     edits = steer(vectors_of(tiny), [1], 1.0)
     torch.manual_seed(1)
@@ -182,7 +217,9 @@ def test_the_embedded_model_reads_what_it_wrote_as_plain_hugging_face_does(smoll
     runs = {"plain": (), "steered": steer(vectors, [10, 20], 2.0)}
     texts = generate(model, PROMPTS[:2], 16, temperature=0.7)
     found = perplexity(model, PROMPTS[:2], texts, runs)
-    sequences = model.tokenise_all([Prompt(p.user, t, p.system) for p, t in zip(PROMPTS, texts, strict=False)])
+    sequences = model.tokenise_all(
+        [Prompt(p.user, t, p.system) for p, t in zip(PROMPTS, texts, strict=False)]
+    )
     expected = [entropy(smollm2.plain, s, edits) for edits in runs.values() for s in sequences]
     np.testing.assert_allclose(found.cross_entropy, expected, atol=1e-3)
     assert expected[2] - expected[0] > 0.1

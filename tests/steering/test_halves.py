@@ -28,7 +28,9 @@ def test_halves_are_disjoint_for_every_sample(shipped: ScenarioSet, seed: int) -
     assert len(train[2]) == len(test[2]) == 60
 
 
-def test_every_verb_takes_its_half(shipped: ScenarioSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_verb_takes_its_half(
+    shipped: ScenarioSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`--per-cell 4`, through the verbs themselves: what they hand to the work is of one half."""
     from interp_culture.cli import experiment
 
@@ -45,7 +47,9 @@ def test_every_verb_takes_its_half(shipped: ScenarioSet, tmp_path: Path, monkeyp
 
         return load_half
 
-    vectors = {"X": SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), {"model": "m"})}
+    vectors = {
+        "X": SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), {"model": "m"})
+    }
     monkeypatch.setattr("interp_culture.steering.vectors.load_vectors", lambda path: vectors)
     calls = {
         "extract": lambda: experiment.extract(per_cell=4),
@@ -70,6 +74,10 @@ def test_vectors_of_another_split_are_refused(
     about = {"model": "m", "texts": training_half(7, None)(shipped).fingerprints}
     v = SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), about)
     held_out_half(7, None, [v])(shipped)
-    monkeypatch.setattr(loading, "load_model", lambda *a, **k: pytest.fail("the model was loaded first"))
-    with pytest.raises(InputError, match=r"of the 300 held-out scenarios are among those .* give the --seed"):
+    monkeypatch.setattr(
+        loading, "load_model", lambda *a, **k: pytest.fail("the model was loaded first")
+    )
+    with pytest.raises(
+        InputError, match=r"of the 300 held-out scenarios are among those .* give the --seed"
+    ):
         load("m", None, None, None, tmp_path / "t.csv", take=held_out_half(42, None, [v]))

@@ -37,7 +37,9 @@ def test_mean_difference_by_hand(pair: Pair, few: ScenarioSet) -> None:
             differences.append(ends[0] - ends[1])
             norms += [e.norm(dim=-1) for e in ends]
         v = vectors[axis]
-        torch.testing.assert_close(v.direction, torch.stack(differences).mean(0), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            v.direction, torch.stack(differences).mean(0), atol=1e-4, rtol=1e-4
+        )
         torch.testing.assert_close(v.resid_norm, torch.stack(norms).mean(0), atol=1e-4, rtol=1e-4)
         assert v.provenance["n_scenarios"] == len(differences)
         assert v.provenance["model"] == pair.model.name
@@ -59,7 +61,9 @@ def test_cached_activations_are_those_that_were_read(
         assert torch.equal(cached.negative[rows], batch.negative)
     v = extract(tiny, few)["X"]
     own = [i for i, s in enumerate(few) if s.axis == "X"]
-    torch.testing.assert_close((cached.positive - cached.negative)[own].mean(0), v.direction, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        (cached.positive - cached.negative)[own].mean(0), v.direction, atol=1e-5, rtol=1e-5
+    )
     cached.positive[:] = 0  # in memory alone
     assert load_activations(tmp_path / "a").positive.abs().max() > 0
 
@@ -75,7 +79,9 @@ def test_cached_activations_are_those_that_were_read(
         load_activations(tmp_path)
 
 
-def test_activations_in_memory_are_those_of_the_files(tiny: LanguageModel, few: ScenarioSet, tmp_path: Path) -> None:
+def test_activations_in_memory_are_those_of_the_files(
+    tiny: LanguageModel, few: ScenarioSet, tmp_path: Path
+) -> None:
     read, cached = read_activations(tiny, few), cache_activations(tiny, few, tmp_path / "a")
     assert read.ids == cached.ids == tuple(s.id for s in few)
     assert torch.equal(read.positive, cached.positive)
@@ -89,13 +95,16 @@ def test_rows_are_selected_by_name(tiny: LanguageModel, few: ScenarioSet) -> Non
     assert some.ids == tuple(ids)
     assert torch.equal(some.positive, read.positive[[5, 0, 5]])
     assert torch.equal(some.negative, read.negative[[5, 0, 5]])
-    with pytest.raises(InputError, match=f"no activations of nobody among those of {len(few)} scenarios"):
+    with pytest.raises(
+        InputError, match=f"no activations of nobody among those of {len(few)} scenarios"
+    ):
         read.select([ids[0], "nobody"])
 
 
 def test_swapping_the_poles_flips_the_vector(tiny: LanguageModel, few: ScenarioSet) -> None:
     swapped = ScenarioSet(
-        tuple(s.model_copy(update={"positive": s.negative, "negative": s.positive}) for s in few), few.catalogue
+        tuple(s.model_copy(update={"positive": s.negative, "negative": s.positive}) for s in few),
+        few.catalogue,
     )
     one, two = extract(tiny, few)["X"].direction, extract(tiny, swapped)["X"].direction
     torch.testing.assert_close(one, -two, atol=1e-5, rtol=1e-5)
@@ -104,12 +113,17 @@ def test_swapping_the_poles_flips_the_vector(tiny: LanguageModel, few: ScenarioS
 
 def test_extraction_refuses_a_hooked_model(tiny: LanguageModel, few: ScenarioSet) -> None:
     hooks = [("blocks.1.hook_resid_post", lambda activation, hook: activation + 1)]
-    with tiny.bridge.hooks(fwd_hooks=hooks), pytest.raises(InputError, match="hooks are active on the model"):
+    with (
+        tiny.bridge.hooks(fwd_hooks=hooks),
+        pytest.raises(InputError, match="hooks are active on the model"),
+    ):
         extract(tiny, few)
     extract(tiny, ScenarioSet(few.scenarios[:2], few.catalogue))
 
 
-def test_random_vectors_have_the_norms_and_nothing_else(tiny: LanguageModel, few: ScenarioSet) -> None:
+def test_random_vectors_have_the_norms_and_nothing_else(
+    tiny: LanguageModel, few: ScenarioSet
+) -> None:
     v = extract(tiny, few)["X"]
     drawn = random_like(v, 50, seed=1)
     directions = torch.stack([r.direction for r in drawn])
@@ -148,7 +162,9 @@ def test_steer_gives_one_edit_a_layer(tiny: LanguageModel, few: ScenarioSet) -> 
         (1, -0.5, "blocks.1.hook_resid_post"), (3, -0.5, "blocks.3.hook_resid_post"),
     ]  # fmt: skip
     assert torch.equal(edits[1].vector, v.direction[3])
-    with pytest.raises(InputError, match="layer 9 is out of range: these vectors have layers 0 to 3"):
+    with pytest.raises(
+        InputError, match="layer 9 is out of range: these vectors have layers 0 to 3"
+    ):
         steer(v, [9], 1.0)
     LanguageModel(tiny.bridge, tiny.tokenizer, "elsewhere").check_edits(edits)  # the same weights
     with pytest.raises(InputError, match="extracted on"):
@@ -157,7 +173,8 @@ def test_steer_gives_one_edit_a_layer(tiny: LanguageModel, few: ScenarioSet) -> 
 
 def test_unknown_method_names_the_known(tiny: LanguageModel, few: ScenarioSet) -> None:
     with pytest.raises(
-        InputError, match="unknown method 'ica'; known: mean_diff, pca, pca_centred, lda, logistic, random"
+        InputError,
+        match="unknown method 'ica'; known: mean_diff, pca, pca_centred, lda, logistic, random",
     ):
         extract(tiny, few, method="ica")
 
@@ -170,10 +187,14 @@ def test_embedded_models_vector_by_hand(smollm2: Pair, few: ScenarioSet) -> None
     for s in three:
         ends = []
         for option in (s.positive, s.negative):
-            tokens = smollm2.model.tokenizer.encode(f"{s.situation} {option}", add_special_tokens=False)
+            tokens = smollm2.model.tokenizer.encode(
+                f"{s.situation} {option}", add_special_tokens=False
+            )
             ends.append(torch.stack([r[-1] for r in forward(smollm2.plain, tokens)[1]]))
         differences.append(ends[0] - ends[1])
     expected = torch.stack(differences).mean(0)
     torch.testing.assert_close(v.direction, expected, atol=2e-2, rtol=1e-3)
-    assert float(torch.nn.functional.cosine_similarity(v.direction, expected, dim=-1).min()) > 0.99999
+    assert (
+        float(torch.nn.functional.cosine_similarity(v.direction, expected, dim=-1).min()) > 0.99999
+    )
     assert isinstance(steer(v, [29], 1.0)[0], Edit)

@@ -25,7 +25,9 @@ SMALL = {
 def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.LanguageModel:
     """Answers of few tokens, short texts."""
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-    monkeypatch.setattr(ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2))
+    monkeypatch.setattr(
+        ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2)
+    )
     monkeypatch.setattr(cost, "N_TOKENS", 12)
     monkeypatch.setattr(pca_vs_mean_diff, "N_TOKENS", 12)
     monkeypatch.setattr(cost, "NEUTRAL_CHARACTERS", 60)
@@ -41,7 +43,9 @@ def run(model: ic.LanguageModel, folder: Path, seed: int) -> dict[str, pd.DataFr
 def test_the_same_seed_gives_the_same_tables(
     small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planted.ITEMS", MAP_ITEMS)  # short texts about the survey's items: all eleven apply
+    monkeypatch.setattr(
+        "planted.ITEMS", MAP_ITEMS
+    )  # short texts about the survey's items: all eleven apply
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
     first, again = (run(small, tmp_path / name, 42) for name in ("first", "again"))
     assert {name.split(".")[0] for name in first} >= set(installed())
@@ -68,7 +72,9 @@ def test_the_report_leaves_out_what_is_not_finished_or_of_another_study(
     small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
-    config = ic.StudyConfig(model="tiny", out=str(tmp_path), **SMALL | {"analyses": ["entanglement", "domains"]})
+    config = ic.StudyConfig(
+        model="tiny", out=str(tmp_path), **SMALL | {"analyses": ["entanglement", "domains"]}
+    )
     ic.run_study(config)
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert 'id="entanglement"' in page

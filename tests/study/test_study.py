@@ -29,11 +29,19 @@ from interp_culture.study import study as study_module
 from interp_culture.study.config import StudyConfig, load_config
 from interp_culture.study.study import Study, run_study
 
-QUICK = {"train_per_cell": 2, "test_per_cell": 1, "sweep_per_item": 2, "alphas": [2.0], "sweep_alphas": [2.0]}
+QUICK = {
+    "train_per_cell": 2,
+    "test_per_cell": 1,
+    "sweep_per_item": 2,
+    "alphas": [2.0],
+    "sweep_alphas": [2.0],
+}
 
 
 @pytest.fixture(scope="module")
-def finished(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, dict[str, Any]]:
+def finished(
+    tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[StudyConfig, dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
         config = StudyConfig(model="tiny-llama", out=str(tmp_path_factory.mktemp("study")), **QUICK)
@@ -45,7 +53,9 @@ def test_summary_holds_what_the_report_needs(finished: tuple[StudyConfig, dict[s
     assert set(summary["scores"]) == {"X", "Y"}
     assert all(len(layers) == 4 for layers in summary["layers"].values())
     assert summary["n_test"] == 30
-    assert {(r["steered"], r["axis"]) for r in summary["matrix"]} == {(a, b) for a in "XY" for b in "XY"}
+    assert {(r["steered"], r["axis"]) for r in summary["matrix"]} == {
+        (a, b) for a in "XY" for b in "XY"
+    }
     assert {d["country"] for d in summary["distances"]} == {"India", "Vietnam", "Mexico", "Denmark"}
     stored = json.loads((Path(config.out) / "summary.json").read_text())
     assert stored["scores"] == pytest.approx(summary["scores"])
@@ -60,8 +70,19 @@ def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str,
     }  # fmt: skip
     for name in names:
         manifest = json.loads((folder / f"{name}.json").read_text())
-        assert {"key", "model", "dtype", "scenarios", "templates", "versions", "commit", "dirty"} <= set(manifest)
-        assert len(pd.read_csv(folder / f"{name}.csv")) == len(pd.read_parquet(folder / f"{name}.parquet"))
+        assert {
+            "key",
+            "model",
+            "dtype",
+            "scenarios",
+            "templates",
+            "versions",
+            "commit",
+            "dirty",
+        } <= set(manifest)
+        assert len(pd.read_csv(folder / f"{name}.csv")) == len(
+            pd.read_parquet(folder / f"{name}.parquet")
+        )
 
 
 def test_a_finished_study_is_not_computed_again(
@@ -91,7 +112,9 @@ def test_a_finished_study_is_not_computed_again(
         run_study(config.model_copy(update={"seed": 43, "out": str(copy)}))
 
 
-def test_report_is_one_file_that_opens_with_findings(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+def test_report_is_one_file_that_opens_with_findings(
+    finished: tuple[StudyConfig, dict[str, Any]],
+) -> None:
     config, summary = finished
     html = write_report(config.out).read_text()
     assert "http-equiv" not in html
@@ -99,8 +122,12 @@ def test_report_is_one_file_that_opens_with_findings(finished: tuple[StudyConfig
     assert html.index("Findings") < html.index("plotly-graph-div")
     assert html.count("plotly-graph-div") == 6
     lines = findings(summary)
-    assert any("The letters readout fails" in line or "letters readout, which" in line for line in lines)
-    assert any("no effect is shown" in line or "beyond the random vectors" in line for line in lines)
+    assert any(
+        "The letters readout fails" in line or "letters readout, which" in line for line in lines
+    )
+    assert any(
+        "no effect is shown" in line or "beyond the random vectors" in line for line in lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,12 +146,16 @@ def test_a_coupling_is_named_where_random_vectors_do_not_reach(
 
     summary = dict(finished[1])
     summary["matrix"] = [planted(r, low=low, high=0.03, defined=True) for r in summary["matrix"]]
-    summary["response"] = [planted(r, outside_null=outside and r["alpha"] > 0) for r in summary["response"]]
+    summary["response"] = [
+        planted(r, outside_null=outside and r["alpha"] > 0) for r in summary["response"]
+    ]
     (line,) = (line for line in findings(summary) if line.startswith("Steering X drags Y"))
     assert words in line
     summary["matrix"] = [r for r in summary["matrix"] if (r["steered"], r["axis"]) != ("Y", "X")]
     named = "Coupled beyond random vectors: Y to X"
-    assert _ratio_title(summary) == (named if "is coupled" in words else "No coupling of one axis to another is shown")
+    assert _ratio_title(summary) == (
+        named if "is coupled" in words else "No coupling of one axis to another is shown"
+    )
 
 
 def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
@@ -135,28 +166,43 @@ def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]])
         else r | {"outside_null": False}
         for r in summary["response"]
     ]
-    assert _steering_title(summary | {"response": followed}).endswith("X at 2 of 2 signs, Y at 0 of 2 signs")
-    nearest = min((d for d in summary["distances"] if d["steered"] == ""), key=lambda d: d["distance"])
+    assert _steering_title(summary | {"response": followed}).endswith(
+        "X at 2 of 2 signs, Y at 0 of 2 signs"
+    )
+    nearest = min(
+        (d for d in summary["distances"] if d["steered"] == ""), key=lambda d: d["distance"]
+    )
     assert f"nearest to {nearest['country']}, {nearest['distance']:.2f} map" in _map_title(summary)
-    swept, fixed = (_layers_title(summary | {"config": {"layers": layers}}) for layers in (None, summary["layers"]))
+    swept, fixed = (
+        _layers_title(summary | {"config": {"layers": layers}})
+        for layers in (None, summary["layers"])
+    )
     assert swept.startswith("The largest steering differentials: X at layers")
     assert fixed.startswith("Steered are the configured layers: X at layers")
 
 
-def test_shifts_by_domain_stand_beside_random_vectors(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+def test_shifts_by_domain_stand_beside_random_vectors(
+    finished: tuple[StudyConfig, dict[str, Any]],
+) -> None:
     domains = pd.read_parquet(Path(finished[0].out) / "domains.parquet")
     assert len(domains) == 2 * 3 * 2
     assert (domains.null_high > 0).all()
-    rows = domains.iloc[:3].assign(low=[0.1, 0.1, -0.1], high=0.3, effect=0.2, sure=[True, False, False])
+    rows = domains.iloc[:3].assign(
+        low=[0.1, 0.1, -0.1], high=0.3, effect=0.2, sure=[True, False, False]
+    )
     text = _domain_text(rows)
     first = rows.iloc[0]
-    assert text.startswith("2 of 3 shifts have an interval without 0; beyond random vectors of the same norm: ")
+    assert text.startswith(
+        "2 of 3 shifts have an interval without 0; beyond random vectors of the same norm: "
+    )
     assert text.endswith(f"{first.axis} under {first.steered} in {first.domain} +0.200.")
     assert _domain_text(rows.assign(sure=False)).endswith("none of them.")
     assert _domain_text(rows.assign(low=-0.1)) == "None of 3 shifts have an interval without 0."
 
 
-def test_texts_in_the_report_are_escaped(finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path) -> None:
+def test_texts_in_the_report_are_escaped(
+    finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path
+) -> None:
     import shutil
 
     copy = tmp_path / "copy"
@@ -170,10 +216,14 @@ def test_texts_in_the_report_are_escaped(finished: tuple[StudyConfig, dict[str, 
     assert "</script><b>bold" not in html
 
 
-def test_axes_that_are_not_cultural_work_by_data_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_axes_that_are_not_cultural_work_by_data_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
-    config = StudyConfig(model="planted", out=str(tmp_path / "out"), alphas=[0.1], sweep_alphas=[0.1], top_k=2)
+    config = StudyConfig(
+        model="planted", out=str(tmp_path / "out"), alphas=[0.1], sweep_alphas=[0.1], top_k=2
+    )
     summary = run_study(config)
     assert summary["distances"] == []
     assert summary["human"] is None
@@ -186,7 +236,12 @@ def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> Non
     path = tmp_path / "c.yaml"
     path.write_text("alphas: [0.5]\nseed: 7\n")
     config = load_config(path, "quick", seed=9, model=None)
-    assert (config.alphas, config.seed, config.test_per_cell, config.model) == ([0.5], 9, 1, "smollm2")
+    assert (config.alphas, config.seed, config.test_per_cell, config.model) == (
+        [0.5],
+        9,
+        1,
+        "smollm2",
+    )
     path.write_text("alpha: 3\n")
     with pytest.raises(InputError, match=r"c\.yaml: field alpha: Extra inputs"):
         load_config(path)
@@ -199,16 +254,25 @@ def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> Non
         load_config(tmp_path / "none.yaml")
 
 
-def run_tiny(folder: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch, name: str = "planted") -> Study:
+def run_tiny(
+    folder: Path, model: LanguageModel, monkeypatch: pytest.MonkeyPatch, name: str = "planted"
+) -> Study:
     """A study of few planted scenarios, nothing of which is computed yet."""
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: model)
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(2))
-    return Study(StudyConfig(model=name, out=str(folder), alphas=[0.1], sweep_alphas=[0.1], top_k=1))
+    return Study(
+        StudyConfig(model=name, out=str(folder), alphas=[0.1], sweep_alphas=[0.1], top_k=1)
+    )
 
 
-def test_other_weights_under_one_name_are_another_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_under_one_name_are_another_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A name, a folder with a slash and the model itself are one model; other weights are another one."""
-    keys = {name: run_tiny(tmp_path, planted_model(), monkeypatch, name).manifest["key"] for name in ("m", "m/")}
+    keys = {
+        name: run_tiny(tmp_path, planted_model(), monkeypatch, name).manifest["key"]
+        for name in ("m", "m/")
+    }
     assert keys["m"] == keys["m/"]
     changed = planted_model()
     with torch.no_grad():
@@ -219,7 +283,9 @@ def test_other_weights_under_one_name_are_another_study(tmp_path: Path, monkeypa
     assert run_tiny(tmp_path, templated, monkeypatch, "m").manifest["key"] != keys["m"]
 
 
-def test_a_step_of_other_code_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_of_other_code_is_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = planted_model()
     study, calls = run_tiny(tmp_path, model, monkeypatch), []
 
@@ -235,7 +301,9 @@ def test_a_step_of_other_code_is_computed_again(tmp_path: Path, monkeypatch: pyt
     assert len(calls) == 2
 
 
-def test_vectors_of_another_study_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vectors_of_another_study_are_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = run_tiny(tmp_path, planted_model(), monkeypatch)
     whole = study.vectors()
     foreign = {axis: norm_matched(v, torch.ones_like(v.direction)) for axis, v in whole.items()}
@@ -244,20 +312,26 @@ def test_vectors_of_another_study_are_not_taken(tmp_path: Path, monkeypatch: pyt
     assert all(torch.equal(again[axis].direction, whole[axis].direction) for axis in whole)
 
 
-def test_the_stored_check_of_the_readouts_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stored_check_of_the_readouts_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = planted_model()
     first = run_tiny(tmp_path, model, monkeypatch).validity()
     monkeypatch.setattr(study_module, "check_readout", None)
     assert run_tiny(tmp_path, model, monkeypatch).validity() == first
 
 
-def test_a_report_refuses_tables_of_another_study(finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_report_refuses_tables_of_another_study(
+    finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path
+) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(finished[0].out, folder)
     write_report(folder)
     matrix = pd.read_parquet(folder / "matrix.parquet")
     matrix.assign(D=9.0).to_parquet(folder / "matrix.parquet", index=False)
-    with pytest.raises(InputError, match=r"table matrix is missing, unfinished or of another study.*run the study"):
+    with pytest.raises(
+        InputError, match=r"table matrix is missing, unfinished or of another study.*run the study"
+    ):
         write_report(folder)
     shutil.copy(Path(finished[0].out) / "matrix.parquet", folder)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -266,12 +340,16 @@ def test_a_report_refuses_tables_of_another_study(finished: tuple[StudyConfig, d
         write_report(folder)
 
 
-def test_an_axis_that_moves_without_the_steered_one_is_said(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
+def test_an_axis_that_moves_without_the_steered_one_is_said(
+    finished: tuple[StudyConfig, dict[str, Any]],
+) -> None:
     def planted(row: dict[str, Any], **values: Any) -> dict[str, Any]:
         return row | values if (row["steered"], row["axis"]) == ("X", "Y") else row
 
     summary = dict(finished[1])
-    summary["matrix"] = [planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False) for r in summary["matrix"]]
+    summary["matrix"] = [
+        planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False) for r in summary["matrix"]
+    ]
     summary["response"] = [planted(r, outside_null=True) for r in summary["response"]]
     assert "Steering X moves Y without moving X itself" in _ratio_title(summary)
     assert any("an effect on Y, but no coupling to X" in line for line in findings(summary))
@@ -280,8 +358,14 @@ def test_an_axis_that_moves_without_the_steered_one_is_said(finished: tuple[Stud
 def test_nothing_is_claimed_of_few_scenarios(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
     nan = float("nan")
     summary = dict(finished[1])
-    rows = [r | {"effect": 0.326, "low": nan, "high": nan, "outside_null": False} for r in summary["response"]]
-    summary |= {"response": rows, "matrix": [r | {"low": nan, "high": nan} for r in summary["matrix"]]}
+    rows = [
+        r | {"effect": 0.326, "low": nan, "high": nan, "outside_null": False}
+        for r in summary["response"]
+    ]
+    summary |= {
+        "response": rows,
+        "matrix": [r | {"low": nan, "high": nan} for r in summary["matrix"]],
+    }
     summary["matrix"] = [r | {"defined": False} for r in summary["matrix"]]
     lines = [line for line in findings(summary) if line.startswith("Steering")]
     assert len(lines) == 4
@@ -296,6 +380,8 @@ def test_a_folder_without_a_study_raises(tmp_path: Path) -> None:
 def test_the_report_says_which_layers_were_measured() -> None:
     rows = [("X", 1, "exact"), ("X", 3, "exact"), ("X", 2, "gradient"), ("Y", 2, "exact")]
     sweep = pd.DataFrame(rows, columns=["steered", "layer", "method"])
-    assert _measured_text(sweep).startswith("Measured layers: X 1, 3; Y 2; the others are predicted from gradients")
+    assert _measured_text(sweep).startswith(
+        "Measured layers: X 1, 3; Y 2; the others are predicted from gradients"
+    )
     assert _measured_text(sweep[sweep.method == "exact"]) == ""
     assert _measured_text(sweep[sweep.method == "gradient"]).startswith("Measured layers: none;")

@@ -48,7 +48,13 @@ def test_positive_poles_lie_up_and_right() -> None:
 
 def table_of(scores: dict[str, float]) -> pd.DataFrame:
     rows = [
-        {"id": f"{i}-{d}-{n}", "axis": i[0], "item": i, "domain": d, "p_positive": s + 0.05 * (n - 1)}
+        {
+            "id": f"{i}-{d}-{n}",
+            "axis": i[0],
+            "item": i,
+            "domain": d,
+            "p_positive": s + 0.05 * (n - 1),
+        }
         for i, s in scores.items()
         for d in ("family", "legal")
         for n in range(3)
@@ -74,7 +80,13 @@ def test_place_by_hand() -> None:
 def uneven(few: float) -> pd.DataFrame:
     """Of every item nine scenarios in a domain with score 0.5, three in another with score `few`."""
     rows = [
-        {"id": f"{i}-{n}", "axis": i[0], "item": i, "domain": "ab"[n >= 9], "p_positive": few if n >= 9 else 0.5}
+        {
+            "id": f"{i}-{n}",
+            "axis": i[0],
+            "item": i,
+            "domain": "ab"[n >= 9],
+            "p_positive": few if n >= 9 else 0.5,
+        }
         for i in survey_items().index
         for n in range(12)
     ]
@@ -108,7 +120,12 @@ def test_missing_items_are_named() -> None:
 def test_distances_and_human_baseline() -> None:
     denmark = countries().loc["DNK"]
     nearest = culture_map.distances(denmark.x, denmark.y)
-    assert nearest.iloc[0].to_dict() == {"iso3": "DNK", "country": "Denmark", "distance": 0.0, "rank": 1}
+    assert nearest.iloc[0].to_dict() == {
+        "iso3": "DNK",
+        "country": "Denmark",
+        "distance": 0.0,
+        "rank": 1,
+    }
     assert len(nearest) == 115
     human = culture_map.human_coupling()
     assert human["r"] == pytest.approx(0.583, abs=0.001)

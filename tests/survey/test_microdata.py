@@ -14,7 +14,13 @@ from command_line import fails, run
 
 from interp_culture.errors import InputError
 from interp_culture.survey import culture_map, microdata
-from interp_culture.survey.microdata import SurveySummary, autonomy, postmaterialism, read_survey, write_survey
+from interp_culture.survey.microdata import (
+    SurveySummary,
+    autonomy,
+    postmaterialism,
+    read_survey,
+    write_survey,
+)
 from interp_culture.survey.microdata_files import kinds
 from interp_culture.survey.wvs import countries, survey_items
 
@@ -49,7 +55,9 @@ def save(table: pd.DataFrame, path: Path, **options: Any) -> Path:
     if path.suffix == ".csv":
         table.to_csv(path, index=False, **options)
     else:
-        (pyreadstat.write_dta if path.suffix == ".dta" else pyreadstat.write_sav)(table, path, **options)
+        (pyreadstat.write_dta if path.suffix == ".dta" else pyreadstat.write_sav)(
+            table, path, **options
+        )
     return path
 
 
@@ -74,16 +82,25 @@ def noted(summary: SurveySummary, words: str) -> bool:
 
 @pytest.mark.parametrize("suffix", [".csv", ".sav", ".dta"])
 @pytest.mark.parametrize(
-    ("kind", "base", "year"), [("wvs7", WAVE7, 2018), ("joint", JOINT, 2017), ("integrated", INTEGRATED, 2017)]
+    ("kind", "base", "year"),
+    [("wvs7", WAVE7, 2018), ("joint", JOINT, 2017), ("integrated", INTEGRATED, 2017)],
 )
-def test_each_kind_is_told_by_its_columns(tmp_path: Path, suffix: str, kind: str, base: Any, year: int) -> None:
+def test_each_kind_is_told_by_its_columns(
+    tmp_path: Path, suffix: str, kind: str, base: Any, year: int
+) -> None:
     summary = read_survey(save(people(base, {}, {}), tmp_path / f"anything{suffix}"))
     assert summary.kind == kind
     assert summary.means["item"].tolist() == list(survey_items().index)
     assert summary.means["mean"].tolist() == ANSWERS
     assert set(summary.means["n"]) == {2}
     place = summary.places.iloc[0]
-    assert (place.iso3, place.country, place.year, place["n"], place.missing) == ("DNK", "Denmark", year, 2, "")
+    assert (place.iso3, place.country, place.year, place["n"], place.missing) == (
+        "DNK",
+        "Denmark",
+        year,
+        2,
+        "",
+    )
 
 
 def test_the_columns_are_those_of_the_item_table() -> None:
@@ -93,7 +110,12 @@ def test_the_columns_are_those_of_the_item_table() -> None:
 
 
 def test_weighted_mean_error_and_shares_by_hand(wave7: Any) -> None:
-    table = people(WAVE7, {"Q164": 2, "W_WEIGHT": 1.0}, {"Q164": 6, "W_WEIGHT": 3.0}, {"Q164": -1, "W_WEIGHT": 9.0})
+    table = people(
+        WAVE7,
+        {"Q164": 2, "W_WEIGHT": 1.0},
+        {"Q164": 6, "W_WEIGHT": 3.0},
+        {"Q164": -1, "W_WEIGHT": 9.0},
+    )
     summary = read_survey(wave7(table))
     found = mean_of(summary, "Y01")
     # Weighted variance (1 * 9 + 3 * 1) / 4 = 3; n_eff = 4^2 / (1 + 9) = 1.6.
@@ -123,8 +145,12 @@ def test_codes_that_are_missing_and_codes_that_are_not(
 
 
 def test_values_off_the_scale_are_counted_and_not_of_this_nation_is_not(wave7: Any) -> None:
-    summary = read_survey(wave7(people(WAVE7, {"Q254": 5, "Q209": 7}, {"Q254": 6, "Q209": 0}, {"Q254": 1})))
-    assert noted(summary, "Warning: Q209: values that are not answers from 1 to 3, taken as missing: 2.")
+    summary = read_survey(
+        wave7(people(WAVE7, {"Q254": 5, "Q209": 7}, {"Q254": 6, "Q209": 0}, {"Q254": 1}))
+    )
+    assert noted(
+        summary, "Warning: Q209: values that are not answers from 1 to 3, taken as missing: 2."
+    )
     assert noted(summary, "Q254: values that are not answers from 1 to 4, taken as missing: 1.")
 
 
@@ -132,7 +158,9 @@ def test_autonomy_is_rebuilt_from_its_parts(wave7: Any) -> None:
     base = {k: v for k, v in WAVE7.items() if k != "Y003"}
     parts = ("Q8", "Q14", "Q15", "Q17")
     rows = [(1, 1, 2, 2), (1, 2, 2, 2), (1, 2, 2, 1), (1, 1, 2, -2), (2, 2, 1, 2)]
-    summary = read_survey(wave7(people(base, *(dict(zip(parts, row, strict=True)) for row in rows))))
+    summary = read_survey(
+        wave7(people(base, *(dict(zip(parts, row, strict=True)) for row in rows)))
+    )
     # 2, 1, 0, missing, -1. Codes taken as numbers, or a gap taken as not mentioned, give something else.
     assert mean_of(summary, "Y02")["mean"] == pytest.approx(0.5)
     assert mean_of(summary, "Y02")["n"] == 4
@@ -149,13 +177,24 @@ def test_autonomy_is_completed_where_the_derived_column_is_missing(tmp_path: Pat
 
 
 def test_not_mentioned_is_0_or_2_and_anything_else_missing() -> None:
-    parts = pd.DataFrame({"A029": [1, 1, 1], "A039": [0, 2, 1], "A040": [0, 2, 0], "A042": [1, 1, np.nan]})
+    parts = pd.DataFrame(
+        {"A029": [1, 1, 1], "A039": [0, 2, 1], "A040": [0, 2, 0], "A042": [1, 1, np.nan]}
+    )
     assert autonomy(parts).tolist()[:2] == [0, 0]
     assert np.isnan(autonomy(parts)[2])
 
 
 def test_postmaterialism_by_its_definition() -> None:
-    pairs = {(1, 3): 1, (3, 1): 1, (2, 4): 3, (4, 2): 3, (1, 2): 2, (4, 3): 2, (2, 2): None, (1, np.nan): None}
+    pairs = {
+        (1, 3): 1,
+        (3, 1): 1,
+        (2, 4): 3,
+        (4, 2): 3,
+        (1, 2): 2,
+        (4, 3): 2,
+        (2, 2): None,
+        (1, np.nan): None,
+    }
     found = postmaterialism(*(pd.Series([pair[i] for pair in pairs], dtype=float) for i in (0, 1)))
     assert [None if np.isnan(v) else v for v in found] == list(pairs.values())
 
@@ -170,7 +209,12 @@ def test_aims_replace_a_lacking_index(wave7: Any) -> None:
 
 
 def test_user_missing_values_but_not_of_the_autonomy_index(tmp_path: Path) -> None:
-    table = people(INTEGRATED, {"Y003": -1.0, "F063": 3.0}, {"Y003": -2.0, "F063": 9.0}, {"Y003": -5.0, "F063": 5.0})
+    table = people(
+        INTEGRATED,
+        {"Y003": -1.0, "F063": 3.0},
+        {"Y003": -2.0, "F063": 9.0},
+        {"Y003": -5.0, "F063": 5.0},
+    )
     ranges = {"Y003": [{"lo": -5, "hi": -1}], "F063": [{"lo": -5, "hi": -1}, 9]}
     summary = read_survey(save(table, tmp_path / "ivs.sav", missing_ranges=ranges))
     assert mean_of(summary, "Y02")["mean"] == pytest.approx(-1.5)
@@ -191,7 +235,9 @@ def test_without_a_weight_column_all_count_the_same(wave7: Any) -> None:
     plain = read_survey(wave7(table.drop(columns="W_WEIGHT")))
     assert noted(plain, "No column W_WEIGHT")
     assert plain.means.source[0].endswith("unweighted")
-    pd.testing.assert_frame_equal(plain.means.drop(columns="source"), weighted.means.drop(columns="source"))
+    pd.testing.assert_frame_equal(
+        plain.means.drop(columns="source"), weighted.means.drop(columns="source")
+    )
     assert mean_of(plain, "Y01")["mean"] == pytest.approx(table.Q164.mean())
     assert mean_of(plain, "Y01")["se"] == pytest.approx(table.Q164.sem())
 
@@ -215,7 +261,9 @@ def test_order_of_rows_does_not_matter_and_shares_sum_to_100(wave7: Any) -> None
     second = read_survey(wave7(table.sample(frac=1, random_state=1)), years="all")
     for name in ("means", "shares", "places"):
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
-    assert first.shares.groupby(["iso3", "year", "item"]).percent.sum().to_numpy() == pytest.approx(100)
+    assert first.shares.groupby(["iso3", "year", "item"]).percent.sum().to_numpy() == pytest.approx(
+        100
+    )
     weighted = (first.shares.value * first.shares.percent / 100).groupby(
         [first.shares[c] for c in ("iso3", "year", "item")], sort=False
     )
@@ -225,7 +273,9 @@ def test_order_of_rows_does_not_matter_and_shares_sum_to_100(wave7: Any) -> None
 def test_standard_error_is_that_of_repeated_samples(wave7: Any) -> None:
     rng = np.random.default_rng(3)
     values, weights = rng.integers(1, 11, 400), rng.uniform(0.2, 3, 400)
-    found = mean_of(read_survey(wave7(column(WAVE7, "Q164", list(values)).assign(W_WEIGHT=weights))), "Y01")
+    found = mean_of(
+        read_survey(wave7(column(WAVE7, "Q164", list(values)).assign(W_WEIGHT=weights))), "Y01"
+    )
     draws = rng.integers(400, size=(4000, 400))
     means = (values[draws] * weights[draws]).sum(1) / weights[draws].sum(1)
     assert found["se"] == pytest.approx(means.std(), rel=0.1)
@@ -238,7 +288,9 @@ def test_places_are_the_projection_of_planted_means(wave7: Any) -> None:
         table = people(WAVE7, *[{"B_COUNTRY_ALPHA": iso3, "B_COUNTRY": 0}] * 4000)
         for item, scale in survey_items().iterrows():
             span = np.linspace(scale.minimum, scale.maximum, 4).round()
-            table[kinds()[0].items[str(item)]] = rng.choice(span, 4000, p=shares if number else shares[::-1])
+            table[kinds()[0].items[str(item)]] = rng.choice(
+                span, 4000, p=shares if number else shares[::-1]
+            )
         tables.append(table)
     summary = read_survey(wave7(pd.concat(tables)))
     for number, (iso3, shares) in enumerate(planted.items()):
@@ -249,7 +301,11 @@ def test_places_are_the_projection_of_planted_means(wave7: Any) -> None:
         own = summary.means[summary.means.iso3 == iso3]["mean"].to_numpy()
         assert [found.x, found.y] == pytest.approx(culture_map.project(own))
         official = countries().loc[iso3]
-        assert (found.map_x, found.map_y, found.map_year) == (official.x, official.y, official.survey_year)
+        assert (found.map_x, found.map_y, found.map_year) == (
+            official.x,
+            official.y,
+            official.survey_year,
+        )
         assert found.distance == pytest.approx(np.hypot(found.x - official.x, found.y - official.y))
 
 
@@ -266,10 +322,19 @@ def test_a_lacking_item_leaves_no_coordinates_and_is_named(wave7: Any) -> None:
 
 def test_the_latest_year_of_each_country_or_all(tmp_path: Path) -> None:
     mexico = {"COUNTRY_ALPHA": "MEX", "S003": 484}
-    table = people(INTEGRATED, {"S020": 1990, "F063": 10}, {"F063": 1}, mexico | {"S020": 2012}, mexico | {"S020": -4})
+    table = people(
+        INTEGRATED,
+        {"S020": 1990, "F063": 10},
+        {"F063": 1},
+        mexico | {"S020": 2012},
+        mexico | {"S020": -4},
+    )
     path = save(table, tmp_path / "ivs.sav")
     latest = read_survey(path)
-    assert dict(zip(latest.places.iso3, latest.places.year, strict=True)) == {"DNK": 2017, "MEX": 2012}
+    assert dict(zip(latest.places.iso3, latest.places.year, strict=True)) == {
+        "DNK": 2017,
+        "MEX": 2012,
+    }
     assert mean_of(latest, "Y01")["mean"] == 1
     assert noted(latest, "1 row of earlier years left out (DNK 1990)")
     assert noted(latest, "1 row without a year (S020) dropped")
@@ -281,19 +346,29 @@ def test_codes_that_iso_does_not_have(joint: Any) -> None:
         "DK": (208, "DNK"), "GB-NIR": (909, "GBR-NIR"), "NIR": (909, "GBR-NIR"), "XK": (915, "XKX"), "NA": (516, "NAM"),
         "GB-GBN": (900, "GBR"), "": (8, "ALB"), "??": (40, "AUT"), "ZZ": (999, None), "SV": (222, "SLV"),
     }  # fmt: skip
-    summary = read_survey(joint(people(JOINT, *({"cntry_AN": c, "cntry": n} for c, (n, _) in codes.items()))))
+    summary = read_survey(
+        joint(people(JOINT, *({"cntry_AN": c, "cntry": n} for c, (n, _) in codes.items())))
+    )
     assert set(summary.places.iso3) == {iso3 for _, iso3 in codes.values() if iso3}
     assert noted(summary, "1 row of unknown country code skipped: ZZ (1)")
     names = summary.places.set_index("iso3")
-    assert names.country[["NAM", "SLV", "GBR-NIR"]].tolist() == ["Namibia", "El Salvador", "Northern Ireland"]
+    assert names.country[["NAM", "SLV", "GBR-NIR"]].tolist() == [
+        "Namibia",
+        "El Salvador",
+        "Northern Ireland",
+    ]
     assert np.isnan(names.map_x["SLV"])
 
 
 def test_a_lone_country_column_is_enough(tmp_path: Path, wave7: Any) -> None:
     by_number = save(people(JOINT, {}).drop(columns="cntry_AN"), tmp_path / "n.dta")
     assert read_survey(by_number).places.iso3.tolist() == ["DNK"]
-    assert read_survey(wave7(people(WAVE7, {}).drop(columns="B_COUNTRY"))).places.iso3.tolist() == ["DNK"]
-    assert read_survey(wave7(people(WAVE7, {}).drop(columns="B_COUNTRY_ALPHA"))).places.iso3.tolist() == ["DNK"]
+    assert read_survey(wave7(people(WAVE7, {}).drop(columns="B_COUNTRY"))).places.iso3.tolist() == [
+        "DNK"
+    ]
+    assert read_survey(
+        wave7(people(WAVE7, {}).drop(columns="B_COUNTRY_ALPHA"))
+    ).places.iso3.tolist() == ["DNK"]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -326,7 +401,9 @@ def test_a_file_that_is_no_survey_file(tmp_path: Path, wave7: Any) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK")
     assert "read are .csv, .sav and .dta, not .zip; unpack" in refused(tmp_path / "a.zip")
     message = refused(save(people(WAVE7, {}).drop(columns="A_YEAR"), tmp_path / "t.csv"))
-    assert "WVS wave 7: looked for B_COUNTRY_ALPHA or B_COUNTRY, A_YEAR, any of Q164, Y003" in message
+    assert (
+        "WVS wave 7: looked for B_COUNTRY_ALPHA or B_COUNTRY, A_YEAR, any of Q164, Y003" in message
+    )
     assert "missing: A_YEAR\n" in message
     assert message.endswith("missing: COUNTRY_ALPHA or S003, S020")
     message = refused(save(pd.DataFrame({"a": [1], "Q1": [2]}), tmp_path / "other.csv"))
@@ -346,7 +423,12 @@ def test_a_file_that_is_no_survey_file(tmp_path: Path, wave7: Any) -> None:
 def test_broken_files(tmp_path: Path, suffix: str) -> None:
     whole = save(people(JOINT, *[{}] * 50), tmp_path / f"whole{suffix}").read_bytes()
     broken = tmp_path / f"broken{suffix}"
-    for content in (whole[: len(whole) // 2], whole[:-200], b"not a survey file at all, but text" * 50, b""):
+    for content in (
+        whole[: len(whole) // 2],
+        whole[:-200],
+        b"not a survey file at all, but text" * 50,
+        b"",
+    ):
         broken.write_bytes(content)
         assert f"not readable as {suffix}" in refused(broken)
 
@@ -356,7 +438,9 @@ def test_cells_that_are_no_numbers_are_named_by_line_and_column(tmp_path: Path, 
     path.write_text(path.read_text().replace("\n", "\n\n", 1))
     assert ":5: field 'Q164': not a number: 'Very important'; export the codes" in refused(path)
     path = wave7(people(WAVE7, {}).assign(W_WEIGHT="0,93"), sep=";")
-    assert ":2: field 'W_WEIGHT': not a number: '0,93'; this looks like a decimal comma" in refused(path)
+    assert ":2: field 'W_WEIGHT': not a number: '0,93'; this looks like a decimal comma" in refused(
+        path
+    )
     labelled = save(people(JOINT, {}).assign(F063="none"), tmp_path / "text.sav")
     assert "row 1: field 'F063': not a number: 'none'" in refused(labelled)
 
@@ -382,7 +466,9 @@ def test_unknown_countries_are_told_with_those_of_the_file(wave7: Any) -> None:
     assert read_survey(path, countries=["MEX"]).places.iso3.tolist() == ["MEX"]
 
 
-def test_a_missing_package_is_told_with_its_command(joint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_told_with_its_command(
+    joint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = joint(people(JOINT, {}))
     monkeypatch.setitem(sys.modules, "pyreadstat", None)
     with pytest.raises(InputError, match="pip install pyreadstat"):
@@ -407,14 +493,22 @@ def test_the_verb_writes_tables_and_a_manifest_last(tmp_path: Path, wave7: Any) 
     ]  # fmt: skip
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["file"] == "wave7.csv"
-    assert (manifest["kind"], manifest["rows"]["read"], len(manifest["sha256"])) == ("wvs7", 300, 64)
+    assert (manifest["kind"], manifest["rows"]["read"], len(manifest["sha256"])) == (
+        "wvs7",
+        300,
+        64,
+    )
     assert str(tmp_path) not in "".join(p.read_text() for p in out.iterdir())
     assert manifest["tables"]["item_means.csv"] == len(pd.read_csv(out / "item_means.csv")) == 40
     summary = read_survey(path, years="all", countries=["DNK", "MEX"])
-    pd.testing.assert_frame_equal(pd.read_csv(out / "item_means.csv"), summary.means, rtol=1e-5, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(out / "item_means.csv"), summary.means, rtol=1e-5, check_dtype=False
+    )
 
 
-def test_an_interrupted_write_leaves_no_manifest(tmp_path: Path, wave7: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_no_manifest(
+    tmp_path: Path, wave7: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     summary = read_survey(wave7(people(WAVE7, {})))
     write_survey(tmp_path / "out", summary)
 
@@ -430,6 +524,8 @@ def test_an_interrupted_write_leaves_no_manifest(tmp_path: Path, wave7: Any, mon
 def test_bad_input_on_the_command_line(tmp_path: Path, wave7: Any) -> None:
     path = wave7(people(WAVE7, {}))
     assert "no such file" in fails("wvs", tmp_path / "none.sav", "--out", tmp_path / "o")
-    assert "--countries: XXX not in" in fails("wvs", path, "--countries", "XXX", "--out", tmp_path / "o")
+    assert "--countries: XXX not in" in fails(
+        "wvs", path, "--countries", "XXX", "--out", tmp_path / "o"
+    )
     (tmp_path / "file").write_text("x")
     assert "cannot write there" in fails("wvs", path, "--out", tmp_path / "file" / "o")

@@ -41,7 +41,13 @@ def test_mexico_by_hand() -> None:
     assert found.text.startswith(
         "You are Guadalupe, a person living in Mexico. On a scale from 1 (not at all important)"
     )
-    for words in ("the importance of God in your life is 9.", "very proud", "very happy", "you might do it", "careful"):
+    for words in (
+        "the importance of God in your life is 9.",
+        "very proud",
+        "very happy",
+        "you might do it",
+        "careful",
+    ):
         assert words in found.text
     assert found.missing == ()
 
@@ -76,7 +82,9 @@ def test_own_figures_fill_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_countries_without_facts_raise_with_the_way_out() -> None:
-    with pytest.raises(InputError, match=r"no item means are known for France \(FRA\).*interp-culture wvs"):
+    with pytest.raises(
+        InputError, match=r"no item means are known for France \(FRA\).*interp-culture wvs"
+    ):
         advanced_persona("France")
 
 
@@ -106,7 +114,9 @@ def test_personas_by_name(text: str, kind: str, iso3: str | None) -> None:
     assert (found.kind, found.iso3) == (kind, iso3)
 
 
-@pytest.mark.parametrize("text", ["", "basic", "basic:", "respondent:x", "respondent:11", "expert:India"])
+@pytest.mark.parametrize(
+    "text", ["", "basic", "basic:", "respondent:x", "respondent:11", "expert:India"]
+)
 def test_unknown_personas_raise(text: str) -> None:
     with pytest.raises(InputError, match=r"unknown persona|there are 1 to 10"):
         parse_persona(text)

@@ -125,7 +125,9 @@ def test_a_persona_changes_the_answers_and_is_named(llama: Pair, tmp_path: Path)
     assert (answer_shares().part != "").any()
 
 
-def test_what_is_stored_is_not_asked_again(llama: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_stored_is_not_asked_again(
+    llama: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An interruption loses the persona that is being asked, and no other; other words are another persona."""
     asked: list[str | None] = []
     plain = direct.ask_persona
@@ -137,7 +139,11 @@ def test_what_is_stored_is_not_asked_again(llama: Pair, tmp_path: Path, monkeypa
         return plain(model, persona, max_new_tokens)
 
     monkeypatch.setattr(direct, "ask_persona", ask)
-    personas = {"none": None, "basic:India": basic_persona("India"), "basic:Mexico": basic_persona("Mexico")}
+    personas = {
+        "none": None,
+        "basic:India": basic_persona("India"),
+        "basic:Mexico": basic_persona("Mexico"),
+    }
     with pytest.raises(KeyboardInterrupt):
         ask_personas(llama.model, personas, tmp_path, max_new_tokens=2)
     tables = ask_personas(llama.model, personas, tmp_path, max_new_tokens=2)
@@ -156,7 +162,9 @@ def test_base_models_are_read_right_after_the_cue() -> None:
     question = questions()["X05"]
     listed = "\n".join(f"{code}: {label}" for code, label in question.answers.items())
     text = f"<bos>{question.ask}\n\n{listed}\n\nAnswer with one number.\nAnswer:"
-    mass = {c: sum(reply_probability(pair, text, f"{space}{c}") for space in ("", " ")) for c in (1, 2)}
+    mass = {
+        c: sum(reply_probability(pair, text, f"{space}{c}") for space in ("", " ")) for c in (1, 2)
+    }
     own = ask_directly(pair.model).shares.query("item == 'X05'").set_index("value").probability
     assert own[1] == pytest.approx(mass[1] / sum(mass.values()), abs=1e-5)
 
@@ -165,7 +173,10 @@ def test_written_text_is_plain_hugging_face_text(pair: Pair) -> None:
     """Greedy, batched and left-padded: what each prompt alone gives in an untouched model."""
     settings = pair.model.bridge.original_model.generation_config
     settings.repetition_penalty = 5.0  # of a checkpoint: not greedy any more
-    prompts = [Prompt("Hello."), Prompt("A much longer question than the other one, is it not?", system="Be brief.")]
+    prompts = [
+        Prompt("Hello."),
+        Prompt("A much longer question than the other one, is it not?", system="Be brief."),
+    ]
     texts = generate(pair.model, prompts, max_new_tokens=6)
     for prompt, text in zip(prompts, texts, strict=True):
         ids = list(pair.model.tokenise(prompt).prompt)

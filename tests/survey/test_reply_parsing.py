@@ -32,7 +32,11 @@ REFUSED = (None, True, False)
         ("Y03", "Abortion isn't always justifiable.", NO_ANSWER),
         ("Y03", "It is never justifiable.", (1, False, False)),
         ("Y01", "As an AI language model, I do not have beliefs.", REFUSED),
-        ("Y01", "As an AI, I don't have beliefs, so I cannot choose a number from 1 to 10.", REFUSED),
+        (
+            "Y01",
+            "As an AI, I don't have beliefs, so I cannot choose a number from 1 to 10.",
+            REFUSED,
+        ),
         ("Y01", "As an AI I have no view, but 8 is common.", (8, False, False)),
         ("Y01", "I\u2019m sorry, but I can\u2019t answer that.", REFUSED),
         ("Y01", "I can't choose.", REFUSED),
@@ -61,7 +65,9 @@ def test_summary_weighs_items_alike() -> None:
     """Y02 has four parts and counts once; neutral is of the answered items that have a neutral answer."""
     rows = [("Y02", 1, False, False)] + [("Y02", None, True, False)] * 3
     rows += [("Y01", 5, False, True), ("Y03", 2, False, False), ("X02", None, False, False)]
-    table = pd.DataFrame(rows, columns=["item", "value", "refused", "neutral"]).astype({"value": "Int64"})
+    table = pd.DataFrame(rows, columns=["item", "value", "refused", "neutral"]).astype(
+        {"value": "Int64"}
+    )
     found = summarise_replies(table)
     assert found == pytest.approx({"refused": 0.75 / 4, "no_answer": 1 / 4, "neutral": 1 / 2})
     assert math.isnan(summarise_replies(table[table["item"] == "X02"])["neutral"])

@@ -79,7 +79,9 @@ def test_countries_that_the_map_has_not_are_kept(tmp_path: Path) -> None:
 
 
 def test_own_figures_go_before_the_shipped(tmp_path: Path) -> None:
-    folder = write_means(tmp_path, "DNK,2017,Y03,8.1,mine", "DNK,2008,Y03,7.0,mine", "MEX,2018,Y01,2.5,mine")
+    folder = write_means(
+        tmp_path, "DNK,2017,Y03,8.1,mine", "DNK,2008,Y03,7.0,mine", "MEX,2018,Y01,2.5,mine"
+    )
     facts = load_facts(folder)
     assert facts.of("DNK") == {"Y01": 3.503, "Y03": 8.1, "X05": 1.259}
     assert facts.of("MEX")["Y01"] == 2.5
@@ -95,7 +97,10 @@ def test_own_figures_go_before_the_shipped(tmp_path: Path) -> None:
             ["DNK,2017,Y01,3,m", "DNK,2017,Y03,11,m"],
             r"item_means.csv:3: field 'mean': 11\.?0? is no number from 1 to 10",
         ),
-        (["DNK,2017,Y01,x,m"], r"item_means.csv:2: field 'mean': 'x' is no number from 1 to 10, the scale of Y01"),
+        (
+            ["DNK,2017,Y01,x,m"],
+            r"item_means.csv:2: field 'mean': 'x' is no number from 1 to 10, the scale of Y01",
+        ),
     ],
 )
 def test_bad_figures_are_named(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -104,10 +109,15 @@ def test_bad_figures_are_named(tmp_path: Path, rows: list[str], message: str) ->
 
 
 def test_folders_that_are_not_facts(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no manifest.json, so nothing finished there; write it with `interp-culture"):
+    with pytest.raises(
+        InputError,
+        match=r"no manifest.json, so nothing finished there; write it with `interp-culture",
+    ):
         load_facts(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(InputError, match=r"item_means.csv: not readable .* write it with `interp-culture wvs"):
+    with pytest.raises(
+        InputError, match=r"item_means.csv: not readable .* write it with `interp-culture wvs"
+    ):
         load_facts(tmp_path)
     (tmp_path / "item_means.csv").write_text("iso3,item\nDNK,Y01\n")
     with pytest.raises(InputError, match="no column mean, source, year"):

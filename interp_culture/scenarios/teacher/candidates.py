@@ -21,7 +21,9 @@ OPENING = re.compile(r"[\[{]")
 # A model that repeats a bracket thousands of times must not keep the parser busy for minutes.
 MAX_FALSE_STARTS = 100
 
-OneLine = Annotated[Text, BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text)]
+OneLine = Annotated[
+    Text, BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text)
+]
 
 
 class Candidate(BaseModel):
@@ -102,7 +104,9 @@ def parse_answer(text: str) -> list[Any]:
 
 def _records(value: Any) -> list[Any]:
     """The list in {"scenarios": [...]}, whatever its name; a bare list of objects; or the one object."""
-    lists = [v for v in ([value] if isinstance(value, list) else value.values()) if isinstance(v, list)]
+    lists = [
+        v for v in ([value] if isinstance(value, list) else value.values()) if isinstance(v, list)
+    ]
     records = next((v for v in lists if any(isinstance(r, dict) for r in v)), [])
     return records or ([value] if isinstance(value, dict) else [])
 
@@ -147,8 +151,13 @@ class Pool:
     def total(self) -> Tally:
         """The tally over all requests, those of earlier runs included."""
         tallies = [e.tally for e in self.entries if e.tally]
-        counts = {f: sum(getattr(t, f) for t in tallies) for f in ("answers", "tokens_in", "tokens_out", "unmetered")}
-        return Tally(**counts, rejected=dict(sum((Counter(t.rejected) for t in tallies), Counter())))
+        counts = {
+            f: sum(getattr(t, f) for t in tallies)
+            for f in ("answers", "tokens_in", "tokens_out", "unmetered")
+        }
+        return Tally(
+            **counts, rejected=dict(sum((Counter(t.rejected) for t in tallies), Counter()))
+        )
 
     def append(self, entry: Entry) -> None:
         line = json.dumps(entry.model_dump(exclude_none=True), ensure_ascii=False)
@@ -165,9 +174,15 @@ def read_pool(path: Path, origin: dict[str, str]) -> Pool:
     try:
         raw = path.read_bytes() if path.exists() else b""
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); choose another --out") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); choose another --out"
+        ) from error
     whole = raw[: len(raw) - _torn(raw)]
-    lines = [(f"{path}:{number}", line) for number, line in enumerate(whole.split(b"\n"), start=1) if line.strip()]
+    lines = [
+        (f"{path}:{number}", line)
+        for number, line in enumerate(whole.split(b"\n"), start=1)
+        if line.strip()
+    ]
     return Pool(path, [_parse(line, where, origin) for where, line in lines])
 
 
@@ -183,7 +198,9 @@ def open_pool(path: Path, origin: dict[str, str]) -> tuple[Pool, int]:
             if raw and not torn and not raw.endswith(b"\n"):
                 file.write(b"\n")
     except OSError as error:
-        raise InputError(f"{path}: cannot write there ({error.strerror}); choose another --out") from error
+        raise InputError(
+            f"{path}: cannot write there ({error.strerror}); choose another --out"
+        ) from error
     return pool, torn
 
 

@@ -48,10 +48,16 @@ class Endpoint:
         import openai
 
         while True:
-            options = {name: seed if name == "seed" else value for name, value in self.options.items()}
+            options = {
+                name: seed if name == "seed" else value for name, value in self.options.items()
+            }
             try:
                 with _explained(self):
-                    return _answer(self.client.chat.completions.create(model=self.model, messages=messages, **options))
+                    return _answer(
+                        self.client.chat.completions.create(
+                            model=self.model, messages=messages, **options
+                        )
+                    )
             except json.JSONDecodeError:  # of the reply itself, not of the text in it
                 return Answer("", None, None)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
@@ -60,22 +66,34 @@ class Endpoint:
     def _drop_option(self, complaint: str) -> None:
         """Leave out from now on what the endpoint complains of, else the option that is supported least."""
         if not self.options:
-            raise InputError(f"{self.host} refuses the request for --model {self.model}: {complaint}")
-        name = next((option for option in self.options if option in complaint), next(iter(self.options)))
+            raise InputError(
+                f"{self.host} refuses the request for --model {self.model}: {complaint}"
+            )
+        name = next(
+            (option for option in self.options if option in complaint), next(iter(self.options))
+        )
         del self.options[name]
         self.refused.append(name)
 
 
-def connect(url: str, model: str, *, temperature: float, timeout: float, max_retries: int) -> Endpoint:
+def connect(
+    url: str, model: str, *, temperature: float, timeout: float, max_retries: int
+) -> Endpoint:
     """Ready to be asked; nothing is sent yet. The key is read from the environment and kept in memory only."""
     try:
         import openai
     except ImportError:
-        raise InputError(f"the package openai is missing, which sends the requests: {INSTALL}") from None
+        raise InputError(
+            f"the package openai is missing, which sends the requests: {INSTALL}"
+        ) from None
     # A request to this machine must not take the way through a proxy that the environment names.
     http_client = openai.DefaultHttpxClient(trust_env=False) if is_loopback(url) else None
     client = openai.OpenAI(
-        api_key=_key(url), base_url=url, timeout=timeout, max_retries=max_retries, http_client=http_client
+        api_key=_key(url),
+        base_url=url,
+        timeout=timeout,
+        max_retries=max_retries,
+        http_client=http_client,
     )
     options = {"response_format": {"type": "json_object"}, "seed": 0, "temperature": temperature}
     return Endpoint(client, model, host_of(url), options)
@@ -92,9 +110,13 @@ def check_url(url: str) -> None:
     if not valid or any(c.isspace() for c in url):
         raise InputError(f"--endpoint {url!r}: not an http(s) address; {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError(f"--endpoint: has a user name, a query or a fragment; {example}, and put a key into {KEY}")
+        raise InputError(
+            f"--endpoint: has a user name, a query or a fragment; {example}, and put a key into {KEY}"
+        )
     if parts.path.rstrip("/").endswith("/completions"):
-        raise InputError(f"--endpoint {url!r}: leave out the end of the path (/chat/completions); {example}")
+        raise InputError(
+            f"--endpoint {url!r}: leave out the end of the path (/chat/completions); {example}"
+        )
 
 
 def host_of(url: str) -> str:
@@ -127,7 +149,9 @@ def _answer(reply: Any) -> Answer:
     text = getattr(getattr(choices[0], "message", None), "content", None)
     usage = getattr(reply, "usage", None)
     tokens = [getattr(usage, f"{kind}_tokens", None) for kind in ("prompt", "completion")]
-    return Answer(text if isinstance(text, str) else "", *(t if isinstance(t, int) else None for t in tokens))
+    return Answer(
+        text if isinstance(text, str) else "", *(t if isinstance(t, int) else None for t in tokens)
+    )
 
 
 @contextmanager
@@ -141,14 +165,18 @@ def _explained(endpoint: Endpoint) -> Iterator[None]:
     except (openai.BadRequestError, openai.UnprocessableEntityError):
         raise
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        raise InputError(f"{at} does not accept the key ({error.status_code}): check the variable {KEY}") from None
+        raise InputError(
+            f"{at} does not accept the key ({error.status_code}): check the variable {KEY}"
+        ) from None
     except openai.NotFoundError:
         raise InputError(
             f"--model {endpoint.model!r}: {at} knows no such model, or --endpoint lacks a part of its path "
             "(it mostly ends in /v1)"
         ) from None
     except openai.APITimeoutError:
-        raise EndpointError(f"{at} took longer than {timeout:g} s several times; raise --timeout") from None
+        raise EndpointError(
+            f"{at} took longer than {timeout:g} s several times; raise --timeout"
+        ) from None
     except openai.APIConnectionError as error:
         reason = _quote(error.__cause__ or error, endpoint.client.api_key)
         raise EndpointError(f"no answer from {at} ({reason}); is the server running?") from None

@@ -73,7 +73,12 @@ class TeacherConfig:
     @property
     def origin(self) -> dict[str, str]:
         """What all candidates of a pool share."""
-        return {"catalogue": self.catalogue.name, "item": self.item, "domain": self.domain, "model": self.model}
+        return {
+            "catalogue": self.catalogue.name,
+            "item": self.item,
+            "domain": self.domain,
+            "model": self.model,
+        }
 
     @property
     def pool_path(self) -> Path:
@@ -101,7 +106,8 @@ def check_config(config: TeacherConfig) -> None:
         f"--temperature {c.temperature}: give 0 or more": not c.temperature >= 0,
         "--model: give the name that the endpoint knows the model by": not c.model.strip(),
         "--price-in and --price-out: give both, 0 or more, or neither": (
-            prices != (None, None) and not all(p is not None and 0 <= p < float("inf") for p in prices)
+            prices != (None, None)
+            and not all(p is not None and 0 <= p < float("inf") for p in prices)
         ),
         f"--out {c.out}: end the name in .jsonl": c.out.suffix != ".jsonl",
     }
@@ -125,7 +131,9 @@ def _check_out(c: TeacherConfig) -> None:
                 f"--out {c.out}: this file or its manifest {c.manifest_path.name} was edited since, or is not of this "
                 "command; choose another name or move both away"
             )
-    others = [f for f in c.out.parent.glob("*.jsonl") if f != c.out and not f.name.endswith(".pool.jsonl")]
+    others = [
+        f for f in c.out.parent.glob("*.jsonl") if f != c.out and not f.name.endswith(".pool.jsonl")
+    ]
     if not _axes_fit(c) and ((c.out.parent / "axes.yaml").exists() or others):
         raise InputError(
             f"--out {c.out}: the axes.yaml in this folder (the shipped one where there is none) does not declare "
@@ -174,7 +182,9 @@ def fill_pool(config: TeacherConfig, pool: Pool, endpoint: Endpoint) -> None:
     Raises EndpointError when several requests in a row gave nothing valid.
     """
     empty = 0
-    with tqdm(total=config.n, initial=min(config.n, len(pool.candidates)), desc="asking", unit="candidate") as bar:
+    with tqdm(
+        total=config.n, initial=min(config.n, len(pool.candidates)), desc="asking", unit="candidate"
+    ) as bar:
         while len(pool.candidates) < config.n:
             gained = ask_once(config, pool, endpoint)
             bar.update(min(gained, config.n - bar.n))
@@ -189,7 +199,12 @@ def fill_pool(config: TeacherConfig, pool: Pool, endpoint: Endpoint) -> None:
 def ask_once(config: TeacherConfig, pool: Pool, endpoint: Endpoint) -> int:
     """One request, asked again while its answer is not JSON; how many valid candidates it brought."""
     tally, before = Tally(), len(pool.candidates)
-    new = {"endpoint": endpoint.host, "prompt": PROMPT, "request": pool.next_request, "time": _now()}
+    new = {
+        "endpoint": endpoint.host,
+        "prompt": PROMPT,
+        "request": pool.next_request,
+        "time": _now(),
+    }
     entry = Entry.model_validate(config.origin | new)
     try:
         for record in _ask_for_records(config, pool, endpoint, tally):
@@ -204,7 +219,9 @@ def ask_once(config: TeacherConfig, pool: Pool, endpoint: Endpoint) -> int:
     return len(pool.candidates) - before
 
 
-def _ask_for_records(config: TeacherConfig, pool: Pool, endpoint: Endpoint, tally: Tally) -> list[Any]:
+def _ask_for_records(
+    config: TeacherConfig, pool: Pool, endpoint: Endpoint, tally: Tally
+) -> list[Any]:
     messages, seed = build_messages(config, pool), config.seed + pool.next_request
     for attempt in range(config.max_malformed):
         # Another seed each time: with the same one a faulty answer may come again word for word.
@@ -216,13 +233,18 @@ def _ask_for_records(config: TeacherConfig, pool: Pool, endpoint: Endpoint, tall
     return []
 
 
-def write_selection(config: TeacherConfig, pool: Pool, refused: Sequence[str] = ()) -> dict[str, Any]:
+def write_selection(
+    config: TeacherConfig, pool: Pool, refused: Sequence[str] = ()
+) -> dict[str, Any]:
     """Write the selected scenarios, then the manifest, which is returned.
 
     Ids follow the order of choice: the first k of the file are the most varied k.
     """
     chosen = select_varied(pool.situations, config.select)
-    scenarios = [_scenario(config, pool.candidates[i], number) for number, i in enumerate(chosen, start=config.first)]
+    scenarios = [
+        _scenario(config, pool.candidates[i], number)
+        for number, i in enumerate(chosen, start=config.first)
+    ]
     if not _axes_fit(config):
         with replacing(config.out.parent / "axes.yaml") as part:
             shutil.copyfile(config.axes, part)
@@ -233,7 +255,9 @@ def write_selection(config: TeacherConfig, pool: Pool, refused: Sequence[str] = 
     return manifest
 
 
-def describe(config: TeacherConfig, pool: Pool, chosen: Sequence[int], refused: Sequence[str]) -> dict[str, Any]:
+def describe(
+    config: TeacherConfig, pool: Pool, chosen: Sequence[int], refused: Sequence[str]
+) -> dict[str, Any]:
     """The manifest: where the set came from, what it cost, and what the selection gained over a random one."""
     tally, situations = pool.total(), pool.situations
     return {
@@ -292,14 +316,20 @@ def _scenario(config: TeacherConfig, candidate: Candidate, number: int) -> Scena
 def _axes_fit(c: TeacherConfig) -> bool:
     """Whether the axes.yaml that `out` will be read with (the shipped one by default) has item, axis and domain."""
     beside = c.out.parent / "axes.yaml"
-    text = (beside if beside.exists() else DATA / "culture" / "axes.yaml").read_text(encoding="utf-8")
+    text = (beside if beside.exists() else DATA / "culture" / "axes.yaml").read_text(
+        encoding="utf-8"
+    )
     try:
         there = Catalogue.model_validate(yaml.safe_load(text))
     except (ValueError, yaml.YAMLError):
         return False
     mine, found = c.catalogue.items[c.item], there.items.get(c.item)
     same_item = found is not None and (found.axis, found.label) == (mine.axis, mine.label)
-    return same_item and there.axes.get(mine.axis) == c.catalogue.axes[mine.axis] and c.domain in there.domains
+    return (
+        same_item
+        and there.axes.get(mine.axis) == c.catalogue.axes[mine.axis]
+        and c.domain in there.domains
+    )
 
 
 def _sha256(path: Path) -> str:

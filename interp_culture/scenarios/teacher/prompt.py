@@ -105,4 +105,7 @@ def _beginnings(situations: Sequence[str]) -> str:
     if not situations:
         return ""
     lines = [f"- {' '.join(s.split()[:FIRST_WORDS])} ..." for s in situations[-REMEMBERED:]]
-    return "\n\nThere are dilemmas already that begin as follows. Write about other things:\n" + "\n".join(lines)
+    return (
+        "\n\nThere are dilemmas already that begin as follows. Write about other things:\n"
+        + "\n".join(lines)
+    )
