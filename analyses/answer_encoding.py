@@ -5,8 +5,6 @@ python -m analyses.answer_encoding --preset quick
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 import interp_culture as ic
@@ -16,11 +14,13 @@ from interp_culture.coupling.reliability import scenario_agreement
 from interp_culture.reporting import figures as plots
 from interp_culture.study.analysis import About, Analysis, Section, Tables
 
-LETTERS: dict[str, Any] = {"readout": "letters", "labels": "A/B", "template": "paper"}
-VARIANTS: dict[str, dict[str, Any]] = {
-    **{labels: {**LETTERS, "labels": labels} for labels in ("A/B", "1/2", "X/Y")},
-    **{f"A/B {template}": {**LETTERS, "template": template} for template in ("question", "bare")},
-    "continuation": {**LETTERS, "readout": "continuation"},
+VARIANTS = {
+    "A/B": ic.ReadoutFormat("letters"),
+    "1/2": ic.ReadoutFormat("letters", labels="1/2"),
+    "X/Y": ic.ReadoutFormat("letters", labels="X/Y"),
+    "A/B question": ic.ReadoutFormat("letters", template="question"),
+    "A/B bare": ic.ReadoutFormat("letters", template="bare"),
+    "continuation": ic.ReadoutFormat("continuation"),
 }
 FEW = ("A/B", "continuation")  # in a brief study
 N_RANDOM = 5, 2  # the second in a brief study
@@ -52,7 +52,7 @@ def measure(study: ic.Study) -> Tables:
     }
 
 
-def _read(study: ic.Study, variant: str, form: dict[str, Any]) -> pd.DataFrame:
+def _read(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> pd.DataFrame:
     """Every axis' own scenarios under its own vectors; the random ones on at most three an item."""
     alpha, seed, n_random = (
         max(study.config.alphas),
@@ -62,27 +62,33 @@ def _read(study: ic.Study, variant: str, form: dict[str, Any]) -> pd.DataFrame:
 
     def read(v: ic.SteeringVectors) -> pd.DataFrame:
         own = study.some.filter(axis=v.axis)
-        options = {
-            "n_random": n_random,
-            "null_scenarios": own.sample(3, seed, by="item"),
-            "seed": seed,
-            **form,
-        }
         return ic.steered_readouts(
-            study.model, own, {v.axis: v}, study.layers, alphas=[alpha, -alpha], **options
+            study.model,
+            own,
+            {v.axis: v},
+            study.layers,
+            alphas=[alpha, -alpha],
+            n_random=n_random,
+            null_scenarios=own.sample(3, seed, by="item"),
+            readout=form,
+            seed=seed,
         )
 
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
     return study.once(name, lambda: pd.concat(map(read, study.vectors().values()))).assign(
-        variant=variant, **form
+        variant=variant, readout=form.readout, labels=form.labels, template=form.template
     )
 
 
-def _validity(model: ic.LanguageModel, forms: list[dict[str, Any]]) -> pd.DataFrame:
-    read = dict.fromkeys((form["readout"], form["labels"]) for form in forms)
-    return pd.DataFrame(
-        [{"labels": labels, **ic.check_readout(model, form, labels).row} for form, labels in read]
-    )
+def _validity(model: ic.LanguageModel, forms: list[ic.ReadoutFormat]) -> pd.DataFrame:
+    # The check knows the default template alone, so that templates are no further rows.
+    checked: dict[tuple[str, str], ic.ReadoutFormat] = {}
+    for form in forms:
+        checked.setdefault((form.readout, form.labels), form)
+    rows = [
+        {"labels": form.labels, **ic.check_readout(model, form).row} for form in checked.values()
+    ]
+    return pd.DataFrame(rows)
 
 
 def sections(tables: Tables, about: About) -> list[Section]:

@@ -58,13 +58,11 @@ def runs(study: ic.Study, directions: list[ic.SteeringVectors]) -> dict[tuple, l
 
 def random_effects(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     """What random vectors would do, to first order: layer, steered, axis, null_low, null_high."""
-    n, seed, order = study.config.n_random, study.config.seed, study.config.order
+    n, seed = study.config.n_random, study.config.seed
     steps = runs(
         study, [random for v in study.vectors().values() for random in ic.random_like(v, n, seed)]
     )
-    table = ic.readout.predicted_runs(
-        study.model, scenarios, steps, readout=study.lead, order=order, seed=seed
-    )
+    table = ic.readout.predicted_runs(study.model, scenarios, steps, readout=study.format())
     slopes = ic.coupling.slopes(ic.readout.with_keys(table, RUN), RUN[:3])
     draws = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
     return pd.DataFrame(

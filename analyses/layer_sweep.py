@@ -30,12 +30,11 @@ def measure(study: ic.Study) -> Tables:
     on: tuple[Any, ...] = study.model, study.sweep_scenarios, study.vectors()
     form: dict[str, Any] = {
         "alpha": config.sweep_alphas,
-        "readout": study.lead,
-        "order": config.order,
+        "readout": study.format(),
     }
-    form["seed"] = config.seed
     null = study.once(
-        "layer_sweep.null", lambda: ic.steering.sweep_null(*on, **form, n=config.n_random)
+        "layer_sweep.null",
+        lambda: ic.steering.sweep_null(*on, **form, n=config.n_random, seed=config.seed),
     )
     if sweep.predicted_shift.isna().any():  # an exact sweep; others hold what the gradient says
         gradient = study.once(

@@ -86,7 +86,7 @@ def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
     )
     study.on_step(f"{name}: deciding")
     return study.once(
-        stored, lambda: study.read({about: []}, KEYS, study.told, system=persona.text)
+        stored, lambda: study.read({about: []}, KEYS, study.told, study.format(system=persona))
     )
 
 

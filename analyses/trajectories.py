@@ -84,7 +84,7 @@ def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
         runs[*about, axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
     return study.once(
         f"trajectories.readouts.{name.replace(':', '-')}",
-        lambda: study.read(runs, NAMES, system=text),
+        lambda: study.read(runs, NAMES, readout=study.format(system=text)),
     )
 
 

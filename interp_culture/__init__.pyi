@@ -9,6 +9,7 @@ from .engine.loading import load_model
 from .engine.model import LanguageModel, applied
 from .engine.prompt import Prompt
 from .errors import InputError
+from .readout.formats import ReadoutFormat
 from .readout.probing import probe
 from .readout.tables import summarise
 from .readout.validity import ReadoutWarning, check_readout
@@ -39,6 +40,7 @@ __all__ = [
     "LanguageModel",
     "Persona",
     "Prompt",
+    "ReadoutFormat",
     "ReadoutWarning",
     "Scenario",
     "ScenarioSet",

@@ -25,6 +25,7 @@ from interp_culture.engine.interventions import HOOK_POINTS, Edit, as_edits, as_
 from interp_culture.engine.model import LanguageModel, applied
 from interp_culture.engine.prompt import Prompt, as_prompts, system_text
 from interp_culture.errors import InputError
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import probe
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering import vectors as vectors_module
@@ -133,7 +134,10 @@ def test_arrays_and_personas_are_converted() -> None:
 def test_a_persona_is_a_system_message(tiny: LanguageModel, few: ScenarioSet) -> None:
     persona = basic_persona("India")
     assert system_text(persona) == persona.text
-    one, two = (probe(tiny, few, system=s, readout="continuation") for s in (persona, persona.text))
+    one, two = (
+        probe(tiny, few, readout=ReadoutFormat("continuation", system=s))
+        for s in (persona, persona.text)
+    )
     assert np.array_equal(one.logit_diff, two.logit_diff)
 
 

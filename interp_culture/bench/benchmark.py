@@ -27,7 +27,7 @@ from interp_culture.engine.hardware import choose_threads, matmul_rate
 from interp_culture.engine.loading import EMBEDDED, load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.readout.formats import READOUTS, Form, token_groups
+from interp_culture.readout.formats import READOUTS, ReadoutFormat, token_groups
 from interp_culture.readout.validity import check_readout
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.steering.sweep import SWEEP_METHODS, top_layers
@@ -77,7 +77,7 @@ class Benchmark:
             timed, outputs = self._rounds(tasks, sides)
         self.on_step("utilisation, bfloat16, growth, memory")
         read = spread(scenarios, self.n_read)
-        groups, _ = token_groups(model, spread(scenarios, 4), Form("continuation"))
+        groups, _ = token_groups(model, spread(scenarios, 4), ReadoutFormat("continuation"))
         return {
             "about": {
                 **_about(threads),

@@ -16,7 +16,7 @@ from interp_culture.engine.interventions import Edit
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch
-from interp_culture.readout.formats import Form, token_groups
+from interp_culture.readout.formats import ReadoutFormat, token_groups
 from interp_culture.readout.probing import read_runs
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import bootstrap_weights, weighted_means
@@ -56,7 +56,7 @@ def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) 
     peak is in GFLOP/s, sustained, of the shape of the model's own products. All are medians of
     `repeats`, taken in turn.
     """
-    form = Form("continuation")
+    form = ReadoutFormat("continuation")
     groups, _ = token_groups(model, scenarios, form)
     batches = lay_out(model, groups)
     shape = (

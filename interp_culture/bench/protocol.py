@@ -29,7 +29,7 @@ from interp_culture.engine.hardware import matmul_rate
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
-from interp_culture.readout.formats import Form, token_groups
+from interp_culture.readout.formats import ReadoutFormat, token_groups
 from interp_culture.readout.probing import read_runs
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -106,7 +106,10 @@ class Protocol:
         with self.step("nine personas, plain and steered"):
             for system in personas():
                 read_runs(
-                    self.model, self.test, {"": (), **edits}, readout="letters", system=system
+                    self.model,
+                    self.test,
+                    {"": (), **edits},
+                    readout=ReadoutFormat("letters", system=system),
                 )
         questions = [Prompt(f"{s.situation} What would you do?") for s in self.test.scenarios[:16]]
         with self.step("generation"):
@@ -136,10 +139,13 @@ def personas() -> list[str | None]:
 def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, float]:
     """Share of the measured matrix-multiply peak in a plain readout with an advanced persona."""
     system = advanced_persona("India").text
-    groups, _ = token_groups(model, scenarios, Form("letters", system=system))
+    groups, _ = token_groups(model, scenarios, ReadoutFormat("letters", system=system))
     work = readout_flops(model, lay_out(model, groups))
     seconds = timed(
-        model, lambda: read_runs(model, scenarios, {"": ()}, readout="letters", system=system)
+        model,
+        lambda: read_runs(
+            model, scenarios, {"": ()}, readout=ReadoutFormat("letters", system=system)
+        ),
     )
     size = 8192 if model.device.type == "cuda" else 1024
     peak = matmul_rate(model.dtype, str(model.device), (size, size, size))
@@ -159,12 +165,15 @@ def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
         [layer],
         ALPHA,
     )
-    groups, _ = token_groups(model, scenarios, Form("letters", system=system))
+    groups, _ = token_groups(model, scenarios, ReadoutFormat("letters", system=system))
     prompts = [list(s.prompt) for members in groups for s in members]
     plain = PlainHuggingFace(model.bridge.original_model, model.tokenizer)
     run: Any = {"layers": [layer], "vectors": vectors.numpy(), "alpha": ALPHA}
     ours = timed(
-        model, lambda: read_runs(model, scenarios, {"": edits}, readout="letters", system=system)
+        model,
+        lambda: read_runs(
+            model, scenarios, {"": edits}, readout=ReadoutFormat("letters", system=system)
+        ),
     )
     theirs = timed(model, lambda: plain.read(prompts, [5], [run]))
     return {"ours": ours, "plain": theirs, "ratio": theirs / ours}

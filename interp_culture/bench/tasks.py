@@ -20,6 +20,7 @@ from interp_culture.engine.generation import generate
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.prompts import continuation_prompts, contrastive_texts, letter_prompts
 from interp_culture.readout.validity import check_readout
@@ -198,7 +199,7 @@ def _scored(
 def _letters(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
     runs = {"": setting.edits()}
     return read_runs(
-        setting.model, scenarios, runs, readout="letters", system=_persona()
+        setting.model, scenarios, runs, readout=ReadoutFormat("letters", system=_persona())
     ).logit_diff.to_numpy()
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from interp_culture.engine.model import LanguageModel
-    from interp_culture.readout.formats import Readout
-    from interp_culture.readout.prompts import Labels, Order
+    from interp_culture.readout.formats import ReadoutFormat
+    from interp_culture.readout.prompts import Order
     from interp_culture.scenarios.data_faults import FaultPolicy
     from interp_culture.scenarios.scenario import ScenarioSet
     from interp_culture.steering.sweep import SweepMethod
@@ -192,21 +192,26 @@ def say(step: str) -> None:
     typer.secho(f"· {step}", fg=typer.colors.BLUE, err=True)
 
 
-def parse_readout(name: str) -> Readout:
-    if name not in ("letters", "continuation"):
-        raise InputError(f"--readout {name!r}: known are letters, continuation")
-    return cast("Readout", name)
-
-
 def parse_sweep(name: str) -> SweepMethod:
     if name not in ("exact", "gradient", "refined"):
         raise InputError(f"--method {name!r}: known are exact, gradient, refined")
     return cast("SweepMethod", name)
 
 
-def parse_letters(readout: str, order: str, labels: str) -> tuple[Order, Labels]:
-    """How lettered options are shown; a choice that the other readout would not heed is refused."""
+def parse_format(
+    readout: str,
+    *,
+    order: str = "both",
+    labels: str = "A/B",
+    system: str | None = None,
+    seed: int = 42,
+) -> ReadoutFormat:
+    """The readout's format; options that are for letters alone are refused for the other readout."""
+    from interp_culture.readout.formats import READOUTS, ReadoutFormat
     from interp_culture.readout.prompts import LABELS
+
+    if readout not in READOUTS:
+        raise InputError(f"--readout {readout!r}: known are {', '.join(READOUTS)}")
 
     if order not in ("both", "random"):
         raise InputError(f"--order {order!r}: known are both, random")
@@ -216,7 +221,13 @@ def parse_letters(readout: str, order: str, labels: str) -> tuple[Order, Labels]
         raise InputError(
             f"--order and --labels are for lettered options; --readout {readout} shows none"
         )
-    return cast("Order", order), labels
+    return ReadoutFormat(
+        readout,
+        order=cast("Order", order),
+        labels=labels,
+        system=system,
+        seed=seed,
+    )
 
 
 def parse_layers(text: str) -> list[int]:

@@ -28,9 +28,8 @@ from interp_culture.cli.common import (
     held_out_half,
     load,
     parse_axis_layers,
+    parse_format,
     parse_layers,
-    parse_letters,
-    parse_readout,
     parse_sweep,
     pick,
     say,
@@ -123,8 +122,7 @@ def probe(
     from interp_culture.readout.probing import probe as read
 
     told = system_message(system, persona, facts)
-    form = parse_readout(readout)
-    ordered, named = parse_letters(readout, order, labels)
+    form = parse_format(readout, order=order, labels=labels, system=told, seed=seed)
     loaded, items = load(
         model,
         scenarios,
@@ -134,7 +132,7 @@ def probe(
         take=lambda whole: whole if per_cell is None else whole.sample(per_cell, seed),
         faults=fault_policy(strict),
     )
-    table = read(loaded, items, readout=form, order=ordered, labels=named, system=told, seed=seed)
+    table = read(loaded, items, readout=form)
     write_out(table, out)
     show(table.groupby(["axis", "item"]).p_positive.agg(["mean", "size"]).reset_index())
 
@@ -212,7 +210,7 @@ def sweep(
     from interp_culture.steering.vectors import load_vectors
 
     found = load_vectors(vectors)
-    form = parse_readout(readout)
+    form = parse_format(readout)
     how = parse_sweep(method)
     take = training_half(seed, per_cell)
     loaded, train = load(
@@ -263,13 +261,13 @@ def steer(
     found = load_vectors(vectors)
     edits = edits_of(pick(found, axis), parse_layers(layers), alpha, hook_point=hook_point)
     told = system_message(system, persona, facts)
-    form = parse_readout(readout)
+    form = parse_format(readout, system=told)
     take = held_out_half(seed, per_cell, [found[axis]])
     loaded, test = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
-    before = read(loaded, test, readout=form, system=told)
-    after = read(loaded, test, edits=edits, readout=form, system=told)
+    before = read(loaded, test, readout=form)
+    after = read(loaded, test, edits=edits, readout=form)
     write_out(shifts_from(before, after), out)
     typer.echo(str(entanglement(before, after, axis)))
 
@@ -308,7 +306,7 @@ def entangle(
     found = load_vectors(vectors)
     chosen = dict(parse_axis_layers(text) for text in layers)
     picked = {axis: pick(found, axis) for axis in chosen}
-    form = parse_readout(readout)
+    form = parse_format(readout)
     if n_random < LEAST_RANDOM:
         raise InputError(
             f"--n-random {n_random}: it takes {LEAST_RANDOM} or more to show anything at p 0.05"

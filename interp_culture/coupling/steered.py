@@ -10,9 +10,8 @@ import pandas as pd
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.readout.formats import Readout
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.probing import read_runs
-from interp_culture.readout.prompts import Labels, Order, Template
 from interp_culture.readout.tables import shifts_from, with_keys
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -33,11 +32,8 @@ def steered_readouts(
     alphas: Sequence[float],
     n_random: int = 20,
     null_scenarios: ScenarioSet | None = None,
-    readout: Readout = "letters",
-    order: Order = "both",
+    readout: Readout | ReadoutFormat = "letters",
     seed: int = 42,
-    labels: Labels = "A/B",
-    template: Template = "paper",
     hook_point: str = "hook_resid_post",
 ) -> pd.DataFrame:
     """Read all scenarios plain, under every axis' vectors at every alpha, and under random vectors.
@@ -52,7 +48,8 @@ def steered_readouts(
         (the number of the random vector, else -1) and alpha.
     """
     _check_axes(vectors, layers)
-    warn_of(model, readout, labels)
+    form = as_format(readout)
+    warn_of(model, form)
     own: dict[_Run, Sequence[Edit]] = {("", "plain", -1, 0.0): ()}
     null: dict[_Run, Sequence[Edit]] = {}
     top = max(abs(a) for a in alphas)
@@ -69,14 +66,7 @@ def steered_readouts(
         parts = [(scenarios, own | null)]
     else:
         parts = [(scenarios, own), (_within(null_scenarios, scenarios), null)]
-    form: dict[str, Any] = {
-        "readout": readout,
-        "order": order,
-        "labels": labels,
-        "template": template,
-        "seed": seed,
-    }
-    table = pd.concat([read_runs(model, s, r, **form) for s, r in parts], ignore_index=True)
+    table = pd.concat([read_runs(model, s, r, readout=form) for s, r in parts], ignore_index=True)
     return with_keys(table, ["steered", "method", "draw", "alpha"])
 
 

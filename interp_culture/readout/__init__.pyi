@@ -1,5 +1,5 @@
 # The public names of this room; each is imported when it is first used.
-from .formats import Readout
+from .formats import Readout, ReadoutFormat
 from .probing import predicted_runs, probe, read_runs
 from .prompts import continuation_prompts, contrastive_texts, letter_prompts
 from .tables import shifts_from, summarise, with_keys
@@ -7,6 +7,7 @@ from .validity import ReadoutWarning, Validity, check_readout
 
 __all__ = [
     "Readout",
+    "ReadoutFormat",
     "ReadoutWarning",
     "Validity",
     "check_readout",

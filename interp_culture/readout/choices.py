@@ -1,74 +1,121 @@
-"""From the raw values of a readout to a choice between two poles: logit difference and P+."""
+"""From the raw values of a readout to the choice between two poles: logit difference and P+.
+
+The logit difference is positive minus negative pole, and P+ = sigmoid(logit difference) is the
+probability of the positive pole between the two (paper, Eq. 2).
+"""
 
 from __future__ import annotations
+
+from enum import IntEnum
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp_culture.readout.formats import Form
-from interp_culture.readout.prompts import (
-    LABELS,
-    Labels,
-)
+from interp_culture.readout.formats import ReadoutFormat
+from interp_culture.readout.prompts import LABELS, Labels
 from interp_culture.scenarios.scenario import ScenarioSet
+
+Values = Float[np.ndarray, "scenario member value"]
+
+
+class LetterValue(IntEnum):
+    """Columns of the raw values of letters: logits of the next token, as `next_token_logits`."""
+
+    FIRST = 0
+    SECOND = 1
+    SPACED_FIRST = 2
+    SPACED_SECOND = 3
+    LOG_PARTITION = 4
+
+
+class ContinuationValue(IntEnum):
+    """Columns of the raw values of a continuation, as `answer_logprob`."""
+
+    LOGPROB = 0
+    N_TOKENS = 1
 
 
 def choice_weights(
     scenarios: ScenarioSet,
-    form: Form,
+    form: ReadoutFormat,
     letters: str | None,
     n_tokens: Float[np.ndarray, "scenario member"] | None,
-) -> Float[np.ndarray, "scenario member value"]:
-    """What the raw values are multiplied by and summed up to the logit difference (positive minus negative)."""
-    if form.readout == "continuation":
-        assert n_tokens is not None
-        weights = np.zeros((*n_tokens.shape, 2))
-        weights[..., 0] = np.array([1, -1]) / n_tokens
-        return weights
-    sign = np.array([[1 if p.positive == 0 else -1 for p in form.lettered(s)] for s in scenarios])
-    first = _first_value(form, letters)
-    weights = np.zeros((*sign.shape, 5))
-    weights[..., first], weights[..., first + 1] = sign / sign.shape[1], -sign / sign.shape[1]
+) -> Values:
+    """The weights whose product with the raw values sums to the logit difference."""
+    if form.readout == "letters":
+        return _letter_weights(scenarios, form, letters)
+    assert n_tokens is not None
+    weights = np.zeros((*n_tokens.shape, len(ContinuationValue)))
+    weights[..., ContinuationValue.LOGPROB] = np.array([1, -1]) / n_tokens
     return weights
 
 
-def _first_value(form: Form, letters: str | None) -> int:
-    """Where among the raw values the first label's logit is: with or without a space before it."""
-    return 0 if letters == LABELS[form.labels][0] else 2
+def _letter_weights(scenarios: ScenarioSet, form: ReadoutFormat, letters: str | None) -> Values:
+    signs = np.array(
+        [
+            [1 if prompt.positive == 0 else -1 for prompt in form.letter_prompts(scenario)]
+            for scenario in scenarios
+        ]
+    )
+    share = signs / signs.shape[1]
+    first, second = _letter_columns(form, letters)
+    weights = np.zeros((*signs.shape, len(LetterValue)))
+    weights[..., first] = share
+    weights[..., second] = -share
+    return weights
+
+
+def _letter_columns(form: ReadoutFormat, letters: str | None) -> tuple[LetterValue, LetterValue]:
+    """The columns of both labels in the spelling that is read, with or without a space."""
+    if letters == LABELS[form.labels][0]:
+        return LetterValue.FIRST, LetterValue.SECOND
+    return LetterValue.SPACED_FIRST, LetterValue.SPACED_SECOND
 
 
 def choice_table(
-    scenarios: ScenarioSet,
-    values: Float[np.ndarray, "scenario member value"],
-    form: Form,
-    letters: str | None,
+    scenarios: ScenarioSet, values: Values, form: ReadoutFormat, letters: str | None
 ) -> pd.DataFrame:
-    table = scenarios.frame()
-    n_tokens = values[..., 1] if form.readout == "continuation" else None
+    """One row a scenario: the columns that `probe` documents."""
+    is_letters = form.readout == "letters"
+    n_tokens = None if is_letters else values[..., ContinuationValue.N_TOKENS]
     by_member = (values * choice_weights(scenarios, form, letters, n_tokens)).sum(-1)
-    if form.readout == "continuation":
-        extra = {"logprob_positive": by_member[:, 0], "logprob_negative": -by_member[:, 1]}
-    else:
-        first = _first_value(form, letters)
-        a_minus_b = values[..., first] - values[..., first + 1]
-        mass = np.exp(values[..., first : first + 2] - values[..., -1:]).sum(-1).mean(1)
-        extra = {
-            "letter_mass": mass,
-            "position_bias": a_minus_b.mean(1)
-            if form.order == "both"
-            else np.full(len(table), np.nan),
-            "consistent": (by_member > 0).all(1) | (by_member < 0).all(1),
-        }
-    return with_choice(table, by_member.sum(1)).assign(**extra)
+    table = with_choice(scenarios.frame(), by_member.sum(1))
+    if is_letters:
+        return table.assign(**_letter_columns_of(values, by_member, form, letters))
+    return table.assign(logprob_positive=by_member[:, 0], logprob_negative=-by_member[:, 1])
+
+
+def _letter_columns_of(
+    values: Values,
+    by_member: Float[np.ndarray, "scenario member"],
+    form: ReadoutFormat,
+    letters: str | None,
+) -> dict[str, np.ndarray]:
+    """What tells whether letters can be trusted: probability mass, position bias, consistency."""
+    first, second = _letter_columns(form, letters)
+    logprobs = values[..., first : second + 1] - values[..., LetterValue.LOG_PARTITION :]
+    first_minus_second = values[..., first] - values[..., second]
+    # With one order a preference for a letter cannot be told from one for an option.
+    has_both = form.order == "both"
+    bias = first_minus_second.mean(1) if has_both else np.full(len(values), np.nan)
+    return {
+        "letter_mass": np.exp(logprobs).sum(-1).mean(1),
+        "position_bias": bias,
+        "consistent": (by_member > 0).all(1) | (by_member < 0).all(1),
+    }
 
 
 def with_choice(table: pd.DataFrame, logit_diff: Float[np.ndarray, " scenario"]) -> pd.DataFrame:
+    """The table with logit_diff and p_positive = sigmoid(logit_diff) (paper, Eq. 2)."""
     return table.assign(logit_diff=logit_diff, p_positive=1 / (1 + np.exp(-logit_diff)))
 
 
-def choose_letters(values: Float[np.ndarray, "scenario member value"], labels: Labels) -> str:
+def choose_letters(values: Values, labels: Labels) -> str:
     """The spelling with the larger mean probability mass, by its first letter: "A" or " A"."""
-    mass = np.exp(values[..., :4] - values[..., -1:]).mean((0, 1))
+    logprobs = values[..., : LetterValue.LOG_PARTITION] - values[..., LetterValue.LOG_PARTITION :]
+    mass = np.exp(logprobs).mean((0, 1))
+    bare = mass[: LetterValue.SPACED_FIRST].sum()
+    spaced = mass[LetterValue.SPACED_FIRST :].sum()
     first = LABELS[labels][0]
-    return first if mass[:2].sum() >= mass[2:].sum() else " " + first
+    return first if bare >= spaced else " " + first

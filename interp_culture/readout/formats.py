@@ -1,4 +1,4 @@
-"""How a scenario is put to a model, and how what the model gives to tokens becomes a choice between two poles."""
+"""The prompt format of a readout, and the token sequences and raw values that it leads to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score, answer_logprob, next_token_logits, score_runs
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.prompt import Prompt, system_text
+from interp_culture.engine.prompt import Prompt, System, system_text
 from interp_culture.engine.token_tree import TokenSequence
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.prompts import (
@@ -33,15 +33,37 @@ READOUTS: tuple[Readout, ...] = ("letters", "continuation")
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a scenario is put to the model."""
+class ReadoutFormat:
+    """How a scenario is put to the model, and which tokens of the answer are read.
+
+    Wherever a function takes `readout`, the name alone stands for the format with these defaults.
+
+    Attributes:
+        readout: "letters" compares the logits of the options' letters after the prompt of Eq. 1.
+            "continuation" compares the mean log-probability per token of the two options' words,
+            each given as the answer to a prompt without options.
+        order: "both" shows the options in both orders and averages the logit difference, which
+            cancels any preference for a letter. "random" is the paper's: one order a scenario,
+            drawn with `seed`. Letters only.
+        labels: the options' names. "1/2" and "X/Y" are controls for "A/B". Letters only.
+        template: the wording of the prompt, one of `LETTER_TEMPLATES`. Letters only.
+        system: the system message before the situation: a text, or a Persona.
+        seed: of the random order.
+
+    Raises:
+        InputError: an unknown readout, order, label pair or template, or a system message that is
+            neither a text nor a Persona.
+
+    >>> ReadoutFormat("letters", order="random", seed=7).order
+    'random'
+    """
 
     readout: Readout
     order: Order = "both"
-    system: str | None = None
-    seed: int = 0
     labels: Labels = "A/B"
     template: Template = "paper"
+    system: System = None
+    seed: int = 42
 
     def __post_init__(self) -> None:
         check_known("readout", self.readout, READOUTS)
@@ -51,26 +73,50 @@ class Form:
         object.__setattr__(self, "system", system_text(self.system))
 
     def prompts(self, scenario: Scenario) -> list[Prompt]:
+        """The prompts of one scenario: one for each order, or one for each pole's words."""
         if self.readout == "letters":
-            return [p.prompt for p in self.lettered(scenario)]
-        return list(continuation_prompts(scenario, self.system))
+            return [lettered.prompt for lettered in self.letter_prompts(scenario)]
+        return list(continuation_prompts(scenario, system_text(self.system)))
 
-    def lettered(self, scenario: Scenario) -> list[LetterPrompt]:
+    def letter_prompts(self, scenario: Scenario) -> list[LetterPrompt]:
+        """The prompts of Eq. 1, each with the place of the positive pole."""
         return letter_prompts(
-            scenario, self.order, self.seed, self.system, self.labels, self.template
+            scenario,
+            self.order,
+            self.seed,
+            system_text(self.system),
+            self.labels,
+            self.template,
         )
 
 
+def as_format(readout: Readout | ReadoutFormat) -> ReadoutFormat:
+    """The format that a name stands for; a format is returned as it is.
+
+    >>> as_format("continuation").order
+    'both'
+    """
+    return readout if isinstance(readout, ReadoutFormat) else ReadoutFormat(readout)
+
+
 def token_groups(
-    model: LanguageModel, scenarios: ScenarioSet, form: Form
+    model: LanguageModel, scenarios: ScenarioSet, form: ReadoutFormat
 ) -> tuple[list[list[TokenSequence]], Score]:
+    """The token sequences of each scenario, and the score that reads them.
+
+    Raises InputError for no scenario, labels that are not one token each, options without a token
+    and options that are the same tokens.
+    """
     if not len(scenarios):
         raise InputError("no scenario to read")
-    prompts = [form.prompts(s) for s in scenarios]
+    prompts = [form.prompts(scenario) for scenario in scenarios]
     names = [
-        f"scenario {s.id}" for s, members in zip(scenarios, prompts, strict=True) for _ in members
+        f"scenario {scenario.id}"
+        for scenario, members in zip(scenarios, prompts, strict=True)
+        for _ in members
     ]
-    sequences = iter(model.tokenise_all([p for members in prompts for p in members], names))
+    flat = [prompt for members in prompts for prompt in members]
+    sequences = iter(model.tokenise_all(flat, names))
     groups = [list(islice(sequences, len(members))) for members in prompts]
     if form.readout == "letters":
         return groups, next_token_logits(_letter_tokens(model, form.labels, prompts[0][0]))
@@ -78,24 +124,38 @@ def token_groups(
     return groups, answer_logprob
 
 
-def _letter_tokens(model: LanguageModel, labels: Labels, prompt: Prompt) -> list[int]:
-    """Token ids of A, B, then of " A", " B"; a spelling that is not one token each repeats the other one.
+def raw_values(
+    model: LanguageModel,
+    scenarios: ScenarioSet,
+    form: ReadoutFormat,
+    runs: Mapping[Any, Sequence[Edit]],
+) -> dict[Any, Float[np.ndarray, "scenario member value"]]:
+    """The values of every prompt under every run; `choices` names their columns."""
+    groups, score = token_groups(model, scenarios, form)
+    return score_runs(model, groups, runs, score, f"reading {form.readout}")
 
-    They are those that the model would write after `prompt`; all prompts of a readout end alike.
+
+def _letter_tokens(model: LanguageModel, labels: Labels, prompt: Prompt) -> list[int]:
+    """Token ids of both labels without a space before them, then with one.
+
+    They are the tokens that the model would write after `prompt`; all prompts of a format end
+    alike. A spelling in which a label is not one token is replaced by the other spelling.
     """
-    spelled = [space + label for space in ("", " ") for label in LABELS[labels]]
-    tried = dict(zip(spelled, model.answers_after(prompt, spelled), strict=True))
-    found: dict[str, list[int]] = {}
+    spellings = [space + label for space in ("", " ") for label in LABELS[labels]]
+    tokens = dict(zip(spellings, model.answers_after(prompt, spellings), strict=True))
+    usable: dict[str, list[int]] = {}
     for space in ("", " "):
-        ids = [tried[space + x] for x in LABELS[labels]]
-        if all(len(i) == 1 for i in ids) and ids[0] != ids[1]:
-            found[space] = [i[0] for i in ids]
-    if not found:
+        first, second = (tokens[space + label] for label in LABELS[labels])
+        if len(first) == len(second) == 1 and first != second:
+            usable[space] = [first[0], second[0]]
+    if not usable:
         raise InputError(
-            f"the labels {labels} are not single, different tokens of {model.name}'s tokenizer ({tried}); "
-            "use other labels or readout='continuation'"
+            f"the labels {labels} are not single, different tokens of {model.name}'s tokenizer "
+            f"({tokens}); use other labels or readout='continuation'"
         )
-    return found.get("", found.get(" ", [])) + found.get(" ", found.get("", []))
+    bare = usable.get("", usable.get(" ", []))
+    spaced = usable.get(" ", usable.get("", []))
+    return bare + spaced
 
 
 def _check_distinct(
@@ -109,14 +169,6 @@ def _check_distinct(
                 )
         if positive.answer == negative.answer:
             raise InputError(
-                f"scenario {scenario.id}: both options are the same tokens {list(positive.answer)} for "
-                f"{model.name}; word them differently"
+                f"scenario {scenario.id}: both options are the same tokens "
+                f"{list(positive.answer)} for {model.name}; word them differently"
             )
-
-
-def raw_values(
-    model: LanguageModel, scenarios: ScenarioSet, form: Form, runs: Mapping[Any, Sequence[Edit]]
-) -> dict[Any, Float[np.ndarray, "scenario member value"]]:
-    """Raw values of every prompt under every run: see `next_token_logits` and `answer_logprob`."""
-    groups, score = token_groups(model, scenarios, form)
-    return score_runs(model, groups, runs, score, f"reading {form.readout}")

@@ -1,9 +1,4 @@
-"""Reading a model's choice between two poles: letter logits or the likelihood of the options' words.
-
-Both readouts give a logit difference, positive minus negative pole, and `p_positive = sigmoid(logit_diff)`
-(paper, equation 2). Neither is taken at its word: `check_readout` measures whether it can tell right from
-wrong on control items.
-"""
+"""Read a model's choice between two poles, plain or under edits, exactly or to first order."""
 
 from __future__ import annotations
 
@@ -16,10 +11,14 @@ import pandas as pd
 from interp_culture.engine.gradients import predict_runs
 from interp_culture.engine.interventions import Edit, as_edits, as_runs
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.prompt import System, system_text
 from interp_culture.readout.choices import choice_table, choice_weights, with_choice
-from interp_culture.readout.formats import Form, Readout, raw_values, token_groups
-from interp_culture.readout.prompts import Labels, Order, Template
+from interp_culture.readout.formats import (
+    Readout,
+    ReadoutFormat,
+    as_format,
+    raw_values,
+    token_groups,
+)
 from interp_culture.readout.validity import check_readout, warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
 
@@ -29,43 +28,34 @@ def probe(
     scenarios: ScenarioSet,
     *,
     edits: Edit | Sequence[Edit] = (),
-    readout: Readout = "letters",
-    order: Order = "both",
-    system: System = None,
-    seed: int = 42,
-    labels: Labels = "A/B",
+    readout: Readout | ReadoutFormat = "letters",
 ) -> pd.DataFrame:
     """The model's choice on each scenario, plain or under `edits`.
 
+    Warns with ReadoutWarning where the readout fails its check on this model.
+
     Args:
-        readout: "letters" compares the logits of the options' letters after Eq. 1's prompt; "continuation" the
-            mean log-probability per token of the options' words as the answer.
-        order: "both" shows the options in both orders and averages the logit difference; "random" is the
-            paper's (one order per scenario, drawn with `seed`). Letters only.
         edits: what `steer` gives, or one Edit.
-        system: a persona or a text, put before the situation as the system message.
-        labels: what the options are called; "1/2" and "X/Y" are the control for "A/B". Letters only.
+        readout: "letters", "continuation", or a `ReadoutFormat` with its order of the options,
+            labels, template and system message.
 
     Returns:
-        One row a scenario: id, axis, item, domain, logit_diff (positive minus negative; nats, of
-        "continuation" nats per token), p_positive; for letters also letter_mass, position_bias (A minus B,
-        logits) and consistent; for continuation logprob_positive and logprob_negative (nats per token).
-        Warns with ReadoutWarning where the readout fails its check on this model.
+        One row a scenario: id, axis, item, domain, logit_diff (positive minus negative pole; nats,
+        for "continuation" nats per token), p_positive (its sigmoid). For letters also letter_mass
+        (probability on the two letters), position_bias (first label minus second, logits) and
+        consistent (whether both orders prefer the same option). For continuation also
+        logprob_positive and logprob_negative (nats per token).
+
+    Raises:
+        InputError: no scenario, a bare pair of texts, edits or a prompt that do not fit the model,
+            options that the tokenizer cannot tell apart.
+
+    >>> table = ic.probe(model, test, readout="continuation")  # doctest: +SKIP
+    >>> table.groupby("axis").p_positive.mean()  # doctest: +SKIP
     """
-    # Unknown words are errors before the check takes its time.
-    Form(readout, order, system_text(system), seed, labels)
-    warn_of(model, readout, labels, again=True)
-    runs = {"": as_edits(edits)}
-    table = read_runs(
-        model,
-        scenarios,
-        runs,
-        readout=readout,
-        order=order,
-        system=system,
-        seed=seed,
-        labels=labels,
-    )
+    form = as_format(readout)  # unknown words are errors before the check takes its time
+    warn_of(model, form, again=True)
+    table = read_runs(model, scenarios, {"": as_edits(edits)}, readout=form)
     return table.drop(columns="run")
 
 
@@ -74,27 +64,27 @@ def read_runs(
     scenarios: ScenarioSet,
     runs: Mapping[Any, Edit | Sequence[Edit]],
     *,
-    readout: Readout,
-    order: Order = "both",
-    system: System = None,
-    seed: int = 42,
-    labels: Labels = "A/B",
-    template: Template = "paper",
+    readout: Readout | ReadoutFormat,
 ) -> pd.DataFrame:
-    """The readout under many sets of edits: each batch is traced once, and each run resumes from its first layer.
+    """The choice on each scenario under many sets of edits.
 
-    `template` words the letters' prompt (one of LETTER_TEMPLATES); how the letters are spelled is chosen with the
-    default one. Returns the table of `probe` with the run's key in the column `run`, runs in the order given.
-    Warns with ReadoutWarning, once for a model, where the readout fails its check: before the work.
+    This is faster than `probe` for each of them: a batch is traced once, and each run resumes from
+    its first edited layer. Warns with ReadoutWarning, once a model and before the work, where the
+    readout fails its check.
+
+    Args:
+        runs: edits by key; an empty list is the plain model.
+
+    Returns:
+        The table of `probe` with the run's key in the column `run`, runs in the order given.
     """
-    form = Form(readout, order, system_text(system), seed, labels, template)
+    form = as_format(readout)
     runs = as_runs(runs)
-    warn_of(model, readout, labels)
+    warn_of(model, form)
     raw = raw_values(model, scenarios, form, runs)
-    letters = check_readout(model, readout, labels).letters
-    return _by_run(
-        {key: choice_table(scenarios, values, form, letters) for key, values in raw.items()}
-    )
+    letters = check_readout(model, form).letters
+    tables = {key: choice_table(scenarios, values, form, letters) for key, values in raw.items()}
+    return _by_run(tables)
 
 
 def predicted_runs(
@@ -102,29 +92,26 @@ def predicted_runs(
     scenarios: ScenarioSet,
     runs: Mapping[Any, Edit | Sequence[Edit]],
     *,
-    readout: Readout,
-    order: Order = "both",
-    system: System = None,
-    seed: int = 42,
-    labels: Labels = "A/B",
+    readout: Readout | ReadoutFormat,
 ) -> pd.DataFrame:
-    """`read_runs` to first order in the edits: one backward pass stands for all runs. Only the choice is given."""
-    form = Form(readout, order, system_text(system), seed, labels)
-    warn_of(model, readout, labels)
+    """`read_runs` to first order in the edits, from one backward pass for all runs.
+
+    Returns:
+        run, id, axis, item, domain, logit_diff and p_positive, as `read_runs`.
+    """
+    form = as_format(readout)
+    warn_of(model, form)
+    letters = check_readout(model, form).letters
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
-    weights = choice_weights(
-        scenarios, form, check_readout(model, readout, labels).letters, n_tokens
-    )
-    predicted = predict_runs(
-        model, groups, as_runs(runs), score, weights, f"gradients of {readout}"
-    )
+    weights = choice_weights(scenarios, form, letters, n_tokens)
+    title = f"gradients of {form.readout}"
+    predicted = predict_runs(model, groups, as_runs(runs), score, weights, title)
     frame = scenarios.frame()
     return _by_run({key: with_choice(frame, diff) for key, diff in predicted.items()})
 
 
 def _by_run(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
     """One table, with the run's key (a tuple too) in the column `run`."""
-    return pd.concat(
-        [table.assign(run=[key] * len(table)) for key, table in tables.items()], ignore_index=True
-    )
+    keyed = [table.assign(run=[key] * len(table)) for key, table in tables.items()]
+    return pd.concat(keyed, ignore_index=True)

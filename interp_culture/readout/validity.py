@@ -1,4 +1,4 @@
-"""Whether a readout can tell right from wrong on this model, measured on control items."""
+"""Whether a readout can tell right from wrong on a model, measured on control items."""
 
 from __future__ import annotations
 
@@ -12,28 +12,34 @@ import pandas as pd
 from interp_culture.engine.foreign_hooks import without_hooks
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.choices import choice_table, choose_letters
-from interp_culture.readout.formats import Form, Readout, raw_values
-from interp_culture.readout.prompts import Labels
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format, raw_values
 from interp_culture.scenarios.files import load_controls
 
-MIN_MASS, MIN_CONSISTENCY = 0.5, 0.5
+# Below these, letters are not bound to options: most of the probability is on other tokens, or
+# the preferred letter does not follow its option when the order changes.
+MIN_MASS = 0.5
+MIN_CONSISTENCY = 0.5
 
 
 class ReadoutWarning(UserWarning):
-    """The readout failed its validity check on this model: its numbers say little."""
+    """The readout failed its validity check on this model, so that its numbers mean little."""
 
 
 @dataclass(frozen=True)
 class Validity:
-    """How far a readout can be believed on a model, measured on control items with a known right answer.
+    """How well a readout works on a model, measured on control items with a known right answer.
 
     Attributes:
-        accuracy: share of control items on which the right option is preferred, with its 95% Wilson interval.
-        mass: mean probability on the two letters together (letters only).
-        position_bias: mean logit difference of the first label minus the second, whatever the options (letters only).
-        consistency: share of items on which both orders prefer the same option (letters only).
-        spread: standard deviation over items of the logit difference: the size of what is read.
-        letters: which spelling of the letters is read, the one with the larger mass (letters only).
+        n: control items.
+        accuracy: share of control items on which the right option is preferred, with its 95% Wilson
+            interval (accuracy_low, accuracy_high).
+        spread: standard deviation over items of the logit difference (nats).
+        mass: mean probability on the two letters together. Letters only.
+        position_bias: mean logit of the first label minus that of the second, over both orders.
+            Letters only.
+        consistency: share of items on which both orders prefer the same option. Letters only.
+        letters: the spelling of the letters that is read, with or without a space before them: the
+            one with the larger mass. Letters only.
         failures: what failed, in words; empty for a readout that may be used.
     """
 
@@ -51,6 +57,7 @@ class Validity:
 
     @property
     def ok(self) -> bool:
+        """Whether the readout may be used on this model."""
         return not self.failures
 
     @property
@@ -60,46 +67,56 @@ class Validity:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Validity:
-        """What `row` was made from: a stored check need not be read again."""
-        values: dict[str, Any] = {k: None if pd.isna(v) else v for k, v in row.items() if k != "ok"}
+        """The check that `row` was made from, so that a stored one need not be read again."""
+        values: dict[str, Any] = {
+            name: None if pd.isna(value) else value for name, value in row.items() if name != "ok"
+        }
         failures = tuple(text for text in row["failures"].split("; ") if text)
         values |= {"failures": failures, "n": int(row["n"])}
         return cls(**values)
 
 
-def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B") -> Validity:
-    """Measure a readout's validity on the shipped control items, plain model, no persona; once per model.
+def check_readout(model: LanguageModel, readout: Readout | ReadoutFormat) -> Validity:
+    """Measure a readout's validity on the shipped control items, once a model.
 
-    Somebody's hooks are put away meanwhile: how far a readout can be believed is told by the model itself.
+    The model is read plain, without a system message, in both orders and the default template: of a
+    format only the readout and the labels count. Hooks that somebody has put on the model are taken
+    off meanwhile, since validity is a property of the model itself.
+
+    >>> ic.check_readout(model, "continuation").ok  # doctest: +SKIP
+    True
     """
-    form, key = Form(readout, labels=labels), ("validity", readout, labels)
+    given = as_format(readout)
+    form = ReadoutFormat(given.readout, labels=given.labels)
+    key = ("validity", form.readout, form.labels)
     if key not in model.memo:
         controls = load_controls()
         with without_hooks(model.bridge):
             values = raw_values(model, controls, form, {"": ()})[""]
-        letters = choose_letters(values, labels) if readout == "letters" else None
-        model.memo[key] = _judge(choice_table(controls, values, form, letters), readout, letters)
+        letters = choose_letters(values, form.labels) if form.readout == "letters" else None
+        table = choice_table(controls, values, form, letters)
+        model.memo[key] = _judge(table, form.readout, letters)
     return model.memo[key]
 
 
-def warn_of(
-    model: LanguageModel, readout: Readout, labels: Labels = "A/B", *, again: bool = False
-) -> None:
-    """Warn with ReadoutWarning where the readout fails its check on this model; once, or `again` each time."""
-    validity = check_readout(model, readout, labels)
-    key = ("warned", readout, labels)
+def warn_of(model: LanguageModel, form: ReadoutFormat, *, again: bool = False) -> None:
+    """Warn with ReadoutWarning where the readout fails its check: once a model, or each time."""
+    validity = check_readout(model, form)
+    key = ("warned", form.readout, form.labels)
     if validity.ok or (key in model.memo and not again):
         return
     model.memo[key] = True
-    other = "continuation" if readout == "letters" else "letters"
+    other = "continuation" if form.readout == "letters" else "letters"
     warnings.warn(
-        f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. Consider readout={other!r}.",
+        f"readout {form.readout!r} fails on {model.name}: {'; '.join(validity.failures)}. "
+        f"Consider readout={other!r}.",
         ReadoutWarning,
         stacklevel=3,
     )
 
 
 def _judge(table: pd.DataFrame, readout: Readout, letters: str | None) -> Validity:
+    # Imported here: scipy.stats takes half a second.
     from scipy.stats import binomtest
 
     n = len(table)
@@ -108,24 +125,10 @@ def _judge(table: pd.DataFrame, readout: Readout, letters: str | None) -> Validi
     failures = []
     if interval.low <= 0.5:
         failures.append(
-            f"it finds the right answer on {right} of {n} control items, which chance explains "
+            f"it finds the right answer on {right} of {n} control items, no more than chance would "
             f"(95% interval {interval.low:.2f} to {interval.high:.2f})"
         )
-    measured: dict[str, Any] = {}
-    if readout == "letters":
-        measured = {
-            "mass": float(table.letter_mass.mean()),
-            "position_bias": float(table.position_bias.mean()),
-            "consistency": float(table.consistent.mean()),
-            "letters": letters,
-        }
-        if measured["mass"] < MIN_MASS:
-            failures.append(f"only {measured['mass']:.2f} of the probability is on the two letters")
-        if measured["consistency"] <= MIN_CONSISTENCY:
-            failures.append(
-                f"the two orders of the options agree on {measured['consistency']:.0%} of the control items "
-                f"(position bias {measured['position_bias']:+.2f} logits)"
-            )
+    of_letters = _letter_measures(table, letters) if readout == "letters" else {}
     return Validity(
         readout=readout,
         n=n,
@@ -133,6 +136,27 @@ def _judge(table: pd.DataFrame, readout: Readout, letters: str | None) -> Validi
         accuracy_low=float(interval.low),
         accuracy_high=float(interval.high),
         spread=float(table.logit_diff.std()),
-        failures=tuple(failures),
-        **measured,
+        failures=(*failures, *_letter_failures(of_letters)),
+        **of_letters,
     )
+
+
+def _letter_measures(table: pd.DataFrame, letters: str | None) -> dict[str, Any]:
+    return {
+        "mass": float(table.letter_mass.mean()),
+        "position_bias": float(table.position_bias.mean()),
+        "consistency": float(table.consistent.mean()),
+        "letters": letters,
+    }
+
+
+def _letter_failures(measures: Mapping[str, Any]) -> list[str]:
+    failures = []
+    if measures and measures["mass"] < MIN_MASS:
+        failures.append(f"only {measures['mass']:.2f} of the probability is on the two letters")
+    if measures and measures["consistency"] <= MIN_CONSISTENCY:
+        failures.append(
+            f"the two orders of the options agree on {measures['consistency']:.0%} of the control "
+            f"items (position bias {measures['position_bias']:+.2f} logits)"
+        )
+    return failures

@@ -14,9 +14,8 @@ from jaxtyping import Bool, Float
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError, check_known
-from interp_culture.readout.formats import Readout
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.probing import predicted_runs, read_runs
-from interp_culture.readout.prompts import Order
 from interp_culture.readout.tables import shifts_from, with_keys
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -45,9 +44,7 @@ class _Sweep:
     scenarios: ScenarioSet
     vectors: SteeringVectors
     alphas: list[float]
-    readout: Readout
-    order: Order
-    seed: int
+    form: ReadoutFormat
 
     def measured(self, layers: Sequence[int]) -> pd.DataFrame:
         return self._by("exact", layers)
@@ -89,9 +86,7 @@ class _Sweep:
             self.model,
             self.scenarios,
             {"plain": (), **runs},
-            readout=self.readout,
-            order=self.order,
-            seed=self.seed,
+            readout=self.form,
         )
         plain = table.run == "plain"
         moved = shifts_from(table[plain], table[~plain])
@@ -107,11 +102,9 @@ def layer_sweep(
     *,
     alpha: float | Sequence[float] = 1.0,
     layers: Sequence[int] | None = None,
-    readout: Readout = "letters",
-    order: Order = "both",
+    readout: Readout | ReadoutFormat = "letters",
     method: SweepMethod = "exact",
     k: int = 4,
-    seed: int = 42,
 ) -> pd.DataFrame:
     """Steer every layer alone, by every strength, and read the scenarios of the steered axis.
 
@@ -119,7 +112,6 @@ def layer_sweep(
         method: "exact" runs every layer. "gradient" predicts all layers from one backward pass, to first order in
             alpha. "refined" measures the gradient's best proposals exactly, more of them until the best `k` are
             settled, and all layers, with a SweepWarning, where prediction and measurement disagree.
-        seed: of the order in which options are shown, where that is "random".
 
     Returns:
         One row a steered axis, layer, alpha and scenario: steered, layer, alpha, id, axis, item, domain,
@@ -129,14 +121,13 @@ def layer_sweep(
     """
     check_known("sweep method", method, SWEEP_METHODS)
     check_by_axis(vectors=vectors)
-    warn_of(model, readout)
+    form = as_format(readout)
+    warn_of(model, form)
     alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
     layers = range(model.n_layers) if layers is None else layers
     tables = []
     for axis, axis_vectors in vectors.items():
-        sweep = _Sweep(
-            model, scenarios.filter(axis=axis), axis_vectors, alphas, readout, order, seed
-        )
+        sweep = _Sweep(model, scenarios.filter(axis=axis), axis_vectors, alphas, form)
         if method == "exact":
             table = sweep.measured(layers).assign(predicted_shift=np.nan)
         else:
@@ -166,8 +157,7 @@ def sweep_null(
     *,
     n: int = 20,
     alpha: float | Sequence[float] = 1.0,
-    readout: Readout = "letters",
-    order: Order = "both",
+    readout: Readout | ReadoutFormat = "letters",
     seed: int = 42,
 ) -> pd.DataFrame:
     """What random vectors of the same norm would do at every layer, to first order: `layer_sweep`'s null.
@@ -176,7 +166,8 @@ def sweep_null(
 
     Returns: steered, layer, alpha, null_low, null_high (the middle 95% of the n vectors' mean differentials).
     """
-    warn_of(model, readout)
+    form = as_format(readout)
+    warn_of(model, form)
     alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
     tables = []
     for axis, axis_vectors in vectors.items():
@@ -188,7 +179,7 @@ def sweep_null(
                 for a in alphas
             }
         own = scenarios.filter(axis=axis)
-        table = predicted_runs(model, own, runs, readout=readout, order=order, seed=seed)
+        table = predicted_runs(model, own, runs, readout=form)
         table = with_keys(table, ["layer", "alpha", "draw"])
         moved = shifts_from(table[table.draw < 0], table[table.draw >= 0])
         tables.append(moved.assign(steered=axis, differential=moved["shift"].abs()))

@@ -21,8 +21,9 @@ from interp_culture.coupling.steered import steered_readouts
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.prompt import System
 from interp_culture.errors import InputError
-from interp_culture.readout.formats import READOUTS, Readout
+from interp_culture.readout.formats import READOUTS, Readout, ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.prompts import template_hash
 from interp_culture.readout.tables import with_keys
@@ -243,16 +244,25 @@ class Study:
         runs: Mapping[Any, Sequence[Edit]],
         names: Sequence[str],
         scenarios: ScenarioSet | None = None,
-        **form: Any,
+        readout: ReadoutFormat | None = None,
     ) -> pd.DataFrame:
-        """`read_runs` with the leading readout, runs keyed by tuples that become the columns `names`.
+        """`read_runs`, with runs keyed by tuples that become the columns `names`.
 
-        `scenarios` are `some` by default; `form` goes to `read_runs` (readout, order, seed, system, labels).
+        Args:
+            scenarios: `some` by default.
+            readout: `format()` by default.
         """
-        form = {"readout": self.lead, "order": self.config.order, "seed": self.config.seed, **form}
-        return with_keys(
-            read_runs(self.model, self.some if scenarios is None else scenarios, runs, **form),
-            names,
+        scenarios = self.some if scenarios is None else scenarios
+        form = self.format() if readout is None else readout
+        return with_keys(read_runs(self.model, scenarios, runs, readout=form), names)
+
+    def format(self, readout: Readout | None = None, system: System = None) -> ReadoutFormat:
+        """The study's order and seed, with the leading readout by default."""
+        return ReadoutFormat(
+            readout or self.lead,
+            order=self.config.order,
+            system=system,
+            seed=self.config.seed,
         )
 
     def validity(self) -> dict[str, Validity]:
@@ -283,11 +293,9 @@ class Study:
                 self.sweep_scenarios,
                 self.vectors(),
                 alpha=self.config.sweep_alphas,
-                readout=self.lead,
-                order=self.config.order,
+                readout=self.format(),
                 method=self.config.sweep_method,
                 k=self.config.top_k,
-                seed=self.config.seed,
             ),
         )
 
@@ -304,8 +312,7 @@ class Study:
                 alphas=strengths,
                 n_random=self.config.n_random if readout == self.lead else 0,
                 null_scenarios=self.null,
-                readout=readout,
-                order=self.config.order,
+                readout=self.format(readout),
                 seed=self.config.seed,
             ).assign(readout=readout),
         )

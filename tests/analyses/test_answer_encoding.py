@@ -54,7 +54,7 @@ def test_every_template_holds_the_options_where_it_says(few: ScenarioSet) -> Non
         assert words.count("{situation}") == words.count("{first}") == words.count("{second}") == 1
     assert LETTER_TEMPLATES["paper"] == LETTER_TEMPLATE
     assert letter_prompts(scenario)[0] == letter_prompts(scenario, template="paper")[0]
-    call = "from interp_culture.readout.formats import Form; Form('letters', template='long')"
+    call = "from interp_culture.readout.formats import ReadoutFormat; ReadoutFormat('letters', template='long')"
     assert "unknown template 'long'; known: paper, question, bare" in error_without_type_checks(
         call
     )
@@ -71,7 +71,13 @@ def test_a_reading_of_one_order_is_what_that_order_alone_gives(
         form = {"readout": "letters", "template": template}
         both = readings(read_runs(tiny, few, {"": ()}, **form).assign(variant="A/B"))
         single = (
-            read_runs(tiny, few, {"": ()}, order="random", seed=1, **form)
+            read_runs(
+                tiny,
+                few,
+                {"": ()},
+                **form,
+                readout=ReadoutFormat("letters", order="random", seed=1),
+            )
             .set_index("id")
             .logit_diff
         )

@@ -13,6 +13,7 @@ from planted import planted_scenarios
 
 import interp_culture as ic
 from analyses import paradigms
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.study import study as study_module
 from interp_culture.survey import culture_map
 from interp_culture.survey.reply_parsing import changed_answers
@@ -62,7 +63,7 @@ def test_each_persona_is_what_the_model_was_told(
     for name, system in (("none", None), ("basic:India", "You are a person living in India.")):
         own = tables["readouts"][tables["readouts"].persona == name]
         again = ic.readout.read_runs(
-            study.model, study.test, {"": ()}, readout=study.lead, system=system
+            study.model, study.test, {"": ()}, readout=ReadoutFormat(study.lead, system=system)
         )
         np.testing.assert_allclose(own.p_positive, again.p_positive, atol=1e-5)
         placed = tables["places"][tables["places"].persona == name].set_index("paradigm")

@@ -14,6 +14,7 @@ from interp_culture.coupling.ratio import entanglement
 from interp_culture.coupling.responses import response, response_matrix
 from interp_culture.coupling.steered import shifts, slopes, steered_readouts
 from interp_culture.errors import InputError
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import probe
 from interp_culture.readout.validity import ReadoutWarning
 from interp_culture.steering.sweep import layer_sweep, top_layers
@@ -210,19 +211,36 @@ def test_readouts_that_fail_warn_before_the_work_and_once(planted: tuple) -> Non
 def test_the_seed_decides_the_random_order(planted: tuple) -> None:
     model, _, test, vectors = planted
     one, same, other = (
-        layer_sweep(model, test, vectors, layers=[1], order="random", seed=seed).p_positive
+        layer_sweep(
+            model,
+            test,
+            vectors,
+            layers=[1],
+            readout=ReadoutFormat("letters", order="random", seed=seed),
+        ).p_positive
         for seed in (1, 1, 2)
     )
     assert one.equals(same)
     assert not one.equals(other)
-    layers, form = {"X": [1], "Y": [1]}, {"alphas": [0.1], "n_random": 0, "order": "random"}
-    steered = [steered_readouts(model, test, vectors, layers, **form, seed=seed) for seed in (1, 2)]
+    layers = {"X": [1], "Y": [1]}
+    steered = [
+        steered_readouts(
+            model,
+            test,
+            vectors,
+            layers,
+            alphas=[0.1],
+            n_random=0,
+            readout=ReadoutFormat("letters", order="random", seed=seed),
+        )
+        for seed in (1, 2)
+    ]
     assert not steered[0].p_positive.equals(steered[1].p_positive)
 
 
 def test_unknown_words_are_refused() -> None:
     message = error_without_type_checks(
-        "from interp_culture.readout.formats import Form\nForm('letters', order='paper')"
+        "from interp_culture.readout.formats import ReadoutFormat\nReadoutFormat('letters', order='paper')"
     )
     assert "unknown order 'paper'; known: both, random" in message
     message = error_without_type_checks(

@@ -16,6 +16,7 @@ from interp_culture.engine.generation import generate
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.sweep import layer_sweep
@@ -51,7 +52,8 @@ def test_readouts_equal_those_of_the_cpu(
     both: Any, few: ScenarioSet, readout: Any, system: str | None
 ) -> None:
     tables = [
-        read_runs(m, few, edits_of(m), readout=readout, system=system).logit_diff for m in both
+        read_runs(m, few, edits_of(m), readout=ReadoutFormat(readout, system=system)).logit_diff
+        for m in both
     ]
     np.testing.assert_allclose(tables[0], tables[1], atol=TOLERANCE)
 

@@ -13,6 +13,7 @@ from interp_culture.engine.gradients import predict_runs
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import answer_logprob, next_token_logits, score_runs
 from interp_culture.errors import InputError
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import predicted_runs, read_runs
 from interp_culture.steering import sweep as sweep_module
 from interp_culture.steering.sweep import SweepWarning, layer_sweep, sweep_agreement, top_layers
@@ -166,7 +167,9 @@ def test_a_refined_sweep_goes_on_until_the_best_are_settled(
 
     made_sweep(monkeypatch, list(range(12, 0, -1)), true)
     model, scenarios, vectors = planted
-    sweep = sweep_module._Sweep(model, scenarios, vectors["X"], [1.0], "continuation", "both", 42)
+    sweep = sweep_module._Sweep(
+        model, scenarios, vectors["X"], [1.0], ReadoutFormat("continuation")
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         table = sweep.refined(range(12), k=2).assign(steered="X", axis="X")

@@ -16,6 +16,7 @@ from interp_culture.engine import logprobs as scores
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import probe, read_runs
 from interp_culture.readout.prompts import LABELS, Labels, continuation_prompts, letter_prompts
 from interp_culture.readout.validity import ReadoutWarning, check_readout
@@ -35,7 +36,7 @@ def encode(model: LanguageModel, text: str) -> list[int]:
 @pytest.mark.parametrize("labels", ["A/B", "X/Y"])
 def test_letters_by_hand(pair: Pair, few: ScenarioSet, labels: Labels) -> None:
     few = ScenarioSet(few.scenarios[::6], few.catalogue)
-    table = probe(pair.model, few, labels=labels)
+    table = probe(pair.model, few, readout=ReadoutFormat("letters", labels=labels))
     x, y = labels.split("/")
     a, b = encode(pair.model, x)[0], encode(pair.model, y)[0]
     for scenario, row in zip(few, table.itertuples(), strict=True):
@@ -58,7 +59,7 @@ def test_letters_by_hand(pair: Pair, few: ScenarioSet, labels: Labels) -> None:
 
 def test_continuation_by_hand(pair: Pair, few: ScenarioSet) -> None:
     few = ScenarioSet(few.scenarios[::6], few.catalogue)
-    table = probe(pair.model, few, readout="continuation", system="You are brief.")
+    table = probe(pair.model, few, readout=ReadoutFormat("continuation", system="You are brief."))
     for scenario, row in zip(few, table.itertuples(), strict=True):
         user = f"{scenario.situation}\n\nWhat is the best choice here? Answer in one sentence."
         start = encode(pair.model, f"<|system|>You are brief.\n<|user|>{user}\n<|assistant|>")
@@ -94,7 +95,7 @@ def test_random_order_is_one_of_the_two_and_stays_with_the_seed(
     assert orders == [
         "".join(str(p.positive) for p in letter_prompts(s, "random", seed=42)) for s in few
     ]
-    table = probe(tiny, few, order="random")
+    table = probe(tiny, few, readout=ReadoutFormat("letters", order="random"))
     both = probe(tiny, few)
     assert (table.logit_diff - both.logit_diff).abs().max() > 1e-3
 
@@ -125,7 +126,7 @@ def test_the_set_around_a_scenario_changes_nothing(tiny: LanguageModel, few: Sce
 def test_a_random_model_fails_the_check_and_says_so(tiny: LanguageModel, few: ScenarioSet) -> None:
     validity = check_readout(tiny, "letters")
     assert not validity.ok
-    assert any("control items, which chance explains" in f for f in validity.failures)
+    assert any("control items, no more than chance would" in f for f in validity.failures)
     assert any("of the probability is on the two letters" in f for f in validity.failures)
     with pytest.warns(
         ReadoutWarning,
@@ -165,7 +166,7 @@ def test_a_strength_that_breaks_the_logits_is_named(tiny: LanguageModel) -> None
 
 
 def test_unknown_labels_raise() -> None:
-    call = "from interp_culture.readout.validity import check_readout; check_readout(None, 'letters', 'C/D')"
+    call = "from interp_culture.readout.validity import check_readout; from interp_culture.readout.formats import ReadoutFormat; check_readout(None, ReadoutFormat('letters', labels='C/D'))"
     assert "unknown labels 'C/D'; known: A/B, 1/2, X/Y" in error_without_type_checks(call)
 
 
