@@ -41,6 +41,9 @@ from interp_culture.cli.common import (
 from interp_culture.errors import InputError
 
 
+Strengths = Annotated[list[float], typer.Option(help="Strength; may be given several times.")]
+
+
 @app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
 def study(
     config: Annotated[
@@ -181,9 +184,7 @@ def sweep(
     model: Model = "smollm2",
     scenarios: Scenarios = None,
     strict: Strict = False,
-    alpha: Annotated[list[float], typer.Option(help="Strength; may be given several times.")] = [
-        1.0
-    ],  # noqa: B006
+    alpha: Strengths = [1.0],  # noqa: B006
     readout: Reading = "letters",
     method: Annotated[
         str,
