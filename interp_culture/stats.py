@@ -1,4 +1,4 @@
-"""Intervals and nulls: a bootstrap that respects items, and ranks among random vectors."""
+"""Intervals by a bootstrap that respects items, and the rank of an effect among random vectors."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import numpy as np
 from jaxtyping import Float
 
 DRAWS = 2000
-# Fewer scenarios have no interval. All of n values have the same sign by chance with probability 2 / 2^n, and then a
-# percentile bootstrap excludes 0 whatever their size: 6% for n = 5, 3% for n = 6, the first below 5%.
+# The least number of values that has an interval. All of n values have the same sign by chance with
+# probability 2 / 2^n, and a percentile bootstrap then excludes 0 whatever their size. That is 6%
+# for n = 5 and 3% for n = 6, the first below 5%.
 LEAST_N = 6
-# Fewer random vectors cannot show anything at LEVEL: the smallest p of n vectors is 1 / (n + 1), 0.048 for 20.
+# The least number of random vectors that can show an effect at LEVEL: the smallest p of n vectors
+# is 1 / (n + 1), which is 0.048 for 20.
 LEAST_RANDOM = 20
 LEVEL = 0.05
+
+Samples = Float[np.ndarray, " sample"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval; low and high are NaN where fewer than `LEAST_N` values stand behind it."""
+    """A value with its 95% interval; low and high are NaN for fewer than `LEAST_N` values."""
 
     value: float
     low: float
@@ -26,16 +30,23 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, draws: Float[np.ndarray, " draw"]) -> Estimate:
-        """The interval spans the middle 95% of the bootstrap draws; undefined draws (0/0) are left out.
+        """The interval is the middle 95% of the bootstrap draws, without undefined ones (0/0).
 
-        Where all draws are NaN, as `weighted_means` has them below `LEAST_N`, there is no interval.
+        Where all draws are NaN, as those of `weighted_means` are below `LEAST_N`, there is no
+        interval.
         """
-        drawn = draws[~np.isnan(draws)]
-        low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
+        defined = draws[~np.isnan(draws)]
+        low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (np.nan, np.nan)
         return cls(float(value), float(low), float(high))
+
+    @classmethod
+    def of_samples(cls, samples: Samples) -> Estimate:
+        """The first sample is the observed value, the others are bootstrap draws."""
+        return cls.of(samples[0], samples[1:])
 
     @property
     def excludes_zero(self) -> bool:
+        """Whether 0 is outside the interval; False where there is no interval."""
         return excludes_zero(self.low, self.high)
 
     def __str__(self) -> str:
@@ -50,7 +61,7 @@ def excludes_zero(low: float, high: float) -> bool:
 def interval_words(
     value: float | int, low: float | int, high: float | int, digits: int = 3, sign: str = "+"
 ) -> str:
-    """A value with its interval for a sentence, the one formatter of both.
+    """A value with its interval, as it is written everywhere.
 
     >>> interval_words(0.0123, 0.004, 0.02)
     '+0.012 [+0.004, +0.020]'
@@ -65,12 +76,16 @@ def interval_words(
 def bootstrap_weights(
     strata: np.ndarray, clusters: np.ndarray, draws: int = DRAWS, seed: int = 42
 ) -> Float[np.ndarray, "draw scenario"]:
-    """How often each scenario stands in each bootstrap sample.
+    """How often each scenario is in each bootstrap sample.
 
-    Two stages within each stratum (axis): clusters (items) are drawn with replacement, then scenarios within each
-    drawn cluster. Scenarios of one item share wording and topic, so drawing them alone would make intervals
-    too narrow. In a stratum of one cluster (an axis with one item) that is all that can be done: intervals are then
-    over scenarios alone.
+    There are two stages within each stratum (axis). Clusters (items) are drawn with replacement,
+    then scenarios within each drawn cluster. Scenarios of one item share wording and topic, so that
+    drawing them alone would make intervals too narrow. In a stratum of one cluster (an axis with
+    one item) scenarios are all that can be drawn.
+
+    Args:
+        strata: the axis of each scenario.
+        clusters: the item of each scenario.
     """
     rng = np.random.default_rng(seed)
     weights = np.zeros((draws, len(clusters)))
@@ -78,10 +93,10 @@ def bootstrap_weights(
         names = np.unique(clusters[strata == stratum])
         members = [np.flatnonzero((clusters == name) & (strata == stratum)) for name in names]
         picks = rng.integers(len(names), size=(draws, len(names)))
-        for c, inside in enumerate(members):
-            times = (picks == c).sum(1)
-            for t in range(1, times.max() + 1):
-                rows = np.flatnonzero(times >= t)
+        for cluster, inside in enumerate(members):
+            times = (picks == cluster).sum(1)
+            for time in range(1, times.max() + 1):
+                rows = np.flatnonzero(times >= time)
                 chosen = inside[rng.integers(len(inside), size=(len(rows), len(inside)))]
                 np.add.at(weights, (rows[:, None], chosen), 1)
     return weights
@@ -93,23 +108,39 @@ def weighted_means(
     mask: np.ndarray,
     n: int | None = None,
 ) -> Float[np.ndarray, " draw"]:
-    """The mean of the masked values in every bootstrap sample; NaN where too few values stand behind it.
+    """The mean of the masked values in every bootstrap sample; NaN below `LEAST_N` values.
 
-    This is the one place where `LEAST_N` acts: whatever is computed from NaN draws has no interval either.
+    This is the one place where `LEAST_N` acts: whatever is computed from NaN draws has no interval.
 
     Args:
-        n: how many values vary freely; by default the number of masked ones. See `free_values` for strata.
+        n: how many values vary freely, by default the number of masked ones; for strata see
+            `free_values`.
     """
-    if (int(mask.sum()) if n is None else n) < LEAST_N:
+    n_free = int(mask.sum()) if n is None else n
+    if n_free < LEAST_N:
         return np.full(len(weights), np.nan)
     inside = weights[:, mask]
     return inside @ values[mask] / inside.sum(1)
 
 
-def free_values(strata: np.ndarray) -> int:
-    """How many values vary freely in a bootstrap within fixed strata: one, and one for each beyond a stratum's first.
+def means_by_axis(
+    change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, seed: int
+) -> dict[str, Samples]:
+    """The mean of `change` by axis: the observed one first, then those of the bootstrap."""
+    weights = bootstrap_weights(axes, items, seed=seed)
+    means = {}
+    for axis in sorted(set(axes)):
+        is_here = axes == axis
+        drawn = weighted_means(weights, change, is_here)
+        means[axis] = np.append(change[is_here].mean(), drawn)
+    return means
 
-    1 where any stratum has a single value, since nothing of it can be drawn.
+
+def free_values(strata: np.ndarray) -> int:
+    """How many values vary freely in a bootstrap within fixed strata.
+
+    That is one, and one for each value beyond the first of a stratum. It is 1 where any stratum has
+    a single value, since nothing of it can be drawn.
 
     >>> free_values(np.array(["a", "a", "a", "b", "b"]))
     4
@@ -119,9 +150,10 @@ def free_values(strata: np.ndarray) -> int:
 
 
 def p_of_null(observed: float, null: Float[np.ndarray, " draw"]) -> float:
-    """Monte-Carlo p of the size of an effect: how often a random vector does at least as much, in either direction.
+    """Monte-Carlo p value of the size of an effect, among the effects of random vectors.
 
-    The observed one is counted. NaN for fewer than `LEAST_RANDOM` vectors, which cannot show anything.
+    It is the share of vectors, the observed one included, whose effect is at least as large in
+    either direction. NaN for fewer than `LEAST_RANDOM` vectors, which cannot show anything.
     """
     if len(null) < LEAST_RANDOM:
         return float("nan")
@@ -129,7 +161,7 @@ def p_of_null(observed: float, null: Float[np.ndarray, " draw"]) -> float:
 
 
 def null_reach(null: Float[np.ndarray, " draw"]) -> float:
-    """The size beyond which an effect has `p_of_null <= LEVEL`: of 20 random vectors the largest |effect|.
+    """The size beyond which an effect has `p_of_null <= LEVEL`: the largest |effect| of 20 vectors.
 
     NaN for fewer than `LEAST_RANDOM` vectors.
     """
@@ -137,14 +169,3 @@ def null_reach(null: Float[np.ndarray, " draw"]) -> float:
         return float("nan")
     rank = int(LEVEL * (len(null) + 1))
     return float(np.sort(np.abs(null))[-rank])
-
-
-def means_by_axis(
-    change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, seed: int
-) -> dict[str, Float[np.ndarray, " draw"]]:
-    """The mean of `change` by axis: the observed one first, then the bootstrap's."""
-    weights = bootstrap_weights(axes, items, seed=seed)
-    return {
-        a: np.append(change[axes == a].mean(), weighted_means(weights, change, axes == a))
-        for a in sorted(set(axes))
-    }

@@ -40,7 +40,6 @@ from interp_culture.cli.common import (
 )
 from interp_culture.errors import InputError
 
-
 Strengths = Annotated[list[float], typer.Option(help="Strength; may be given several times.")]
 
 

@@ -9,20 +9,21 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp_culture.errors import InputError
-from interp_culture.stats import (
-    Estimate,
-    interval_words,
-    means_by_axis,
-)
+from interp_culture.stats import Estimate, interval_words, means_by_axis
 
 
 @dataclass(frozen=True)
 class Entanglement:
-    """What steering `target` did: changes of the mean p_positive of every axis, and the ratio of Eq. 5.
+    """The effect of steering `target` on every axis, and the ratio of Eq. 5.
 
-    `ratio[axis] = min(1, |shift[axis]| / |shift[target]|)`: 0 orthogonal, 1 the unintended shift meets or exceeds
-    the intended one. Where the interval of the target's shift holds 0, or there is none for want of scenarios,
-    `defined` is False: the ratio divides noise.
+    `ratio[axis] = min(1, |shift[axis]| / |shift[target]|)`: 0 is orthogonal; at 1 the unintended
+    shift is as large as the intended one, or larger. The ratio is not `defined` where the target's
+    own shift has an interval with 0 in it, or no interval: it would then divide by noise.
+
+    Attributes:
+        target: the steered axis.
+        shift: change of the mean p_positive, by axis (probability, positive minus negative pole).
+        ratio: by axis, without the target.
     """
 
     target: str
@@ -31,6 +32,7 @@ class Entanglement:
 
     @property
     def defined(self) -> bool:
+        """Whether the interval of the target's own shift excludes 0."""
         return self.shift[self.target].excludes_zero
 
     def __str__(self) -> str:
@@ -45,13 +47,13 @@ class Entanglement:
     def _why_undefined(self) -> str:
         if np.isnan(self.shift[self.target].low):
             return "too few scenarios for an interval"
-        moved = [
-            axis
-            for axis, shift in self.shift.items()
-            if axis != self.target and shift.excludes_zero
-        ]
-        if moved:
-            return f"{', '.join(moved)} moved although {self.target} itself did not move beyond its interval"
+        others = [axis for axis in self.shift if axis != self.target]
+        shifted = [axis for axis in others if self.shift[axis].excludes_zero]
+        if shifted:
+            return (
+                f"{', '.join(shifted)} moved although {self.target} itself did not move "
+                "beyond its interval"
+            )
         return "the target did not move beyond its interval"
 
 
@@ -60,16 +62,22 @@ def entanglement(
 ) -> Entanglement:
     """Compare two tables of `probe` over the same scenarios, the second under steering of `target`.
 
-    Intervals: 95%, bootstrap over items and over the scenarios within them.
+    Intervals are of 95%, by a bootstrap over items and over the scenarios within them.
+
+    Raises:
+        InputError: different scenarios in the two tables, or no scenario of `target`.
+
+    >>> before = ic.probe(model, test)  # doctest: +SKIP
+    >>> after = ic.probe(model, test, edits=edits)  # doctest: +SKIP
+    >>> print(ic.entanglement(before, after, target="X"))  # doctest: +SKIP
     """
     if list(before.id) != list(after.id):
         raise InputError(
             "`before` and `after` hold different scenarios: probe the same set for both"
         )
-    if target not in set(before.axis):
-        raise InputError(
-            f"no scenario of axis {target!r}; axes here: {', '.join(sorted(set(before.axis)))}"
-        )
+    axes = sorted(set(before.axis))
+    if target not in axes:
+        raise InputError(f"no scenario of axis {target!r}; axes here: {', '.join(axes)}")
     change = after.p_positive.to_numpy() - before.p_positive.to_numpy()
     return entanglement_of(change, before.axis.to_numpy(), before["item"].to_numpy(), target, seed)
 
@@ -81,15 +89,13 @@ def entanglement_of(
     target: str,
     seed: int,
 ) -> Entanglement:
-    """Means of `change` by axis and their ratios to the target's, from one set of bootstrap samples."""
-    found = means_by_axis(change, axes, items, seed)
-    means = {target: found[target], **found}
+    """`entanglement` of given changes; shifts and ratios come from the same bootstrap samples."""
+    means = means_by_axis(change, axes, items, seed)
+    others = [axis for axis in means if axis != target]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = {
-            a: np.minimum(1, np.abs(m / means[target])) for a, m in means.items() if a != target
-        }
+        ratios = {axis: np.minimum(1, np.abs(means[axis] / means[target])) for axis in others}
     return Entanglement(
         target,
-        {a: Estimate.of(m[0], m[1:]) for a, m in means.items()},
-        {a: Estimate.of(r[0], r[1:]) for a, r in ratios.items()},
+        {axis: Estimate.of_samples(means[axis]) for axis in (target, *others)},
+        {axis: Estimate.of_samples(ratio) for axis, ratio in ratios.items()},
     )

@@ -1,4 +1,4 @@
-"""How far steering one axis moves every axis: responses by strength, the response matrix, effects by group."""
+"""The response of every axis to steering one: by strength, per unit of alpha, and by group."""
 
 from __future__ import annotations
 
@@ -8,153 +8,164 @@ import numpy as np
 import pandas as pd
 
 from interp_culture.coupling.null import beside_random, random_reach
-from interp_culture.coupling.ratio import entanglement_of
+from interp_culture.coupling.ratio import Entanglement, entanglement_of
 from interp_culture.coupling.steered import VALUES, shifts, slopes
 from interp_culture.errors import check_known
-from interp_culture.stats import (
-    LEVEL,
-    Estimate,
-    interval_words,
-    means_by_axis,
-    p_of_null,
-)
+from interp_culture.stats import LEVEL, Estimate, interval_words, means_by_axis, p_of_null
+
+NO_RATIO = Estimate(np.nan, np.nan, np.nan)
 
 
 def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
-    """Every axis' response to every steered axis and alpha, with interval and null.
+    """The effect of every steered axis and alpha on every axis, with interval and null.
 
     Args:
         readouts: what `steered_readouts` returned.
         value: "shift" (change of p_positive) or "logit_shift" (change of logit_diff, nats).
+        seed: of the bootstrap.
 
     Returns:
-        steered, alpha, axis, effect (mean change), low, high (95%, bootstrap), null_low, null_high (2.5% and 97.5%
-        quantiles of the random vectors' effects at the largest alpha: what they do), p_null (the rank of |effect|
-        among theirs; only at the largest |alpha|, where they were measured) and outside_null (p_null <= 0.05: the
-        effect is larger than what random vectors do in either direction). Without an interval, or with fewer than
-        20 random vectors, p_null is NaN and outside_null False.
+        steered, alpha, axis (read), effect (mean change), low and high (95% interval, bootstrap by
+        item); at the largest |alpha|, where random vectors are measured, also null_low and
+        null_high (2.5% and 97.5% of their effects), p_null (the rank of |effect| among theirs) and
+        outside_null (p_null <= 0.05: larger than random vectors' effects in either direction).
+        Without an interval, or with fewer than 20 random vectors, p_null is NaN and outside_null
+        is False.
     """
     check_known("value", value, VALUES)
     table = shifts(readouts)
     random = table[table.method == "random"]
-    own = table[table.method != "random"]
-    top = table.alpha.abs().max()
+    steered_rows = table[table.method != "random"]
+    largest = table.alpha.abs().max()
     rows = []
-    for (steered, alpha), run in own.groupby(["steered", "alpha"], sort=True):
-        run = run.sort_values("id")  # noqa: PLW2901
-        found = means_by_axis(
-            run[value].to_numpy(), run.axis.to_numpy(), run["item"].to_numpy(), seed
-        )
-        for axis, means in found.items():
-            estimate = Estimate.of(means[0], means[1:])
-            null = (
-                random[(random.steered == steered) & (random.axis == axis)]
-                .groupby("draw")[value]
-                .mean()
-            )
+    for (steered, alpha), part in steered_rows.groupby(["steered", "alpha"], sort=True):
+        is_measured = abs(alpha) == largest
+        for axis, estimate in _estimates(part.sort_values("id"), value, seed).items():
+            same = random[(random.steered == steered) & (random.axis == axis)]
+            null = same.groupby("draw")[value].mean().to_numpy()
+            run = {"steered": steered, "alpha": alpha, "axis": axis}
             rows.append(
-                _response_row(
-                    steered, alpha, axis, estimate, null.to_numpy(), bool(abs(alpha) == top)
-                )
+                run | _effect(estimate) | _null(estimate, null if is_measured else null[:0])
             )
     return pd.DataFrame(rows)
 
 
-def _response_row(
-    steered: str, alpha: float, axis: str, estimate: Estimate, null: np.ndarray, at_top: bool
-) -> dict[str, object]:
-    measured = at_top and len(null) > 0
-    low, high = np.percentile(null, [2.5, 97.5]) if measured else (np.nan, np.nan)
-    p = p_of_null(estimate.value, null) if measured and not np.isnan(estimate.low) else np.nan
-    return {
-        "steered": steered,
-        "alpha": alpha,
-        "axis": axis,
-        "effect": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "null_low": low,
-        "null_high": high,
-        "p_null": p,
-        "outside_null": bool(p <= LEVEL),
-    }
+def _estimates(part: pd.DataFrame, value: str, seed: int) -> dict[str, Estimate]:
+    """The mean of `value` by axis, with its interval."""
+    means = means_by_axis(
+        part[value].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed
+    )
+    return {axis: Estimate.of_samples(samples) for axis, samples in means.items()}
+
+
+def _effect(estimate: Estimate) -> dict[str, float]:
+    return {"effect": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def _null(estimate: Estimate, effects: np.ndarray) -> dict[str, float | bool]:
+    """The band of random vectors, and the place of an estimate in it."""
+    if not len(effects):
+        return {"null_low": np.nan, "null_high": np.nan, "p_null": np.nan, "outside_null": False}
+    low, high = np.percentile(effects, [2.5, 97.5])
+    p = np.nan if np.isnan(estimate.low) else p_of_null(estimate.value, effects)
+    return {"null_low": low, "null_high": high, "p_null": p, "outside_null": bool(p <= LEVEL)}
 
 
 def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
-    """D[i, j]: change of axis j per unit of alpha on axis i, as a tidy table with intervals and the ratio.
+    """D[i, j]: the change of axis j per unit of alpha on axis i, with intervals and ratios.
 
-    The central difference over the two signs of the largest alpha, so that what a vector does whatever its
-    sign cancels: `D = (effect(+alpha) - effect(-alpha)) / (2 alpha)`.
+    D is the central difference over the two signs of the largest alpha, so that effects which do
+    not depend on the sign cancel: `D = (effect(+alpha) - effect(-alpha)) / (2 alpha)`.
+
+    Args:
+        readouts: what `steered_readouts` returned.
+        value: "shift" (change of p_positive) or "logit_shift" (change of logit_diff, nats).
+        seed: of the bootstrap.
 
     Returns:
-        steered, axis, D, low, high, ratio, ratio_low, ratio_high (Eq. 5 from D; NaN on the diagonal) and defined
-        (whether the interval of the steered axis' own D excludes 0).
+        steered, axis, D, low, high (95% interval), ratio, ratio_low, ratio_high (Eq. 5 from D; NaN
+        on the diagonal) and defined (whether the interval of the steered axis' own D excludes 0).
     """
     check_known("value", value, VALUES)
     rows = []
-    for (steered,), own in slopes(readouts, ["steered"], value).groupby(["steered"], sort=True):
-        found = entanglement_of(
-            own.slope.to_numpy(), own.axis.to_numpy(), own["item"].to_numpy(), str(steered), seed
+    by_scenario = slopes(readouts, ["steered"], value)
+    for steered, part in by_scenario.groupby("steered", sort=True):
+        result = entanglement_of(
+            part.slope.to_numpy(),
+            part.axis.to_numpy(),
+            part["item"].to_numpy(),
+            str(steered),
+            seed,
         )
-        for axis, d in found.shift.items():
-            ratio = found.ratio.get(axis, Estimate(np.nan, np.nan, np.nan))
-            rows.append(
-                {
-                    "steered": steered,
-                    "axis": axis,
-                    "D": d.value,
-                    "low": d.low,
-                    "high": d.high,
-                    "ratio": ratio.value,
-                    "ratio_low": ratio.low,
-                    "ratio_high": ratio.high,
-                    "defined": found.defined,
-                }
-            )
+        rows += [_matrix_row(result, axis) for axis in result.shift]
     return pd.DataFrame(rows)
 
 
+def _matrix_row(result: Entanglement, axis: str) -> dict[str, object]:
+    d = result.shift[axis]
+    ratio = result.ratio.get(axis, NO_RATIO)
+    return {
+        "steered": result.target,
+        "axis": axis,
+        "D": d.value,
+        "low": d.low,
+        "high": d.high,
+        "ratio": ratio.value,
+        "ratio_low": ratio.low,
+        "ratio_high": ratio.high,
+        "defined": result.defined,
+    }
+
+
 def moved_alone(matrix: pd.DataFrame, responses: pd.DataFrame) -> list[str]:
-    """In words, where steering an axis moves another beyond random vectors but not itself beyond its interval.
+    """Sentences on axes that move beyond random vectors although the steered axis does not move.
 
     Args:
         matrix: what `response_matrix` returned.
-        responses: what `response` returned of the same readouts.
+        responses: what `response` returned for the same readouts.
     """
-    outside = responses[responses.outside_null].groupby(["steered", "axis"]).size()
-    other = matrix[
-        (matrix.steered != matrix.axis) & ~matrix.defined & (matrix.low * matrix.high > 0)
-    ]
+    outside = responses[responses.outside_null]
+    beyond = set(zip(outside.steered, outside.axis, strict=True))
+    is_other = matrix.steered != matrix.axis
+    excludes_zero = matrix.low * matrix.high > 0
     return [
-        f"Steering {r.steered} moves {r.axis} by {interval_words(r.D, r.low, r.high)} per unit alpha, beyond random "
-        f"vectors, although {r.steered} itself does not move beyond its interval: an effect on {r.axis}, no coupling."
-        for r in other.itertuples()
-        if (r.steered, r.axis) in outside.index
+        f"Steering {row.steered} moves {row.axis} by "
+        f"{interval_words(row.D, row.low, row.high)} per unit alpha, beyond random vectors, "
+        f"although {row.steered} itself does not move beyond its interval: an effect on "
+        f"{row.axis}, no coupling."
+        for row in matrix[is_other & ~matrix.defined & excludes_zero].itertuples()
+        if (row.steered, row.axis) in beyond
     ]
 
 
 def effects(
     shifted: pd.DataFrame, by: Sequence[str], value: str = "shift", seed: int = 42
 ) -> pd.DataFrame:
-    """The mean of `value` in every group of `by` and axis read: effect, low, high (95%, bootstrap by item; NaN
-    for fewer than six scenarios) and n."""
+    """The mean of `value` in every group of `by`, for each axis read.
+
+    Returns:
+        *by, axis, effect, low and high (95% interval, bootstrap by item; NaN for fewer than six
+        scenarios), n (scenarios).
+    """
     for name in (*by, value):
         check_known("column", name, shifted.columns)
     rows = []
     for keys, part in shifted.groupby(list(by), sort=True):
-        found = means_by_axis(
-            part[value].to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed
-        )
-        for axis, means in found.items():
+        group = dict(zip(by, keys, strict=True))
+        for axis, estimate in _estimates(part, value, seed).items():
             n = int((part.axis == axis).sum())
-            e = Estimate.of(means[0], means[1:])
-            rows.append((*keys, axis, e.value, e.low, e.high, n))
+            rows.append(group | {"axis": axis} | _effect(estimate) | {"n": n})
     return pd.DataFrame(rows, columns=[*by, "axis", "effect", "low", "high", "n"])
 
 
 def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
-    """`effects` at the largest alpha by steered axis, domain and axis read, as `beside_random`."""
+    """Effects at the largest alpha by steered axis, domain and axis read, with the random band.
+
+    Returns:
+        steered, domain and the columns of `effects` and `beside_random`.
+    """
     table = shifts(readouts)
-    largest = table[(table.method != "random") & (table.alpha == table.alpha.max())]
-    found = effects(largest, ["steered", "domain"], seed=seed)
-    return beside_random(found, random_reach(table, ["steered", "domain", "axis"]))
+    at_largest = (table.method != "random") & (table.alpha == table.alpha.max())
+    by_domain = effects(table[at_largest], ["steered", "domain"], seed=seed)
+    reach = random_reach(table, ["steered", "domain", "axis"])
+    return beside_random(by_domain, reach)

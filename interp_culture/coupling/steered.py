@@ -1,4 +1,4 @@
-"""Scenarios read plain, under steering vectors and under random vectors, and what changes."""
+"""Readouts of the plain model, under steering vectors and under random vectors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like, steer
 
 VALUES = ("shift", "logit_shift")
+RUN_COLUMNS = ("steered", "method", "draw", "alpha")
 
-
-_Run = tuple[str, str, int, float]  # steered axis, method, draw, alpha
+_Runs = dict[tuple[str, str, int, float], Sequence[Edit]]  # keys as RUN_COLUMNS
 
 
 def steered_readouts(
@@ -38,86 +38,129 @@ def steered_readouts(
 ) -> pd.DataFrame:
     """Read all scenarios plain, under every axis' vectors at every alpha, and under random vectors.
 
-    The `n_random` random vectors of an axis have the norm of its vectors at every layer and act at the same
-    layers and hook point, with the largest alpha. They are most of the work: `null_scenarios`, some of `scenarios`, may
-    be all that they are read on. The null is then wider than on all, so that it errs on the side of no effect.
-    Raises InputError for vectors whose method is "random", which names the null.
+    The random vectors of an axis have the norm of its vectors at every layer. They act at the same
+    layers and hook point, at the largest alpha.
+
+    Args:
+        vectors: by axis, as `extract` returns them.
+        layers: the steered layers, by axis.
+        alphas: strengths, with their signs.
+        n_random: random vectors for each axis.
+        null_scenarios: those of `scenarios` that are read under random vectors, which are most of
+            the work; all by default. On fewer scenarios the null is wider, so that it errs on the
+            side of "no effect".
+        seed: of the random vectors.
 
     Returns:
-        The rows of `probe` with steered ("" for the plain model), method (plain, the vectors' own, or random), draw
-        (the number of the random vector, else -1) and alpha.
+        The rows of `probe` with steered ("" for the plain model), method ("plain", the vectors'
+        own, or "random"), draw (the number of the random vector, else -1) and alpha.
+
+    Raises:
+        InputError: an axis without layers, vectors that do not fit the model, vectors whose method
+            is "random", null scenarios that are not among the scenarios.
+
+    >>> table = ic.steered_readouts(  # doctest: +SKIP
+    ...     model, test, vectors, {"X": [12], "Y": [14]}, alphas=[1, -1], readout="continuation"
+    ... )
+    >>> ic.response_matrix(table)  # doctest: +SKIP
     """
     _check_axes(vectors, layers)
     form = as_format(readout)
     warn_of(model, form)
-    own: dict[_Run, Sequence[Edit]] = {("", "plain", -1, 0.0): ()}
-    null: dict[_Run, Sequence[Edit]] = {}
-    top = max(abs(a) for a in alphas)
-    for axis, v in vectors.items():
-        if v.method == "random":
-            raise InputError(
-                f"vectors of {axis}: random ones are their own null; give them another method's name"
-            )
+    largest = max(abs(alpha) for alpha in alphas)
+    steered: _Runs = {("", "plain", -1, 0.0): ()}
+    null: _Runs = {}
+    for axis, of_axis in vectors.items():
+        _check_is_not_random(of_axis)
         for alpha in alphas:
-            own[axis, v.method, -1, alpha] = steer(v, layers[axis], alpha, hook_point=hook_point)
-        for draw, noise in enumerate(random_like(v, n_random, seed)):
-            null[axis, "random", draw, top] = steer(noise, layers[axis], top, hook_point=hook_point)
-    if null_scenarios is None or not null:  # in one go: every batch is traced once
-        parts = [(scenarios, own | null)]
-    else:
-        parts = [(scenarios, own), (_within(null_scenarios, scenarios), null)]
-    table = pd.concat([read_runs(model, s, r, readout=form) for s, r in parts], ignore_index=True)
-    return with_keys(table, ["steered", "method", "draw", "alpha"])
+            edits = steer(of_axis, layers[axis], alpha, hook_point=hook_point)
+            steered[axis, of_axis.method, -1, alpha] = edits
+        for draw, random in enumerate(random_like(of_axis, n_random, seed)):
+            edits = steer(random, layers[axis], largest, hook_point=hook_point)
+            null[axis, "random", draw, largest] = edits
+    parts = _parts(scenarios, null_scenarios, steered, null)
+    tables = [read_runs(model, read, runs, readout=form) for read, runs in parts]
+    return with_keys(pd.concat(tables, ignore_index=True), RUN_COLUMNS)
 
 
-def _check_axes(vectors: Any, layers: Any) -> None:
-    """Both are by axis, and every axis that is steered has layers."""
-    check_by_axis(vectors=vectors, layers=layers)
-    if missing := [axis for axis in vectors if axis not in layers]:
-        raise InputError(
-            f"layers has none for axis {', '.join(missing)}; give layers={{axis: [...]}} for each of "
-            f"{', '.join(vectors)}"
-        )
-
-
-def _within(some: ScenarioSet, scenarios: ScenarioSet) -> ScenarioSet:
-    if strangers := sorted({s.id for s in some} - {s.id for s in scenarios}):
+def _parts(
+    scenarios: ScenarioSet, null_scenarios: ScenarioSet | None, steered: _Runs, null: _Runs
+) -> list[tuple[ScenarioSet, _Runs]]:
+    """Which scenarios are read under which runs."""
+    if null_scenarios is None or not null:
+        return [(scenarios, steered | null)]  # in one go: every batch is traced once
+    if strangers := sorted({s.id for s in null_scenarios} - {s.id for s in scenarios}):
         raise InputError(
             f"null_scenarios: {', '.join(strangers[:3])} are not among the scenarios that are read"
         )
-    return some
+    return [(scenarios, steered), (null_scenarios, null)]
+
+
+def _check_axes(vectors: Any, layers: Any) -> None:
+    """Raise InputError unless both are by axis and every axis has layers."""
+    check_by_axis(vectors=vectors, layers=layers)
+    if missing := [axis for axis in vectors if axis not in layers]:
+        raise InputError(
+            f"layers has none for axis {', '.join(missing)}; give layers={{axis: [...]}} for each "
+            f"of {', '.join(vectors)}"
+        )
+
+
+def _check_is_not_random(vectors: SteeringVectors) -> None:
+    """The method "random" names the null in the table."""
+    if vectors.method == "random":
+        raise InputError(
+            f"vectors of {vectors.axis}: random ones are their own null; give them another "
+            "method's name"
+        )
 
 
 def shifts(readouts: pd.DataFrame) -> pd.DataFrame:
-    """The steered rows of `steered_readouts` with shift and logit_shift against the plain row of the scenario.
+    """Changes against the plain model, for the steered rows of `steered_readouts`.
 
-    Raises InputError where scenarios have no plain row.
+    Returns:
+        The steered rows with shift (change of p_positive) and logit_shift (change of logit_diff,
+        nats).
+
+    Raises:
+        InputError: scenarios without a plain row.
     """
-    plain = readouts.method == "plain"
-    if missing := sorted(set(readouts.id[~plain]) - set(readouts.id[plain])):
+    is_plain = readouts.method == "plain"
+    if missing := sorted(set(readouts.id[~is_plain]) - set(readouts.id[is_plain])):
         raise InputError(
-            f"the plain rows of {len(missing)} scenarios are missing ({', '.join(missing[:3])}): changes are taken "
-            "against them; keep the rows whose method is 'plain'"
+            f"the plain rows of {len(missing)} scenarios are missing ({', '.join(missing[:3])}): "
+            "changes are taken against them; keep the rows whose method is 'plain'"
         )
-    return shifts_from(readouts[plain], readouts[~plain])
+    return shifts_from(readouts[is_plain], readouts[~is_plain])
 
 
 def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> pd.DataFrame:
-    """Each scenario's response per unit alpha in every group of `by` (columns that tell the runs apart, but alpha).
+    """The response of each scenario per unit of alpha, in every group of `by`.
 
-    The central difference over both signs of the largest alpha: `slope = (value(+alpha) - value(-alpha)) / (2 alpha)`.
-    Random vectors are left out. Raises InputError where a group lacks a sign, or scenarios their plain rows.
+    The central difference over both signs of the largest alpha, without random vectors:
+    `slope = (value(+alpha) - value(-alpha)) / (2 alpha)`.
 
-    Returns: *by, id, axis, item, domain and slope.
+    Args:
+        by: the columns that tell the runs apart, except alpha.
+        value: "shift" or "logit_shift".
+
+    Returns:
+        *by, id, axis, item, domain and slope.
+
+    Raises:
+        InputError: a group without one of the signs, or scenarios without a plain row.
     """
     table = shifts(readouts)
-    own = table[table.method != "random"]
-    top = own.alpha.abs().max()
+    steered = table[table.method != "random"]
+    largest = steered.alpha.abs().max()
     keys = [*by, "id", "axis", "item", "domain"]
-    signed = own[own.alpha.abs() == top].pivot(index=keys, columns="alpha", values=value)
-    if not {top, -top} <= set(signed) or signed[[top, -top]].isna().any(axis=None):
-        lacking = signed.index[signed.reindex(columns=[top, -top]).isna().any(axis=1)][0]
+    at_largest = steered[steered.alpha.abs() == largest]
+    signed = at_largest.pivot(index=keys, columns="alpha", values=value)
+    complete = signed.reindex(columns=[largest, -largest])
+    if complete.isna().any(axis=None):
+        group = complete.index[complete.isna().any(axis=1)][0][: len(by)]
         raise InputError(
-            f"the response per unit alpha needs both signs of alpha {top:g} for {lacking[: len(by)]}"
+            f"the response per unit alpha needs both signs of alpha {largest:g} for {group}"
         )
-    return ((signed[top] - signed[-top]) / (2 * top)).rename("slope").reset_index()
+    slope = (complete[largest] - complete[-largest]) / (2 * largest)
+    return slope.rename("slope").reset_index()
