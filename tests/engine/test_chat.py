@@ -14,9 +14,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from interp_culture.engine.chat import MarkupWarning, max_length
+from interp_culture.engine.context_length import max_length
 from interp_culture.engine.generation import generate
 from interp_culture.engine.interventions import Edit
+from interp_culture.engine.markup import MarkupWarning
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.token_tree import make_batches
