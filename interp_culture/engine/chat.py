@@ -111,7 +111,7 @@ class ChatFormat:
         return sequences
 
     def _spaced(self, answer: str) -> str:
-        """The answer as it follows the prompt: without a template, a space comes after "Answer:"."""
+        """The answer as it follows the prompt: with a space in front, after a plain "Answer:"."""
         if not answer or self._template.exists:
             return answer
         return f" {answer}"

@@ -20,7 +20,7 @@ from interp_culture.engine.generation import write
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.plain_passes import TOLERANCES, PlainPass, PlainPasses, relative_error
-from interp_culture.engine.shortcuts import WORDS, Shortcuts
+from interp_culture.engine.shortcuts import DESCRIPTIONS, Shortcuts
 from interp_culture.engine.token_tree import Batch, make_batches
 from interp_culture.errors import InputError
 
@@ -47,7 +47,7 @@ def check_model(model: LanguageModel, expected: PlainPasses) -> None:
         _settle(case, check, ways)
     model.check = "passed"
     if model.shortcuts.off:
-        words = "; ".join(WORDS[name] for name in model.shortcuts.off)
+        words = "; ".join(DESCRIPTIONS[name] for name in model.shortcuts.off)
         warnings.warn(
             f"{model.name}: right, but slower than other models; switched off, since they do not hold for it: {words}",
             ShortcutWarning,

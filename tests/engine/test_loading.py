@@ -280,18 +280,18 @@ def dynamically_quantised() -> Any:
     [
         (
             lambda: PeftModelForCausalLM(tiny_hf("llama")),
-            r"holds adapters; merge them first.*merge_and_unload\(\)",
+            r"has adapters; merge them first.*merge_and_unload\(\)",
         ),
         (
             lambda: torch.nn.DataParallel(tiny_hf("llama")),
             r"wrapped in DataParallel; give load_model\(model.module",
         ),
-        (lambda: torch.nn.Linear(2, 2), "a Linear is no Hugging Face model"),
+        (lambda: torch.nn.Linear(2, 2), "a Linear is not a Hugging Face model"),
         (
             lambda: SimpleNamespace(model=tiny_hf("llama"), tokenizer=None),
             "give load_model.pipeline.model, tokenizer=",
         ),
-        (lambda: 7, "a int is no model: give a name, a folder"),
+        (lambda: 7, "a int is not a model: give a name, a folder"),
         (
             offloaded,
             r"spread over devices, offloaded or not loaded \(0, cpu\); load it on one device",
