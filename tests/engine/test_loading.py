@@ -201,7 +201,7 @@ BERT = transformers.BertConfig(**SMALL, vocab_size=300)
         ),
         (
             lambda: transformers.BertForMaskedLM(BERT),
-            "BertForMaskedLM is not causal: what it gives to a token changes",
+            "BertForMaskedLM is not causal: its numbers for a token change",
         ),
         (lambda: transformers.BertLMHeadModel(BERT), "BertLMHeadModel is not causal"),
         (

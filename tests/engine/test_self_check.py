@@ -146,7 +146,7 @@ def a_block_that_fails(model: LanguageModel) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (other_weights, "is refused: under TransformerLens it is not the model .* off by"),
+        (other_weights, "is refused: hooked by TransformerLens it differs .*; relative error"),
         (other_head, "the logits of its own final residual stream differ"),
         (a_block_that_fails, "residual streams differ; IndexError: no such place"),
     ],
