@@ -42,8 +42,8 @@ def load_model(
             by default.
         revision: commit or tag on the Hub.
         check: "quick" compares the hooked model with plain passes, which takes about a second:
-            shortcuts that do not hold are switched off (`model.shortcuts`), and a model whose
-            numbers change by hooking is refused. "none" skips this.
+            shortcuts that would change the numbers are switched off (`model.shortcuts`), and a
+            model whose numbers change by hooking is refused. "none" skips this.
 
     Returns:
         The hooked model with its tokenizer.

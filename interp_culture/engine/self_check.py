@@ -32,11 +32,11 @@ ALL_TOKENS = 10**6
 
 
 class ShortcutWarning(UserWarning):
-    """A shortcut does not hold for a model and is switched off: same numbers, more work."""
+    """A shortcut would change a model's numbers and is switched off, which costs speed."""
 
 
 def check_model(model: LanguageModel, expected: PlainPasses) -> None:
-    """Set `model.shortcuts` to those that hold for the model.
+    """Switch off the shortcuts that change the model's numbers (`model.shortcuts`).
 
     Raises InputError where the hooked model differs from the plain one even without shortcuts.
     """
@@ -48,7 +48,7 @@ def check_model(model: LanguageModel, expected: PlainPasses) -> None:
         descriptions = "; ".join(DESCRIPTIONS[name] for name in model.shortcuts.off)
         warnings.warn(
             f"{model.name}: results are right, but slower than with other models; these shortcuts "
-            f"do not hold for it and are switched off: {descriptions}",
+            f"would change its numbers and are switched off: {descriptions}",
             ShortcutWarning,
             stacklevel=4,
         )
@@ -109,7 +109,7 @@ def _settle(comparison: _Comparison, check: _Check) -> None:
         _use(model, before.without(*off))
         try:
             error = check.error(comparison)
-        except Exception as trouble:  # a shortcut may fail in any way where it does not hold
+        except Exception as trouble:  # a shortcut may fail in any way
             failure = f"{type(trouble).__name__}: {trouble}".splitlines()[0]
             continue
         if error <= TOLERANCES[model.dtype]:
