@@ -1,23 +1,29 @@
-"""The one error that is the user's to fix."""
+"""InputError, the one error that a user can fix, and helpers for its messages."""
 
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Input that cannot be used: the message says where, what was found, and what to do.
+    """Input that cannot be used: the message says where, what is wrong with it, and what to do.
 
     The command line prints the message without a traceback and exits with code 2.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that says something."""
+    """The first line of an error's message that is not blank, or the name of the error's class.
+
+    >>> first_line(ValueError("  no such file  "))
+    'no such file'
+    >>> first_line(KeyboardInterrupt())
+    'KeyboardInterrupt'
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 def check_known(name: str, value: object, known: Iterable[str]) -> None:
-    """Raise InputError where `value` is none of the `known` words; the message lists them.
+    """Raise InputError for a `value` that is not among the `known` words; the message lists them.
 
     >>> check_known("order", "both", ("both", "random"))
     >>> check_known("order", "paper", ("both", "random"))

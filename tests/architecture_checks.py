@@ -1,6 +1,6 @@
-"""The package's numbers on a tiny model against plain Hugging Face passes, as one error each.
+"""Errors of the package's numbers on a tiny model, relative to plain Hugging Face passes.
 
-`python tests/architecture_checks.py [NAME ...]` prints what is right, wrong, refused or crashes.
+`python tests/architecture_checks.py [NAME ...]` prints which are right, wrong or refused, or crash.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
 from interp_culture.steering.activations import read_activations
 from interp_culture.steering.vectors import extract
 
-# The largest error of a number, in standard deviations of all numbers of its kind.
+# The largest accepted error of a number, in standard deviations of all numbers of its kind.
 TOLERANCE = 1e-3
 READOUTS: tuple[Readout, ...] = ("letters", "continuation")
 NEW_TOKENS = 5
@@ -52,7 +52,7 @@ CATALOGUE = Catalogue.model_validate(
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """A tiny model as plain Hugging Face, and as the package loaded it: None where it refused."""
+    """A tiny model as plain Hugging Face, and as the package loads it (None where it refuses)."""
 
     entry: Entry
     reference: Reference
@@ -67,7 +67,7 @@ class Opened:
 
 @cache
 def opened(name: str) -> Opened:
-    """The architecture's model, built and loaded once a session."""
+    """The architecture's model, built and loaded once per session."""
     about = entry(name)
     plain = about.build()
     reference = Reference(plain, about.layers, byte_tokenizer(), about.rope_length is not None)
@@ -79,7 +79,7 @@ def opened(name: str) -> Opened:
 
 
 def few_controls() -> Any:
-    """A context in which the readout's own check, which is not tested here, reads three items."""
+    """A context in which the readout's validity check, not tested here, reads three scenarios."""
     return mock.patch("interp_culture.readout.validity.load_controls", dilemmas)
 
 
@@ -92,7 +92,7 @@ def dilemmas() -> ScenarioSet:
 
 
 def with_a_long_one(tokens: int) -> ScenarioSet:
-    """The same, and one that is longer than this many tokens."""
+    """The same, and one scenario that is longer than this many tokens."""
     long = _dilemma("long", ". Long ago" * (tokens // 10 + 1), "walk home", "stay")
     return ScenarioSet((*dilemmas(), long), CATALOGUE)
 
@@ -109,14 +109,14 @@ def _dilemma(name: str, tail: str, positive: str, negative: str) -> Scenario:
     )
 
 
-# -- what is added --------------------------------------------------------------------------------
+# -- vectors --------------------------------------------------------------------------------------
 
 
 @cache
 def pushes_of(name: str) -> dict[str, tuple[Push, ...]]:
-    """Vectors to add at an early, a middle and the last layer, and two at once at other tokens.
+    """Vectors for an early, a middle and the last layer, and two at once at different tokens.
 
-    They are as large as the residual stream there.
+    Each is as large as the residual stream at its layer.
     """
     spread = expected_ends(name).std(dim=(0, 1, 3))
     layers = (0, (len(spread) - 1) // 2, len(spread) - 1)
@@ -137,7 +137,7 @@ def unapplied(pushes: Sequence[Push]) -> list[Push]:
     return [replace(push, strength=0.0) for push in pushes]
 
 
-# -- what is expected, and what is read -----------------------------------------------------------
+# -- expected numbers, and those of the package ---------------------------------------------------
 
 
 @cache
@@ -166,7 +166,7 @@ def writing_push(name: str, positions: Any) -> tuple[Push, ...]:
 
 @cache
 def steered_choices(name: str, readout: Readout) -> pd.DataFrame:
-    """The package's logit differences, [scenario, run]: plain, steered, at strength 0; stacked."""
+    """The package's logit differences, [scenario, run]: plain, steered and at strength 0."""
     runs: dict[str, list[Edit]] = {"plain": []}
     for run, pushes in pushes_of(name).items():
         runs[run] = edits_of(pushes)
@@ -181,15 +181,16 @@ def by_run(table: pd.DataFrame) -> pd.DataFrame:
 # -- checks ---------------------------------------------------------------------------------------
 
 
-def error(found: Any, expected: Any) -> float:
-    """The largest difference, in standard deviations of what is expected."""
-    found, expected = np.asarray(found, dtype=float), np.asarray(expected, dtype=float)
-    assert found.shape == expected.shape, (found.shape, expected.shape)
-    return float(np.abs(found - expected).max() / expected.std())
+def error(actual: Any, expected: Any) -> float:
+    """The largest difference, in standard deviations of the expected numbers."""
+    actual = np.asarray(actual, dtype=float)
+    expected = np.asarray(expected, dtype=float)
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    return float(np.abs(actual - expected).max() / expected.std())
 
 
 def plain_error(case: Opened) -> float:
-    """Both readouts of the plain model alone."""
+    """Of both readouts without edits, read alone."""
     errors = []
     for readout in READOUTS:
         table = read_runs(case.loaded, dilemmas(), {"plain": ()}, readout=readout)
@@ -198,78 +199,81 @@ def plain_error(case: Opened) -> float:
 
 
 def steered_error(case: Opened) -> float:
-    """Both readouts under many runs, read in one go."""
+    """Of both readouts under many runs, read in one call."""
     name = case.entry.name
     errors = []
     for readout in READOUTS:
-        found = steered_choices(name, readout)
+        choices = steered_choices(name, readout)
         for run in ("plain", *pushes_of(name)):
-            errors.append(error(found[run], expected_choices(name, readout, run)))
+            errors.append(error(choices[run], expected_choices(name, readout, run)))
     return max(errors)
 
 
 def zero_error(case: Opened) -> float:
-    """Strength 0 against plain, which should be a hundred times nearer than other numbers."""
+    """Of strength 0 against plain, times 100: the tolerance is a hundredth of the usual one."""
     errors = []
     for readout in READOUTS:
-        found = steered_choices(case.entry.name, readout)
+        choices = steered_choices(case.entry.name, readout)
         for run in pushes_of(case.entry.name):
-            errors.append(100 * error(found[f"{run} at 0"], found["plain"]))
+            errors.append(100 * error(choices[f"{run} at 0"], choices["plain"]))
     return max(errors)
 
 
 def residual_error(case: Opened) -> float:
-    """After every block at the last token of raw texts, and their mean differences."""
-    found = read_activations(case.loaded, dilemmas())
+    """Of the streams after every block at the last token of raw texts, and of steering vectors."""
+    activations = read_activations(case.loaded, dilemmas())
     vectors = extract(case.loaded, dilemmas())["F"].direction
     expected = expected_ends(case.entry.name)
     means = (expected[:, 0] - expected[:, 1]).mean(0)
     errors = []
     for layer in range(len(means)):
-        errors.append(error(found.positive[:, layer], expected[:, 0, layer]))
-        errors.append(error(found.negative[:, layer], expected[:, 1, layer]))
+        errors.append(error(activations.positive[:, layer], expected[:, 0, layer]))
+        errors.append(error(activations.negative[:, layer], expected[:, 1, layer]))
         errors.append(error(vectors[layer], means[layer]))
     return max(errors)
 
 
 def gradient_error(case: Opened) -> float:
-    """First-order effects of the same vectors against derivatives of the plain model."""
+    """Of first-order effects of the same vectors, against derivatives of the plain model."""
     runs = {run: p for run, p in pushes_of(case.entry.name).items() if len(p) == 1}
     edits = {run: edits_of(pushes) for run, pushes in runs.items()}
     errors = []
     for readout in READOUTS:
         table = predicted_runs(case.loaded, dilemmas(), {"plain": (), **edits}, readout=readout)
-        found = by_run(table)
+        choices = by_run(table)
+        effects = choices[list(runs)].sub(choices["plain"], axis=0)
         pushes = [push for (push,) in runs.values()]
         slopes = [case.reference.slopes(readout, s, pushes) for s in dilemmas()]
-        errors.append(error(found[list(runs)].sub(found["plain"], axis=0), slopes))
+        errors.append(error(effects, slopes))
     return max(errors)
 
 
 def generation_error(case: Opened) -> float:
     """The share of texts that differ from those written token by token, without a cache."""
-    wrong = [
-        found != expected
-        for positions in ("all", "prompt", "answer")
-        for found, expected in zip(*texts(case, positions), strict=True)
-    ]
+    wrong: list[bool] = []
+    for positions in ("all", "prompt", "answer"):
+        wrong += differing_texts(case, positions)
     return float(np.mean(wrong))
 
 
 def uncached_error(case: Opened) -> float:
-    """The same where a checkpoint's settings switch the cache off."""
+    """The same where the checkpoint's settings switch the cache off."""
     settings = case.loaded.bridge.original_model.generation_config
     with mock.patch.object(settings, "use_cache", False):
-        pairs = list(zip(*texts(case, "answer"), strict=True))
-    return float(np.mean([found != expected for found, expected in pairs]))
+        return float(np.mean(differing_texts(case, "answer")))
 
 
-def texts(case: Opened, positions: str) -> tuple[list[str], list[str]]:
-    """(written by the package, expected) under a vector at these tokens."""
+def differing_texts(case: Opened, positions: str) -> list[bool]:
+    """For each prompt, whether the package's text differs from the expected one.
+
+    Both are written under a vector at these tokens.
+    """
     name = case.entry.name
     prompts = [Prompt(text) for text in ASKED]
-    found = generate(case.loaded, prompts, NEW_TOKENS, edits_of(writing_push(name, positions)))
-    return found, expected_texts(name, positions)
+    edits = edits_of(writing_push(name, positions))
+    texts = generate(case.loaded, prompts, NEW_TOKENS, edits)
+    pairs = zip(texts, expected_texts(name, positions), strict=True)
+    return [text != expected for text, expected in pairs]
 
 
 CHECKS: dict[str, Callable[[Opened], float]] = {
@@ -283,21 +287,24 @@ CHECKS: dict[str, Callable[[Opened], float]] = {
 }
 
 
-# -- the table of now -----------------------------------------------------------------------------
+# -- table of results -----------------------------------------------------------------------------
 
 
 def outcome(check: Callable[[Opened], float], case: Opened) -> str:
+    """The result of a check in words, with its error."""
     try:
-        found = check(case)
+        relative_error = check(case)
     except InputError as refused:
         return f"refused ({str(refused)[:60]})"
     except Exception as crash:
         return f"crash ({type(crash).__name__})"
-    return f"right ({found:.0e})" if found <= TOLERANCE else f"**wrong** ({found:.1e})"
+    if relative_error <= TOLERANCE:
+        return f"right ({relative_error:.0e})"
+    return f"**wrong** ({relative_error:.1e})"
 
 
 def outcomes(about: Entry) -> list[str]:
-    """What becomes of an architecture, a word for each check."""
+    """The result of every check for an architecture; one entry where it cannot be loaded."""
     try:
         case = opened(about.name)
     except Exception as crash:
@@ -316,9 +323,9 @@ def main() -> None:
     for name in chosen:
         started = time.time()
         with few_controls():
-            found = outcomes(entry(name))
-        found += ["–"] * (len(CHECKS) - len(found))
-        cells = [name, entry(name).expect, *found, f"{time.time() - started:.1f}"]
+            results = outcomes(entry(name))
+        results += ["–"] * (len(CHECKS) - len(results))
+        cells = [name, entry(name).expect, *results, f"{time.time() - started:.1f}"]
         print(f"| {' | '.join(cells)} |".replace("\n", " "), flush=True)
 
 

@@ -1,7 +1,7 @@
-"""What a model should give: plain Hugging Face passes, one unpadded sequence at a time.
+"""Reference numbers of a model: plain Hugging Face passes, one unpadded sequence at a time.
 
-PyTorch hooks on the decoder layers are all that is added. Nothing of the package's engine is
-used: no TransformerLens, no batch, no cache, no token tree.
+PyTorch hooks on the decoder layers are the only addition. The package's engine is not used: no
+TransformerLens, no batch, no cache, no token tree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Readout = Literal["letters", "continuation"]
 
 @dataclass(frozen=True, eq=False)
 class Push:
-    """A vector that is added after a block, at "all" tokens or at those of "prompt" or "answer"."""
+    """A vector to add after a block, at "all" tokens or at those of the "prompt" or "answer"."""
 
     layer: int
     vector: Tensor
@@ -30,17 +30,17 @@ class Push:
     positions: Literal["all", "prompt", "answer"] = "all"
 
     def at(self, n_tokens: int, n_prompt: int) -> Tensor:
-        """What is added to each token, [pos, d_model]; the first `n_prompt` are the prompt's."""
+        """The addition to each token, [pos, d_model]; the first `n_prompt` are the prompt's."""
         place = torch.arange(n_tokens)
-        touched = {"all": place >= 0, "prompt": place < n_prompt, "answer": place >= n_prompt}
-        return touched[self.positions][:, None] * self.vector * self.strength
+        masks = {"all": place >= 0, "prompt": place < n_prompt, "answer": place >= n_prompt}
+        return masks[self.positions][:, None] * self.vector * self.strength
 
 
 class Reference:
     """A plain Hugging Face model, its decoder layers and its tokenizer.
 
-    With `growing_rope` the rotary embedding remembers the longest sequence it has seen, and goes
-    back to its start when it sees a short one, which is read before every sequence here.
+    With `growing_rope` the rotary embedding keeps the state of the longest sequence so far, and
+    returns to its initial state at a short one. So a short one is read before every sequence.
     """
 
     def __init__(self, plain: Any, layers: str, tokenizer: Any, growing_rope: bool = False) -> None:
@@ -57,12 +57,12 @@ class Reference:
         pushes: Sequence[Push] = (),
     ) -> tuple[Tensor, Tensor]:
         """(logits [pos, vocab], residual streams after every block [layer, pos, d_model])."""
-        kept: list[Tensor] = []
+        streams: list[Tensor] = []
         if self.growing_rope:
             self.plain(torch.tensor([[tokens[0]]]), use_cache=False)
-        with self._pushed(pushes, len(tokens), n_prompt, kept):
+        with self._pushed(pushes, len(tokens), n_prompt, streams):
             logits = self.plain(torch.tensor([list(tokens)]), use_cache=False).logits[0].float()
-        return logits, torch.stack(kept)
+        return logits, torch.stack(streams)
 
     @contextmanager
     def _pushed(
@@ -70,17 +70,19 @@ class Reference:
         pushes: Sequence[Push],
         n_tokens: int,
         n_prompt: int,
-        kept: list[Tensor],
+        streams: list[Tensor],
     ) -> Iterator[None]:
+        """Inside the block, passes add the pushes, and record the stream after each layer."""
+
         def hook(layer: int) -> Any:
             def change(module: Any, args: Any, output: Any) -> Any:
-                several = isinstance(output, tuple | list)
-                hidden = output[0] if several else output
+                is_sequence = isinstance(output, tuple | list)
+                hidden = output[0] if is_sequence else output
                 for push in pushes:
                     if push.layer == layer:
                         hidden = hidden + push.at(n_tokens, n_prompt)
-                kept.append(hidden[0])
-                return type(output)([hidden, *output[1:]]) if several else hidden
+                streams.append(hidden[0])
+                return type(output)([hidden, *output[1:]]) if is_sequence else hidden
 
             return change
 
@@ -105,12 +107,14 @@ class Reference:
 
     def choice(self, readout: Readout, scenario: Scenario, pushes: Sequence[Push] = ()) -> Tensor:
         """The logit difference of a scenario, positive minus negative."""
-        of = self.letters if readout == "letters" else self.continuation
-        return of(scenario, pushes)
+        if readout == "letters":
+            return self.letters(scenario, pushes)
+        return self.continuation(scenario, pushes)
 
     def letters(self, scenario: Scenario, pushes: Sequence[Push]) -> Tensor:
         """Logit of the positive option's letter minus the negative one's, mean of both orders."""
-        (first,), (second,) = self.encode("A"), self.encode("B")
+        (first,) = self.encode("A")
+        (second,) = self.encode("B")
         differences = []
         for lettered in letter_prompts(scenario):
             tokens = self.prompt(lettered.prompt.user)
@@ -120,7 +124,7 @@ class Reference:
         return torch.stack(differences).mean()
 
     def continuation(self, scenario: Scenario, pushes: Sequence[Push]) -> Tensor:
-        """Mean log-probability of a token of the positive option minus that of the negative one."""
+        """Mean log-probability per token of the positive option minus that of the negative one."""
         positive, negative = (
             self._mean_logprob(self.prompt(p.user), self.encode(p.answer), pushes)
             for p in continuation_prompts(scenario)
@@ -133,7 +137,7 @@ class Reference:
         return logprobs[torch.arange(len(answer)), torch.tensor(answer)].mean()
 
     def slopes(self, readout: Readout, scenario: Scenario, pushes: Sequence[Push]) -> list[float]:
-        """The derivative of the logit difference by the strength of each push, at strength 0."""
+        """Derivatives of the logit difference by the strength of each push, at strength 0."""
         strengths = torch.zeros(len(pushes), requires_grad=True)
         pairs = zip(pushes, strengths, strict=True)
         unapplied = [replace(push, strength=strength) for push, strength in pairs]
@@ -144,7 +148,7 @@ class Reference:
     # -- activations and text -------------------------------------------------------------------
 
     def ends(self, scenarios: ScenarioSet) -> Tensor:
-        """At the last token of each scenario's two texts: [scenario, pole, layer, d_model]."""
+        """Streams at the last token of each scenario's texts: [scenario, pole, layer, d_model]."""
         texts = [contrastive_texts(scenario) for scenario in scenarios]
         return torch.stack([torch.stack([self._end(text) for text in pair]) for pair in texts])
 
@@ -153,7 +157,7 @@ class Reference:
         return self.passed(tokens, len(tokens))[1][:, -1]
 
     def written(self, user: str, n_tokens: int, pushes: Sequence[Push] = ()) -> str:
-        """Greedy, the whole sequence read anew for every token."""
+        """The greedy text, with a pass over the whole sequence for every token."""
         prompt = self.prompt(user)
         tokens = list(prompt)
         for _ in range(n_tokens):

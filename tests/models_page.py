@@ -1,6 +1,6 @@
-"""docs/models.md: every architecture of the zoo, right or refused, as the package loads it now.
+"""Write docs/models.md: every architecture of the zoo, right or refused by the present package.
 
-From the repository's root: `python tests/models_page.py --write docs/models.md`.
+In the repository's root: `python tests/models_page.py --write docs/models.md`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 COMMAND = "python tests/models_page.py --write docs/models.md"
 INTRODUCTION = f"""# Models
 
-Each row is an architecture of Hugging Face transformers, tried as a tiny random model.
+Each row is an architecture of Hugging Face transformers, tested with a tiny random model.
 
-- **right**: both readouts (plain and steered at early, middle and last layers), the residual
-  stream after every block, steering vectors, gradients, and greedy generation with and without a
-  cache equal those of plain Hugging Face passes over one unpadded sequence at a time.
-- **refused**: `load_model` raises an `InputError`, so that no number is given.
+- **right**: all numbers equal those of plain Hugging Face passes over one unpadded sequence at a
+  time. We compare both readouts (plain, and steered at an early, a middle and the last layer), the
+  residual stream after every block, steering vectors, gradients, and greedy generation with and
+  without a cache.
+- **refused**: `load_model` raises an `InputError`, so that there are no wrong numbers.
 
-Shortcuts save work where many prompts or edits are read together. `load_model` switches off those
-that would change a number of the model. Results stay right; reading takes longer.
+Shortcuts save work when many prompts or edits are read together. `load_model` switches off a
+shortcut that would change the model's numbers. The results are then still right, but take longer.
+`Shortcuts` in the API says what each shortcut is.
 
-The tests write this page: `{COMMAND}`.
+This page is generated from the tests: `{COMMAND}`.
 
 | architecture | transformers class | result | reason | shortcuts switched off |
 |---|---|---|---|---|
@@ -33,25 +35,23 @@ The tests write this page: `{COMMAND}`.
 
 
 def page() -> str:
-    """The whole page; architectures that the installed transformers lacks are left out."""
+    """The whole page, without architectures that the installed transformers lacks."""
     return INTRODUCTION + "".join(row(opened(e.name)) for e in ZOO if e.is_installed)
 
 
 def row(case: Opened) -> str:
-    about = case.entry
-    refused = case.model is None
-    cells = [
-        about.name,
-        f"`{about.classes[0]}`",
-        "refused" if refused else "right",
-        about.why if refused else "",
-        "" if refused else switched_off(case.model),
-    ]
+    """The row of an architecture."""
+    entry = case.entry
+    if case.model is None:
+        result = ["refused", entry.why, ""]
+    else:
+        result = ["right", "", switched_off(case.model)]
+    cells = [entry.name, f"`{entry.classes[0]}`", *result]
     return f"| {' | '.join(cells)} |\n"
 
 
 def switched_off(model: object) -> str:
-    """The model's shortcuts that are off, in words; "none" where all of them hold."""
+    """The names of the model's shortcuts that are off; "none" where all of them are on."""
     shortcuts = getattr(model, "shortcuts", None)
     off = ", ".join(getattr(shortcuts, "off", ()))
     longest = getattr(shortcuts, "longest", None)

@@ -1,4 +1,4 @@
-"""Tiny random models: what one is, and the sizes and settings that many of them share."""
+"""A description of a tiny random model, and the sizes and settings that many of them share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import Any, Literal
 import torch
 import transformers
 
-WINDOW = 16  # tokens that a sliding layer sees: all prompts are longer
-SCALE = 8.0  # of weights drawn with a deviation of 0.02, so that every layer changes its input
-NOISE = 0.1  # on biases and norms, which begin as zeros and ones
-ROPE_LENGTH = 320  # tokens beyond which some rotary embeddings change
+# Tokens that a sliding layer attends to; all prompts are longer.
+WINDOW = 16
+# Factor on weights, which are drawn with a deviation of 0.02: every layer then changes its input.
+SCALE = 8.0
+# Deviation of the noise on biases and norms, which are initialised with zeros and ones.
+NOISE = 0.1
+# Tokens beyond which some rotary embeddings change.
+ROPE_LENGTH = 320
+# A recurrence's own rates keep their initial values: larger ones would forget all but a few tokens.
+RATES = ("A_log", "dt_proj", "conv1d", "time_decay", "time_first", "recurrent_param")
 
 Expectation = Literal["right", "right or refused", "refused"]
 
@@ -22,11 +28,12 @@ class Entry:
     """One architecture.
 
     Attributes:
-        family: what its classes' names in transformers begin with, or (model class, config class).
-        settings: of the config; whatever is left out has the class's default.
-        layers: where the decoder layers are, as a dotted path.
+        name: for readers, as in docs/models.md.
+        family: the prefix of its classes' names in transformers, or (model class, config class).
+        settings: arguments of the config; those left out have the class's default.
+        layers: the dotted path of the decoder layers.
         expect: "right" (whatever shortcuts are off), "right or refused", or "refused".
-        why: in words, why it is or may be refused.
+        why: the reason why it is or may be refused.
         rope_length: tokens beyond which the rotary embedding of the whole sequence changes.
     """
 
@@ -40,7 +47,7 @@ class Entry:
 
     @property
     def classes(self) -> tuple[str, str]:
-        """The names of the model's and the config's class."""
+        """The names of the model's class and of the config's class."""
         if isinstance(self.family, tuple):
             return self.family
         return f"{self.family}ForCausalLM", f"{self.family}Config"
@@ -51,11 +58,11 @@ class Entry:
         return all(hasattr(transformers, name) for name in self.classes)
 
     def build(self) -> Any:
-        """The random model, the same one every time; layers, biases and norms all matter."""
-        model_class, config_class = (getattr(transformers, name) for name in self.classes)
-        config = config_class(**self.settings)
+        """The random model, the same every time; its layers, biases and norms all matter."""
+        model_name, config_name = self.classes
+        config = getattr(transformers, config_name)(**self.settings)
         torch.manual_seed(0)
-        model = model_class(config).eval()
+        model = getattr(transformers, model_name)(config).eval()
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if any(part in name for part in RATES):
@@ -67,9 +74,6 @@ class Entry:
         return model
 
 
-# A recurrence's own rates, which are left as drawn: larger ones would forget all but a few tokens.
-RATES = ("A_log", "dt_proj", "conv1d", "time_decay", "time_first", "recurrent_param")
-
 # -- sizes ----------------------------------------------------------------------------------------
 
 COMMON: dict[str, Any] = {
@@ -78,7 +82,7 @@ COMMON: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-# Names of GPT-2's time.
+# The names in configs of GPT-2's time.
 OLD = {**COMMON, "n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 2048}
 FEW = {
     **COMMON,
@@ -141,6 +145,7 @@ GEMMA3N = {
 
 
 def rope(kind: str, **settings: Any) -> dict[str, Any]:
+    """The part of a config that chooses a kind of rotary embedding."""
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **settings}}
 
 
@@ -159,7 +164,7 @@ LLAMA3 = rope(
     original_max_position_embeddings=64,
 )
 YARN = rope("yarn", factor=32.0, original_max_position_embeddings=64)
-# Queries grow with their position.
+# The scale of queries grows with their position.
 SCALED_YARN = rope(
     "yarn",
     factor=32.0,

@@ -1,4 +1,4 @@
-"""The zoo: a tiny random model of every architecture that somebody may bring."""
+"""The zoo: a description of a tiny random model of every architecture that a user may load."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from tiny_models import (
     rope,
 )
 
+# Reasons for a refusal, in the words of docs/models.md.
 NO_ADAPTER = "TransformerLens has no adapter for it"
 ADAPTER_FAILS = "TransformerLens' adapter does not fit it"
 NO_FINAL_NORM = "no final norm"
@@ -401,4 +402,5 @@ ZOO: list[Entry] = [
 
 
 def entry(name: str) -> Entry:
+    """The entry of this name."""
     return next(e for e in ZOO if e.name == name)

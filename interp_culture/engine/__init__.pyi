@@ -1,8 +1,8 @@
 # The public names of this room; each is imported when it is first used.
-from .chat import MarkupWarning
 from .generation import generate, generate_runs
 from .interventions import Edit
 from .loading import load_model
+from .markup import MarkupWarning
 from .model import LanguageModel, applied
 from .prompt import Prompt
 from .self_check import ShortcutWarning

@@ -1,6 +1,7 @@
-"""Hooks that somebody has put on the model: where they are, and passes without them.
+"""Hooks that the user has put on a model: where they are, and a context without them.
 
-TransformerLens puts hooks of its own on a bridge (on OPT's MLP, at the input of each norm). They do not count.
+TransformerLens and transformers put hooks of their own on a model (on OPT's MLP, at the input of
+each norm). Those are not counted and not removed.
 """
 
 from __future__ import annotations
@@ -12,58 +13,66 @@ from typing import Any
 from torch import nn
 
 LIBRARIES = ("transformer_lens.", "transformers.", "accelerate.")
+# Attributes of a module that hold PyTorch hooks, as dictionaries.
 PYTORCH = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-TRANSFORMER_LENS = ("fwd_hooks", "bwd_hooks")  # lists of handles on a hook point
-KINDS = (*PYTORCH, *TRANSFORMER_LENS)
+# Attributes of a hook point of TransformerLens, as lists of handles.
+TRANSFORMER_LENS = ("fwd_hooks", "bwd_hooks")
+ATTRIBUTES = (*PYTORCH, *TRANSFORMER_LENS)
 
 
 def hook_places(model: nn.Module) -> list[str]:
-    """The modules on which somebody has put a hook, TransformerLens' or PyTorch's, by name."""
-    return [name or "the whole model" for name, m in model.named_modules() if has_hooks(m)]
+    """The names of the modules with a hook of the user's, put there by either library."""
+    return [
+        name or "the whole model" for name, module in model.named_modules() if has_hooks(module)
+    ]
 
 
 def is_hooked(model: nn.Module) -> bool:
-    """Whether somebody has put a hook on any module of the model."""
+    """Whether any module of the model has a hook of the user's."""
     return any(has_hooks(module) for module in model.modules())
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody has put a hook on this module itself."""
-    held = module.__dict__
-    if not any(held.get(kind) for kind in KINDS):
-        return False  # nearly all: a model has thousands of modules, and each pass asks
+    """Whether this module itself has a hook of the user's."""
+    # A fast way out for nearly all modules: a model has thousands, and every pass asks.
+    attributes = module.__dict__
+    if not any(attributes.get(name) for name in ATTRIBUTES):
+        return False
     if any(_is_foreign(handle.user_hook) for handle in _handles(module)):
         return True
-    return any(_is_foreign(hook) for kind in PYTORCH for hook in getattr(module, kind).values())
+    return any(_is_foreign(hook) for name in PYTORCH for hook in getattr(module, name).values())
 
 
 @contextmanager
 def without_hooks(model: nn.Module) -> Iterator[None]:
-    """The plain model for the time of the block: somebody's hooks are put away, then put back."""
-    before: list[tuple[Any, Any]] = []
+    """The model without the user's hooks, inside the `with` block; they are put back at its end."""
+    removed: list[tuple[Any, Any]] = []
     try:
         for module in model.modules():
             if has_hooks(module):
-                before += _put_away(module)
+                removed += _remove(module)
         yield
     finally:
-        for hooks, kept in before:
+        for hooks, content in removed:
             hooks.clear()
-            (hooks.extend if isinstance(hooks, list) else hooks.update)(kept)
+            if isinstance(hooks, list):
+                hooks.extend(content)
+            else:
+                hooks.update(content)
 
 
-def _put_away(module: nn.Module) -> list[tuple[Any, Any]]:
-    """Take the hooks off; returns each dictionary or list with what it held."""
-    ids = {h.hook.id for h in _handles(module) if _is_foreign(h.user_hook)}
+def _remove(module: nn.Module) -> list[tuple[Any, Any]]:
+    """Remove the user's hooks; returns each dictionary or list of hooks with its former content."""
+    ids = {handle.hook.id for handle in _handles(module) if _is_foreign(handle.user_hook)}
     before: list[tuple[Any, Any]] = []
-    for kind in PYTORCH:
-        hooks = getattr(module, kind)
+    for name in PYTORCH:
+        hooks = getattr(module, name)
         before.append((hooks, dict(hooks)))
         for key, hook in list(hooks.items()):
             if key in ids or _is_foreign(hook):
                 del hooks[key]
-    for kind in TRANSFORMER_LENS:
-        handles = getattr(module, kind, None)
+    for name in TRANSFORMER_LENS:
+        handles = getattr(module, name, None)
         if handles is not None:
             before.append((handles, list(handles)))
             handles[:] = [handle for handle in handles if handle.hook.id not in ids]
@@ -71,9 +80,9 @@ def _put_away(module: nn.Module) -> list[tuple[Any, Any]]:
 
 
 def _handles(module: nn.Module) -> list[Any]:
-    return [handle for kind in TRANSFORMER_LENS for handle in getattr(module, kind, ())]
+    return [handle for name in TRANSFORMER_LENS for handle in getattr(module, name, ())]
 
 
 def _is_foreign(hook: Any) -> bool:
-    # The wrappers that TransformerLens puts around a hook are its own; whose hook it is stands in the handle.
+    # TransformerLens wraps each hook in a function of its own; the handle knows the user's hook.
     return not str(getattr(hook, "__module__", "")).startswith(LIBRARIES)

@@ -1,4 +1,4 @@
-"""Text that the model writes in answer to prompts, plain or under edits."""
+"""Text generation: the model's answers to prompts, plain or under edits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
@@ -24,7 +24,7 @@ K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 BATCH_PROMPTS = 16
-STACKED_ROWS = 64  # prompts times runs
+STACKED_ROWS = 64  # rows of a batch: prompts times runs
 
 
 def generate(
@@ -36,22 +36,36 @@ def generate(
     temperature: float = 0.0,
     seed: int = 42,
 ) -> list[str]:
-    """The model's answers, in the order of the prompts, without special tokens: greedy, or sampled (the paper: 0.7).
+    """The model's answers to prompts, greedy or sampled.
 
-    A prompt may be mere text, the question.
+    The checkpoint's generation settings (a repetition penalty, top-k) are switched off. Prompts are
+    padded on the left and masked, so that each answer is the one that its prompt gets alone. Hooks
+    that are on the model act too.
 
-    With a temperature above 0 every token is drawn from the whole distribution `softmax(logits / temperature)`; the
-    same seed gives the same random numbers whatever the edits, and torch's own random state stays as it is. What a
-    checkpoint's own generation settings would add (a repetition penalty, top-k) is switched off.
+    Args:
+        model: a loaded model.
+        prompts: prompts without answers; a plain text is a question.
+        max_new_tokens: the largest number of tokens of an answer.
+        edits: act on the prompt's tokens and on the new ones, by their positions: "answer" are the
+            new tokens, "options" are in the prompt alone.
+        temperature: 0 is greedy. Above 0 each token is drawn from the whole distribution
+            `softmax(logits / temperature)`; the paper uses 0.7.
+        seed: of the random numbers, which are the same for all edits. torch's own random state is
+            not changed.
 
-    Prompts are padded on the left and masked, so that a batch writes what each prompt alone would. `edits` act on the
-    prompt's tokens when it is read and on each new token when it is, by their positions: "answer" are the new
-    ones, "options" those of the prompt alone. Hooks that are on the model act too. Raises InputError for a prompt
-    that already carries an answer, for one that leaves no room for new tokens, and for a negative temperature.
+    Returns:
+        One text for each prompt, in their order, without special tokens.
+
+    Raises:
+        InputError: a prompt with an answer, a prompt that leaves no room for the new tokens, an
+            edit that does not fit the model, or a negative temperature.
+
+    >>> texts = generate(model, ["Is it late?"], 8, steer(vectors, [14], 2.0))  # doctest: +SKIP
     """
-    return generate_runs(
+    texts = generate_runs(
         model, prompts, {"": edits}, max_new_tokens, temperature=temperature, seed=seed
-    )[""]
+    )
+    return texts[""]
 
 
 def generate_runs(
@@ -63,10 +77,24 @@ def generate_runs(
     temperature: float = 0.0,
     seed: int = 42,
 ) -> dict[K, list[str]]:
-    """The answers under every run's edits, as `generate` gives them; runs are written side by side, which is faster."""
+    """The answers under the edits of each run.
+
+    The texts equal those of one `generate` per run, but runs share batches, which is faster.
+
+    Args:
+        model, prompts, max_new_tokens, temperature, seed: see `generate`.
+        runs: edits by the name of the run.
+
+    Returns:
+        For each run one text for each prompt, in their order.
+
+    Raises:
+        InputError: see `generate`.
+    """
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")
-    prompts, runs = as_prompts(prompts), as_runs(runs)
+    prompts = as_prompts(prompts)
+    runs = as_runs(runs)
     if any(prompt.answer for prompt in prompts):
         raise InputError(
             "a prompt with an answer leaves nothing to write; give prompts without one"
@@ -75,13 +103,14 @@ def generate_runs(
         model.check_edits(edits)
     sequences = model.tokenise_all(prompts, new_tokens=max_new_tokens)
     texts = {key: list[str]() for key in runs}
-    size = BATCH_PROMPTS if _may_pad(model, sequences, max_new_tokens) else 1
-    for number, batch in enumerate(_chunks(sequences, size)):
-        for keys in _chunks(list(runs), max(1, STACKED_ROWS // len(batch))):
+    batch_prompts = BATCH_PROMPTS if _may_pad(model, sequences, max_new_tokens) else 1
+    for number, batch in enumerate(_chunks(sequences, batch_prompts)):
+        n_stacked = max(1, STACKED_ROWS // len(batch))
+        for keys in _chunks(list(runs), n_stacked):
             noise = [_Noise(temperature, f"{seed} {number}", len(batch))] if temperature else []
             written = write(model, batch, max_new_tokens, [runs[key] for key in keys], noise)
-            for key, own in zip(keys, _chunks(written, len(batch)), strict=True):
-                texts[key] += own
+            for key, run_texts in zip(keys, _chunks(written, len(batch)), strict=True):
+                texts[key] += run_texts
     return texts
 
 
@@ -90,20 +119,23 @@ def _chunks(values: list[T], size: int) -> Iterator[list[T]]:
 
 
 def _may_pad(model: LanguageModel, sequences: Sequence[TokenSequence], max_new_tokens: int) -> bool:
-    """Whether prompts of unequal length may be written side by side."""
+    """Whether prompts of unequal length may be in one batch."""
     shortcuts = model.usable_shortcuts
     longest = max((len(sequence.prompt) for sequence in sequences), default=0)
     return shortcuts.padded_generation and shortcuts.holds_for(longest + max_new_tokens)
 
 
 class _Noise(LogitsProcessor):
-    """Gumbel noise, with which the largest is a draw from softmax(logits / temperature); the same for all runs."""
+    """Adds Gumbel noise to `logits / temperature`, the same for all runs.
+
+    The largest of the sums is then a draw from `softmax(logits / temperature)`.
+    """
 
     def __init__(self, temperature: float, seed: str, rows: int) -> None:
-        self.temperature, self.rows = temperature, rows
-        self.seed = random.Random(seed).getrandbits(
-            32
-        )  # batches and seeds that are neighbours share no numbers
+        self.temperature = temperature
+        self.rows = rows
+        # Hashed, so that neighbouring seeds and batches share no random numbers.
+        self.seed = random.Random(seed).getrandbits(32)
         self.generator: torch.Generator | None = None
 
     def __call__(
@@ -112,8 +144,10 @@ class _Noise(LogitsProcessor):
         if self.generator is None:
             self.generator = torch.Generator(scores.device).manual_seed(self.seed)
         noise = torch.empty(self.rows, scores.shape[1], device=scores.device)
+        # Minus the log of an exponential variable is a Gumbel variable.
         noise.exponential_(generator=self.generator).log_().neg_()
-        return scores.float() / self.temperature + noise.repeat(len(scores) // self.rows, 1)
+        n_runs = len(scores) // self.rows
+        return scores.float() / self.temperature + noise.repeat(n_runs, 1)
 
 
 def write(
@@ -121,36 +155,41 @@ def write(
     sequences: Sequence[TokenSequence],
     max_new_tokens: int,
     runs: Sequence[Sequence[Edit]],
-    noise: Sequence[LogitsProcessor],
+    processors: Sequence[LogitsProcessor],
 ) -> list[str]:
-    """The texts of the first run, then those of the second, and so on, each prompt's with its processors applied."""
+    """The texts for one batch of prompts: those of the first run, then of the second, and so on.
+
+    `processors` act on the logits of each new token before it is chosen.
+    """
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
     hf_model = model.bridge.original_model
     with (
         torch.inference_mode(),
-        _own_settings(hf_model, model.pad_token),
+        _greedy_settings(hf_model, model.pad_token),
         Hooks(model, runs) as hooks,
     ):
         reset_rope(hf_model)
         steps = _Steps(prompts, hooks)
         handle = model.bridge.blocks[0].register_forward_pre_hook(steps.advance)
         try:
-            whole = hf_model.generate(
+            tokens = hf_model.generate(
                 input_ids=prompts.tokens.repeat(len(runs), 1),
                 attention_mask=(~prompts.is_padding).long().repeat(len(runs), 1),
                 max_new_tokens=max_new_tokens,
-                logits_processor=LogitsProcessorList([*noise]),
+                logits_processor=LogitsProcessorList([*processors]),
             )
         finally:
             handle.remove()
-    return model.tokenizer.batch_decode(
-        whole[:, prompts.tokens.shape[1] :], skip_special_tokens=True
-    )
+    new_tokens = tokens[:, prompts.tokens.shape[1] :]
+    return model.tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
 
 
 @contextmanager
-def _own_settings(hf_model: Any, pad: int) -> Iterator[None]:
-    """Greedy, one token a step after cached ones; of a checkpoint's own settings only the tokens that end a text."""
+def _greedy_settings(hf_model: Any, pad: int) -> Iterator[None]:
+    """Greedy generation with a cache, whatever the checkpoint's own settings.
+
+    Only the tokens that begin and end a text are taken from those.
+    """
     before = hf_model.generation_config
     hf_model.generation_config = GenerationConfig(
         bos_token_id=before.bos_token_id,
@@ -166,38 +205,62 @@ def _own_settings(hf_model: Any, pad: int) -> Iterator[None]:
 
 
 class _Steps:
-    """Tells the hooks what runs: first the prompts, then one new token of each at a time, after the cached ones."""
+    """Gives the hooks the tokens of each pass: the prompts first, then one new token of each."""
 
     def __init__(self, prompts: Batch, hooks: Hooks) -> None:
-        self.prompts, self.hooks = prompts, hooks
-        self.done = -1
+        self.prompts = prompts
+        self.hooks = hooks
+        self.n_new = -1
 
     def advance(self, *_: Any) -> None:
-        self.done += 1
-        self.hooks.batch = self.prompts if self.done == 0 else self._new_tokens()
+        self.n_new += 1
+        self.hooks.batch = self.prompts if self.n_new == 0 else self._new_tokens()
 
     def _new_tokens(self) -> Batch:
         last = self.prompts.position_ids[:, -1:]
-        no, yes = torch.zeros_like(last, dtype=torch.bool), torch.ones_like(last, dtype=torch.bool)
-        return Batch(last, last + self.done, yes[:, None], yes, no, no, no, ())
+        no = torch.zeros_like(last, dtype=torch.bool)
+        yes = torch.ones_like(last, dtype=torch.bool)
+        return Batch(
+            # The hooks ask for places and not for ids, which are not known here.
+            tokens=last,
+            position_ids=last + self.n_new,
+            visible=yes[:, None],
+            is_answer=yes,
+            is_final=no,
+            is_option=no,
+            is_padding=no,
+            paths=(),
+        )
 
 
 def _left_padded(sequences: Sequence[TokenSequence], pad: int) -> Batch:
-    tokens = [sequence.prompt for sequence in sequences]
-    width = max(map(len, tokens))
-    ids = torch.tensor([[pad] * (width - len(t)) + list(t) for t in tokens])
-    is_padding = torch.tensor([[True] * (width - len(t)) + [False] * len(t) for t in tokens])
-    positions: Int[Tensor, "row pos"] = ((~is_padding).long().cumsum(-1) - 1).clamp(min=0)
-    no = torch.zeros_like(is_padding)
-    is_final = no.clone()
+    """The prompts as a batch of rows, padded on the left."""
+    lengths = [len(sequence.prompt) for sequence in sequences]
+    width = max(lengths)
+    rows = []
+    for sequence, length in zip(sequences, lengths, strict=True):
+        rows.append([pad] * (width - length) + list(sequence.prompt))
+    is_padding = torch.arange(width) < width - torch.tensor(lengths)[:, None]
+    is_final = torch.zeros_like(is_padding)
     is_final[:, -1] = True
-    is_option = no.clone()
+    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    return Batch(
+        tokens=torch.tensor(rows),
+        position_ids=((~is_padding).long().cumsum(-1) - 1).clamp(min=0),
+        visible=(~is_padding)[:, None] & causal,
+        is_answer=torch.zeros_like(is_padding),
+        is_final=is_final,
+        is_option=_option_mask(sequences, width),
+        is_padding=is_padding,
+        paths=(),
+        options_found=all(sequence.options is not None for sequence in sequences),
+    )
+
+
+def _option_mask(sequences: Sequence[TokenSequence], width: int) -> Bool[Tensor, "row pos"]:
+    is_option = torch.zeros(len(sequences), width, dtype=torch.bool)
     for row, sequence in enumerate(sequences):
         padding = width - len(sequence.prompt)
         for start, stop in sequence.options or ():
             is_option[row, padding + start : padding + stop] = True
-    visible = (~is_padding)[:, None] & torch.ones(width, width, dtype=torch.bool).tril()
-    found = all(sequence.options is not None for sequence in sequences)
-    return Batch(
-        ids, positions, visible, no, is_final, is_option, is_padding, (), options_found=found
-    )
+    return is_option

@@ -1,4 +1,4 @@
-"""What this machine can do, measured: matrix-multiply rates by thread count and dtype."""
+"""Matrix-multiplication rates of this machine, by thread count, dtype and device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 import torch
 
-SHAPE = (1024, 576, 1536)  # tokens, d_model, d_mlp of the embedded model
+SHAPE = (1024, 576, 1536)  # tokens, d_model and d_mlp of the embedded model
 REPEATS = 5
 
 
@@ -18,16 +18,23 @@ def matmul_rate(
     shape: tuple[int, int, int] = SHAPE,
     repeats: int = REPEATS,
 ) -> float:
-    """FLOP/s of `[tokens, a] @ [a, b]`, the median of `repeats`: what a model of this shape can reach.
+    """The rate of a matrix product, an upper bound for a model of this shape.
 
-    A processor that is let alone runs its first products faster than it can go on: repeat for a second or two where
-    that matters.
+    An idle processor runs its first products faster than it can sustain. Where that matters,
+    measure for a second or two, with more `repeats`.
+
+    Args:
+        dtype: of both matrices.
+        device: a torch device.
+        shape: (tokens, a, b) of the product `[tokens, a] @ [a, b]`.
+        repeats: number of products; one more is computed first and not counted.
+
+    Returns:
+        The median over the repeats, in FLOP/s.
     """
-    tokens, a, b = shape
-    left, right = (
-        torch.randn(tokens, a, dtype=dtype, device=device),
-        torch.randn(b, a, dtype=dtype, device=device),
-    )
+    tokens, n_inputs, n_outputs = shape
+    left = torch.randn(tokens, n_inputs, dtype=dtype, device=device)
+    right = torch.randn(n_outputs, n_inputs, dtype=dtype, device=device)
     seconds = []
     with torch.inference_mode():
         for _ in range(repeats + 1):
@@ -36,25 +43,26 @@ def matmul_rate(
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
-    return 2 * tokens * a * b / statistics.median(seconds[1:])
+    return 2 * tokens * n_inputs * n_outputs / statistics.median(seconds[1:])
 
 
 def choose_threads() -> int:
-    """Set torch to the thread count that multiplies fastest here: all, or one a core where cores have two threads.
+    """Set torch to the thread count that multiplies fastest here, and return it.
 
-    A count that OMP_NUM_THREADS names is kept.
+    The counts that are tried: one thread per logical core, half as many (for cores with two
+    threads), and torch's present count. A count set by OMP_NUM_THREADS is kept.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return torch.get_num_threads()
+    n_logical = os.cpu_count() or 1
+    counts = {n_logical, max(1, n_logical // 2), torch.get_num_threads()}
     rates = {}
-    for count in sorted(
-        {os.cpu_count() or 1, max(1, (os.cpu_count() or 1) // 2), torch.get_num_threads()}
-    ):
+    for count in sorted(counts):
         torch.set_num_threads(count)
         rates[count] = matmul_rate()
-    best = max(rates, key=lambda count: rates[count])
-    torch.set_num_threads(best)
-    return best
+    fastest = max(rates, key=lambda count: rates[count])
+    torch.set_num_threads(fastest)
+    return fastest
 
 
 def fastest_dtype(device: str) -> torch.dtype:

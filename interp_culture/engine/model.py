@@ -21,9 +21,11 @@ from torch import Tensor
 
 from interp_culture.engine import foreign_hooks
 from interp_culture.engine.blocks import Form, output_form
-from interp_culture.engine.chat import ChatFormat, MarkupWarning, check_fit, max_length
+from interp_culture.engine.chat import ChatFormat
+from interp_culture.engine.context_length import check_fit, max_length
 from interp_culture.engine.identity import ModelIdentity, identity_of
 from interp_culture.engine.interventions import HOOK_POINTS, Edit, as_edits
+from interp_culture.engine.markup import MarkupWarning
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.shortcuts import NONE, Shortcuts, shortcuts_by_config
 from interp_culture.engine.token_tree import TokenSequence

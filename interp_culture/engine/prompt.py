@@ -1,4 +1,4 @@
-"""What a model is asked, before tokenisation: a user's words, a system message, an answer to be scored."""
+"""Prompts before tokenisation: a user's text, a system message, and an answer to be scored."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from interp_culture.errors import InputError
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked, before tokenisation. `answer` is text whose probability is read, or empty.
+    """A question to the model, before tokenisation.
 
-    `options` are (start, stop) of the two poles' words in `user`, in characters, where they are part of it. `system`
-    may be a Persona too, whose text it becomes.
+    Attributes:
+        user: the text of the question.
+        answer: text whose probability is computed; empty where there is none.
+        system: the system message; a Persona is replaced by its text.
+        options: (start, stop) of the options' words in `user`, in characters, if it contains them.
+
+    Raises:
+        InputError: `user` is not text, or `system` is neither text nor a Persona.
 
     >>> Prompt("Is it late?", system="Answer in one word.").system
     'Answer in one word.'
@@ -30,12 +36,13 @@ class Prompt:
             raise InputError(
                 f"a prompt's user is a {type(self.user).__name__}; give the question as text"
             )
+        # The dataclass is frozen.
         object.__setattr__(self, "system", system_text(self.system))
 
 
 @runtime_checkable
 class HasText(Protocol):
-    """What can stand for a system message: a Persona."""
+    """An object that can stand for a system message: a Persona."""
 
     @property
     def text(self) -> str: ...
@@ -45,7 +52,9 @@ System = str | HasText | None
 
 
 def system_text(system: Any) -> str | None:
-    """A system message as text: a Persona's is its `text`. Raises InputError for anything else.
+    """A system message as text; of a Persona its `text`.
+
+    Raises InputError for anything else.
 
     >>> system_text("You live in India.")
     'You live in India.'
@@ -61,7 +70,9 @@ def system_text(system: Any) -> str | None:
 
 
 def as_prompts(prompts: Iterable[Prompt | str]) -> list[Prompt]:
-    """Prompts, of which some may be given as mere text: the question.
+    """A list of prompts; a plain text becomes a Prompt with that question.
+
+    Raises InputError for a single prompt, and for an element that is neither text nor a Prompt.
 
     >>> as_prompts(["Is it late?"])
     [Prompt(user='Is it late?', answer='', system=None, options=())]

@@ -1,7 +1,8 @@
-"""The check at the door: a model that was just loaded, beside plain passes of it that were taken before it was hooked.
+"""The check at loading: the hooked model against plain passes from before it was hooked.
 
-A shortcut that does not hold is switched off for this model and said; where nothing holds, the model is refused. So an
-architecture that nobody has thought of is right or refused too.
+A shortcut that changes the model's numbers is switched off, with a warning. A model that differs
+even without shortcuts is refused. So the results for an unknown architecture are right as well, or
+there are none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import LogitsProcessor
 
@@ -20,102 +21,108 @@ from interp_culture.engine.generation import write
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.plain_passes import TOLERANCES, PlainPass, PlainPasses, relative_error
-from interp_culture.engine.shortcuts import WORDS, Shortcuts
+from interp_culture.engine.shortcuts import DESCRIPTIONS, Shortcuts
 from interp_culture.engine.token_tree import Batch, make_batches
 from interp_culture.errors import InputError
 
+# Tokens that generation writes in the check.
 NEW_TOKENS = 2
+# More than the check's sequences have, so that all are in one batch.
+ALL_TOKENS = 10**6
 
 
 class ShortcutWarning(UserWarning):
-    """A way of saving work does not hold for this model and is switched off: same numbers, more work."""
+    """A shortcut would change a model's numbers and is switched off, which costs speed."""
 
 
 def check_model(model: LanguageModel, expected: PlainPasses) -> None:
-    """Set `model.shortcuts` to those that hold. Raises InputError where the hooked model is not the plain one."""
-    checks = (
-        (_head_error, (("pieces",),)),
-        (
-            _trace_error,
-            (("fused",), ("stem",), ("fused", "stem"), ("trees",), ("fused", "trees"), *_PLAIN),
-        ),
-        (_resumed_error, (("resume",), ("trees",), *_PLAIN)),
-        (_written_error, (("padded_generation",), ("padded_generation", "fused"))),
-    )
-    case = _Case(model, expected)
-    for check, ways in checks:
-        _settle(case, check, ways)
+    """Switch off the shortcuts that change the model's numbers (`model.shortcuts`).
+
+    Raises InputError where the hooked model differs from the plain one even without shortcuts.
+    """
+    comparison = _Comparison(model, expected)
+    for check in CHECKS:
+        _settle(comparison, check)
     model.check = "passed"
     if model.shortcuts.off:
-        words = "; ".join(WORDS[name] for name in model.shortcuts.off)
+        descriptions = "; ".join(DESCRIPTIONS[name] for name in model.shortcuts.off)
         warnings.warn(
-            f"{model.name}: right, but slower than other models; switched off, since they do not hold for it: {words}",
+            f"{model.name}: results are right, but slower than with other models; these shortcuts "
+            f"would change its numbers and are switched off: {descriptions}",
             ShortcutWarning,
             stacklevel=4,
         )
 
 
-_PLAIN = (("trees", "padding"), ("fused", "trees", "padding"))
-
-
 @dataclass
-class _Case:
-    """The hooked model, what it should give, and a pass over the check's sequences under its shortcuts of now."""
+class _Comparison:
+    """The hooked model, the plain model's passes, and a trace of the hooked model."""
 
     model: LanguageModel
     expected: PlainPasses
-    kept: Trace | None = None
-    kept_under: Shortcuts | None = None
+    cached_trace: Trace | None = None
+    cached_under: Shortcuts | None = None
 
     @property
     def trace(self) -> Trace:
-        """The residual streams at every layer; read again only where the shortcuts have changed."""
+        """A pass over the sequences that keeps every layer, under the present shortcuts.
+
+        It is computed again only where the shortcuts have changed.
+        """
         shortcuts = self.model.shortcuts
-        if self.kept is None or self.kept_under != shortcuts:
+        if self.cached_trace is None or self.cached_under != shortcuts:
             (batch,) = make_batches(
                 self.expected.groups,
                 pad=self.model.pad_token,
-                batch_tokens=10**6,
+                batch_tokens=ALL_TOKENS,
                 share_stem=shortcuts.stem,
             )
-            self.kept = trace(self.model, batch, layers=range(self.model.n_layers))
-            self.kept_under = shortcuts
-        return self.kept
+            self.cached_trace = trace(self.model, batch, layers=range(self.model.n_layers))
+            self.cached_under = shortcuts
+        return self.cached_trace
 
 
-Check = Callable[[_Case], float]
+@dataclass(frozen=True)
+class _Check:
+    """One comparison with the plain model.
+
+    Attributes:
+        error: computes the error relative to the size of the expected numbers.
+        difference: what differs where the error is too large, for the message.
+        alternatives: sets of shortcuts to switch off where it fails, in the order to try them.
+    """
+
+    error: Callable[[_Comparison], float]
+    difference: str
+    alternatives: tuple[tuple[str, ...], ...]
 
 
-def _settle(case: _Case, check: Check, ways: Sequence[tuple[str, ...]]) -> None:
-    """Switch off what has to be off for a check to pass; the first of `ways` that does is taken."""
-    model = case.model
-    before, limit, found = model.shortcuts, TOLERANCES[model.dtype], []
-    for off in ((), *ways):
+def _settle(comparison: _Comparison, check: _Check) -> None:
+    """Switch off the first set of shortcuts without which the check passes, or none.
+
+    Raises InputError where it fails under all alternatives.
+    """
+    model = comparison.model
+    before = model.shortcuts
+    failure = ""
+    for off in ((), *check.alternatives):
         _use(model, before.without(*off))
         try:
-            error = check(case)
-        except Exception as trouble:  # whatever it is, this way is not to be taken
-            found.append(f"{type(trouble).__name__}: {trouble}".splitlines()[0])
+            error = check.error(comparison)
+        except Exception as trouble:  # a shortcut may fail in any way
+            failure = f"{type(trouble).__name__}: {trouble}".splitlines()[0]
             continue
-        if error <= limit:
+        if error <= TOLERANCES[model.dtype]:
             return
-        found.append(f"off by {error:.2g} of its size")
-    what = check.__name__.strip("_").removesuffix("_error")
+        failure = f"relative error {error:.2g}"
     raise InputError(
-        f"{model.name} ({type(model.bridge.original_model).__name__}) is refused: under TransformerLens it is not the "
-        f"model that it was before ({WHAT[what]}; {found[-1]})"
+        f"{model.name} ({type(model.bridge.original_model).__name__}) is refused: hooked by "
+        f"TransformerLens it differs from the plain model ({check.difference}; {failure})"
     )
 
 
-WHAT = {
-    "head": "the logits of its own final residual stream differ",
-    "trace": "residual streams differ",
-    "resumed": "residual streams under steering differ",
-    "written": "the logits of tokens that it writes differ",
-}
-
-
 def _use(model: LanguageModel, shortcuts: Shortcuts) -> None:
+    """Set the model's shortcuts; its unembedding is built again where "pieces" changes."""
     if shortcuts.pieces != model.shortcuts.pieces:
         model.__dict__.pop("unembedding", None)
     model.shortcuts = shortcuts
@@ -123,74 +130,122 @@ def _use(model: LanguageModel, shortcuts: Shortcuts) -> None:
         model.shortcuts = shortcuts.without("pieces")
 
 
-def _head_error(case: _Case) -> float:
-    plain = case.expected.plain[0, 0]
+def _head_error(comparison: _Comparison) -> float:
+    plain = comparison.expected.plain[0, 0]
     with torch.inference_mode():
-        return relative_error(case.model.logits(plain.resid[-1]), plain.logits.float())
+        logits = comparison.model.logits(plain.resid[-1])
+    return relative_error(logits, plain.logits.float())
 
 
-def _trace_error(case: _Case) -> float:
-    kept = case.trace
-    found = torch.stack([kept.resid[stream] for stream in range(case.model.n_layers + 1)])
-    return max(_path_errors(found, kept.batch, case.expected.plain))
+def _trace_error(comparison: _Comparison) -> float:
+    kept = comparison.trace
+    n_streams = comparison.model.n_layers + 1
+    streams = torch.stack([kept.resid[layer] for layer in range(n_streams)])
+    return max(_path_errors(streams, kept.batch, comparison.expected.plain))
 
 
-def _resumed_error(case: _Case) -> float:
-    """Runs side by side: at strength 0 from the first layer on, and steered."""
-    expected, kept = case.expected, case.trace
-    edits = (Edit(0, expected.vector, 0.0), Edit(expected.layer, expected.vector, 1.0))
-    zero, steered = resume(case.model, kept, [[edit] for edit in edits])
-    errors = _path_errors(zero[None], kept.batch, expected.plain)
+def _resumed_error(comparison: _Comparison) -> float:
+    """Of two runs in one batch: strength 0 from the first layer on, and steered."""
+    expected = comparison.expected
+    kept = comparison.trace
+    unchanged = Edit(0, expected.vector, 0.0)
+    steering = Edit(expected.layer, expected.vector, 1.0)
+    plain, steered = resume(comparison.model, kept, [[unchanged], [steering]])
+    errors = _path_errors(plain[None], kept.batch, expected.plain)
     return max(errors + _path_errors(steered[None], kept.batch, expected.steered))
 
 
-def _written_error(case: _Case) -> float:
-    """The logits of the first tokens of an answer, written side by side under steering."""
-    model, expected = case.model, case.expected
-    keys = [(0, 0), (1, 0)]
-    sequences = [replace(expected.groups[g][m], answer=()) for g, m in keys]
-    answers = [expected.groups[g][m].answer for g, m in keys]
+def _written_error(comparison: _Comparison) -> float:
+    """Of the logits from which the first tokens of two answers are chosen, under steering."""
+    model = comparison.model
+    keys = [(0, 0), (1, 0)]  # the first sequence of each group, since these differ in length
+    if model.shortcuts.padded_generation:
+        return max(_batch_errors(comparison, keys))
+    return max(error for key in keys for error in _batch_errors(comparison, [key]))
+
+
+def _batch_errors(comparison: _Comparison, keys: Sequence[tuple[int, int]]) -> list[float]:
+    """The error for each of these sequences, written in one batch."""
+    model = comparison.model
+    expected = comparison.expected
+    sequences = [expected.groups[group][member] for group, member in keys]
+    answers = [sequence.answer[:NEW_TOKENS] for sequence in sequences]
+    dictation = _Dictation(torch.tensor(answers, device=model.device))
+    prompts = [replace(sequence, answer=()) for sequence in sequences]
     edit = Edit(expected.layer, expected.vector, 1.0)
-    batches = [[0, 1]] if model.shortcuts.padded_generation else [[0], [1]]
+    write(model, prompts, NEW_TOKENS, [[edit]], [dictation])
     errors = []
-    for rows in batches:
-        said = _Dictated(
-            torch.tensor([answers[row][:NEW_TOKENS] for row in rows], device=model.device)
-        )
-        write(model, [sequences[row] for row in rows], NEW_TOKENS, [[edit]], [said])
-        for i, row in enumerate(rows):
-            n = len(sequences[row].prompt)
-            want = expected.steered[keys[row]].logits[n - 1 : n - 1 + NEW_TOKENS]
-            errors.append(
-                relative_error(torch.stack([step[i] for step in said.seen]), want.float())
-            )
-    return max(errors)
+    for row, key in enumerate(keys):
+        first = len(prompts[row].prompt) - 1
+        expected_logits = expected.steered[key].logits[first : first + NEW_TOKENS]
+        logits = torch.stack([step[row] for step in dictation.logits])
+        errors.append(relative_error(logits, expected_logits.float()))
+    return errors
 
 
-class _Dictated(LogitsProcessor):
-    """Has the model write given tokens, and keeps the logits of each step."""
+class _Dictation(LogitsProcessor):
+    """Makes the model write given tokens, and records the logits of each step."""
 
-    def __init__(self, tokens: Tensor) -> None:
-        self.tokens, self.seen = tokens, list[Tensor]()
+    def __init__(self, tokens: Int[Tensor, "row token"]) -> None:
+        self.tokens = tokens
+        self.logits: list[Tensor] = []
 
     def __call__(
         self, input_ids: Tensor, scores: Float[Tensor, "row vocab"]
     ) -> Float[Tensor, "row vocab"]:
-        said = torch.full_like(scores, -torch.inf)
-        said.scatter_(1, self.tokens[:, len(self.seen)][:, None], 0.0)
-        self.seen.append(scores.float().clone())
-        return said
+        forced = torch.full_like(scores, -torch.inf)
+        forced.scatter_(1, self.tokens[:, len(self.logits)][:, None], 0.0)
+        self.logits.append(scores.float().clone())
+        return forced
 
 
 def _path_errors(
-    found: Float[Tensor, "stream row pos d_model"],
+    streams: Float[Tensor, "stream row pos d_model"],
     batch: Batch,
     expected: Mapping[tuple[int, int], PlainPass],
 ) -> list[float]:
-    """The error of each sequence; what is looked at are the last streams of the plain pass, and its last tokens."""
+    """The error of each sequence at each stream.
+
+    `streams` are the last ones of the plain pass. A path holds the tokens after the stem, which are
+    the last ones of the plain pass too.
+    """
     errors = []
     for path in batch.paths:
-        own = found[:, path.row, path.positions]
-        want = expected[path.group, path.member].resid[-len(found) :, -own.shape[1] :]
-        errors += [relative_error(one, other) for one, other in zip(own, want, strict=True)]
+        actual = streams[:, path.row, path.positions]
+        plain = expected[path.group, path.member].resid[-len(streams) :, -actual.shape[1] :]
+        errors += [relative_error(one, other) for one, other in zip(actual, plain, strict=True)]
     return errors
+
+
+# Without trees and padding, and at last without fused components, a pass is a plain one.
+_PLAIN = (("trees", "padding"), ("fused", "trees", "padding"))
+
+CHECKS = (
+    _Check(
+        _head_error,
+        difference="the logits of its own final residual stream differ",
+        alternatives=(("pieces",),),
+    ),
+    _Check(
+        _trace_error,
+        difference="residual streams differ",
+        alternatives=(
+            ("fused",),
+            ("stem",),
+            ("fused", "stem"),
+            ("trees",),
+            ("fused", "trees"),
+            *_PLAIN,
+        ),
+    ),
+    _Check(
+        _resumed_error,
+        difference="residual streams under steering differ",
+        alternatives=(("resume",), ("trees",), *_PLAIN),
+    ),
+    _Check(
+        _written_error,
+        difference="the logits of tokens that it writes differ",
+        alternatives=(("padded_generation",), ("padded_generation", "fused")),
+    ),
+)

@@ -1,37 +1,49 @@
-"""Which ways of saving work hold for a model: each is right for it, or it is switched off."""
+"""Ways of saving work in forward passes, each of which can be switched off for a model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-# What each shortcut is, in the words of messages and of the docs.
-WORDS = {
-    "trees": "token trees (prompts that begin alike share a row)",
-    "stem": "shared stems (what all prompts begin with is read once)",
+# What each shortcut is, for messages and docs.
+DESCRIPTIONS = {
+    "trees": "token trees (prompts with the same beginning share a row)",
+    "stem": "shared stems (the beginning that all prompts share is read once)",
     "resume": "resuming (a steered pass starts at its first edited layer)",
-    "fused": "fused components (parts that no hook looks at run without hook points)",
+    "fused": "fused components (components without a user's hook run without hook points)",
     "pieces": "the unembedding in pieces",
-    "padding": "padded batches (prompts of unequal length side by side)",
-    "padded_generation": "padded generation (prompts of unequal length written side by side)",
+    "padding": "padded batches (prompts of unequal length in one batch)",
+    "padded_generation": "padded generation (texts for prompts of unequal length in one batch)",
 }
 
-# What a config calls a window. Those named here are in our masks; trees are not taken where there is any other, since
-# the check's sequences are too short to see it.
-WINDOWS, KNOWN_WINDOWS = ("window", "chunk"), ("sliding_window",)
-# RoPE of these kinds changes with the longest position of a batch, beyond the length that the model was trained on.
+# Names of a config's attention windows contain one of these words.
+WINDOW_WORDS = ("window", "chunk")
+# Our attention masks know these windows. The sequences of `self_check` are too short to show what
+# any other window does, so that trees are off for a model that has one.
+KNOWN_WINDOWS = ("sliding_window",)
+# With these kinds of RoPE, the longest position in a batch changes the embedding of all, as soon as
+# it is beyond the length that the model was trained on.
 CHANGING_ROPE = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """The shortcuts that a model's passes may take; without any of them a pass is one plain call a length.
+    """The shortcuts that are on for a model; without any, each length of prompt is a plain pass.
 
     Attributes:
-        trees, stem, resume, fused, pieces, padding, padded_generation: see `WORDS`.
-        longest: rows of more tokens take no tree, no stem, no resuming and no padding, since what the model does to
-            a token then depends on what else is in the batch (RoPE that changes with the longest position); None
-            where there is no such length.
+        trees: prompts with the same beginning share a row.
+        stem: the beginning that all prompts share is read once.
+        resume: a steered pass starts at its first edited layer.
+        fused: components without a user's hook run without hook points.
+        pieces: the unembedding runs over pieces of the vocabulary.
+        padding: prompts of unequal length are read in one batch.
+        padded_generation: texts for prompts of unequal length are written in one batch.
+        longest: a longer row (in tokens) uses neither trees, stem, resuming nor padding, because
+            the model's numbers for a token then depend on the rest of the batch (RoPE that changes
+            with the longest position); None without such a limit.
+
+    >>> Shortcuts().without("trees").off
+    ('trees', 'stem', 'resume')
     """
 
     trees: bool = True
@@ -45,45 +57,49 @@ class Shortcuts:
 
     @property
     def off(self) -> tuple[str, ...]:
-        """The names of those that are switched off."""
-        return tuple(name for name in WORDS if not getattr(self, name))
+        """The names of the shortcuts that are switched off."""
+        return tuple(name for name in DESCRIPTIONS if not getattr(self, name))
 
     def without(self, *names: str) -> Shortcuts:
-        """The same with some switched off, and with those that need them: stems and resuming need trees."""
-        gone = {*names, *(("stem", "resume") if "trees" in names else ())}
-        return replace(self, **dict.fromkeys(gone, False))
+        """A copy with these switched off, and with "trees" also "stem" and "resume"."""
+        dependent = ("stem", "resume") if "trees" in names else ()
+        return replace(self, **dict.fromkeys((*names, *dependent), False))
 
     def holds_for(self, tokens: int) -> bool:
-        """Whether rows of this many tokens are within `longest`."""
+        """Whether a row of this many tokens is within `longest`."""
         return self.longest is None or tokens <= self.longest
 
 
-NONE = Shortcuts(**{f.name: False for f in fields(Shortcuts) if f.type == "bool"})
+NONE = Shortcuts(**{field.name: False for field in fields(Shortcuts) if field.type == "bool"})
 
 
 def shortcuts_by_config(config: Any) -> Shortcuts:
-    """What cannot be seen on short sequences is taken from the config of a model's language part."""
+    """The shortcuts that the config of a model's language part allows.
+
+    The config decides what short sequences cannot show; `self_check` tests the rest.
+    """
     shortcuts = Shortcuts(longest=_changing_rope_length(config))
-    unknown = [
-        name
-        for name, value in vars(config).items()
-        if any(word in name for word in WINDOWS)
-        and name not in KNOWN_WINDOWS
-        and type(value) is int
-        and value > 1
-        and "layers" not in name
-        and "pattern" not in name
-    ]
-    return shortcuts.without("trees") if unknown else shortcuts
+    has_unknown_window = any(
+        _is_unknown_window(name, value) for name, value in vars(config).items()
+    )
+    return shortcuts.without("trees") if has_unknown_window else shortcuts
+
+
+def _is_unknown_window(name: str, value: Any) -> bool:
+    if name in KNOWN_WINDOWS or not any(word in name for word in WINDOW_WORDS):
+        return False
+    # "max_window_layers" and "sliding_window_pattern" count layers, not tokens.
+    counts_layers = "layers" in name or "pattern" in name
+    # A bool is an int too, so that `isinstance` would take use_sliding_window=True for a width.
+    return type(value) is int and value > 1 and not counts_layers
 
 
 def _changing_rope_length(config: Any) -> int | None:
+    """The length beyond which the RoPE of some layer changes; None where it never does."""
     parameters = getattr(config, "rope_parameters", None) or {}
-    kinds = (
-        parameters.values()
-        if all(isinstance(v, dict) for v in parameters.values())
-        else [parameters]
-    )
+    # One dictionary for all layers, or one for each type of layer.
+    by_layer_type = all(isinstance(value, dict) for value in parameters.values())
+    kinds = parameters.values() if by_layer_type else [parameters]
     lengths = [
         int(kind.get("original_max_position_embeddings") or config.max_position_embeddings)
         for kind in kinds

@@ -1,4 +1,4 @@
-"""Chat formats and tokenizers of every kind: what stands where, against the tokenizer's own words."""
+"""Tokens of prompts and answers under many chat templates and tokenizers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from interp_culture.engine.chat import MarkupWarning, max_length
+from interp_culture.engine.context_length import max_length
 from interp_culture.engine.generation import generate
 from interp_culture.engine.interventions import Edit
+from interp_culture.engine.markup import MarkupWarning
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.token_tree import make_batches
@@ -46,7 +47,7 @@ def with_template(template: str | None, **tokenizer: Any) -> LanguageModel:
 def metaspace_tokenizer(
     chat_template: str | None, scheme: str = "first"
 ) -> PreTrainedTokenizerFast:
-    """Like Llama 2's: a space mark before the first word; digits never carry it."""
+    """Like Llama 2's: it puts a space mark before the first word, but never before a digit."""
     vocab = {"<unk>": 0, "<s>": 1, "</s>": 2}
     characters = [*map(chr, range(33, 127)), "\u2581", "\n"]
     vocab |= {c: 3 + i for i, c in enumerate(characters)}
@@ -89,7 +90,7 @@ def test_a_blank_system_message_is_none(template: str | None, system: str) -> No
     assert "hello" in model.render(Prompt("hello", system=system))
 
 
-def test_white_space_around_a_system_message_does_not_move_it() -> None:
+def test_white_space_around_a_system_message_keeps_it_in_the_system_role() -> None:
     model = with_template(TRIMS)
     plain = model.render(Prompt("hello", system="You live in India."))
     assert plain == "<|system|>You live in India.\n<|user|>hello\n<|assistant|>"
@@ -97,7 +98,7 @@ def test_white_space_around_a_system_message_does_not_move_it() -> None:
 
 
 @pytest.mark.parametrize("template", [NO_ROLE, DROPS_ROLE])
-def test_a_system_message_that_the_question_repeats_is_not_lost(template: str) -> None:
+def test_a_system_message_that_the_question_repeats_is_still_rendered(template: str) -> None:
     model = with_template(template)
     assert model.render(Prompt("Be kind. Go?", system="Be kind.")) == (
         "<|user|>Be kind.\n\nBe kind. Go?\n<|assistant|>"
@@ -128,14 +129,14 @@ def test_a_template_whose_default_is_the_same_system_message_keeps_it_there() ->
 )
 def test_a_broken_template_is_named(template: str, why: str) -> None:
     model = with_template(template)
-    if not template:  # the same as none
+    if not template:  # an empty template counts as none
         assert model.render(Prompt("hello")) == "hello\nAnswer:"
         return
     with pytest.raises(InputError, match=f"chat template of tiny-llama does not work .*{why}"):
         model.tokenise(Prompt("hello"))
 
 
-def test_templates_that_want_a_list_of_parts_get_one() -> None:
+def test_templates_that_need_a_list_of_parts_get_one() -> None:
     parts = CHAT.replace("{{ m.content }}", "{% for p in m.content %}{{ p.text }}{% endfor %}|")
     model = with_template(parts)
     assert model.render(Prompt("hello", system="Be kind.")) == (
@@ -143,7 +144,7 @@ def test_templates_that_want_a_list_of_parts_get_one() -> None:
     )
 
 
-# -- answers as they stand after the prompt -------------------------------------------------------
+# -- answers as they follow the prompt ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["first", "always", "never"])
@@ -167,7 +168,7 @@ def test_an_end_of_text_that_the_tokenizer_adds_is_left_out() -> None:
     assert list(model.tokenise_text("Hi").prompt) == model.tokenizer("Hi").input_ids[:-1]
 
 
-def test_options_of_base_models_are_found_behind_the_bos() -> None:
+def test_options_of_base_models_are_located_after_the_bos() -> None:
     model = metaspace_model(None)
     prompt = Prompt("Go home or stay", options=((3, 7), (11, 15)))
     sequence = model.tokenise(prompt)
@@ -180,18 +181,20 @@ def test_options_of_base_models_are_found_behind_the_bos() -> None:
 
 
 def test_answers_are_encoded_as_they_follow_the_prompt() -> None:
-    chat, base = metaspace_model(ZEPHYR), metaspace_model(None)
-    for model, expected in ((chat, [["A"], ["\u2581A"]]), (base, [["A"], ["\u2581A"]])):
-        found = model.answers_after(Prompt("Well?"), ["A", " A"])
-        assert [model.tokenizer.convert_ids_to_tokens(ids) for ids in found] == expected
+    chat = metaspace_model(ZEPHYR)
+    base = metaspace_model(None)
+    for model in (chat, base):
+        answers = model.answers_after(Prompt("Well?"), ["A", " A"])
+        tokens = [model.tokenizer.convert_ids_to_tokens(answer) for answer in answers]
+        assert tokens == [["A"], ["\u2581A"]]
     answer = chat.tokenise(Prompt("Well?", "Go")).answer
     assert chat.tokenizer.convert_ids_to_tokens(answer) == ["G", "o"]
     answer = base.tokenise(Prompt("Well?", "Go")).answer
     assert base.tokenizer.convert_ids_to_tokens(answer) == ["\u2581G", "o"]
 
 
-def test_an_answer_that_merges_with_the_prompt_stands_by_itself() -> None:
-    """As ":A" may, which then would take the prompt's last token away."""
+def test_an_answer_that_would_merge_with_the_prompt_is_encoded_by_itself() -> None:
+    """Here the tokenizer has ":G", which would replace the prompt's last token ":"."""
     tokenizer = metaspace_tokenizer(None)
     vocab = {**tokenizer.get_vocab(), ":G": 300}
     merges = [(":", "G"), ("\u2581", "G")]
@@ -200,16 +203,14 @@ def test_an_answer_that_merges_with_the_prompt_stands_by_itself() -> None:
     model.tokenizer = tokenizer
     assert tokenizer.convert_ids_to_tokens(tokenizer("r:Go").input_ids)[-2:] == [":G", "o"]
     assert tokens_of(model, Prompt("Well?"))[-1] == ":"
-    (found,) = model.answers_after(Prompt("Well?"), ["Go"])
-    assert tokenizer.convert_ids_to_tokens(found) == [
-        "G",
-        "o",
-    ]  # not "\u2581G", as at a text's beginning
+    (answer,) = model.answers_after(Prompt("Well?"), ["Go"])
+    # At the beginning of a text it would be "\u2581G".
+    assert tokenizer.convert_ids_to_tokens(answer) == ["G", "o"]
 
 
 @pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
 def test_letters_and_direct_answers_are_read_where_the_model_writes_them(few: ScenarioSet) -> None:
-    """A model that answers "A" (in three of four cases), "B" or "1" right after the newline."""
+    """The model answers with "A" (the largest logit), "B" or "1" right after the newline."""
     tokenizer = metaspace_tokenizer(ZEPHYR)
     model = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(**{**SIZES, "vocab_size": len(tokenizer)})
@@ -230,8 +231,8 @@ def test_letters_and_direct_answers_are_read_where_the_model_writes_them(few: Sc
     assert table.letter_mass.to_numpy() == pytest.approx(float(p[ids["A"]] + p[ids["B"]]), abs=1e-4)
     assert table.position_bias.to_numpy() == pytest.approx(1.0, abs=1e-3)
     assert check_readout(hooked, "letters").letters == "A"
-    off = ask_directly(hooked).items.set_index("item").off_answers
-    assert off["Y01"] == pytest.approx(1 - float(p[ids["1"]]), abs=1e-4)
+    off_answers = ask_directly(hooked).items.set_index("item").off_answers
+    assert off_answers["Y01"] == pytest.approx(1 - float(p[ids["1"]]), abs=1e-4)
 
 
 # -- control tokens in a user's words -------------------------------------------------------------
@@ -240,10 +241,8 @@ def test_letters_and_direct_answers_are_read_where_the_model_writes_them(few: Sc
 @pytest.mark.parametrize("template", [ZEPHYR, None])
 def test_markup_in_data_is_read_as_plain_text(template: str | None) -> None:
     model = metaspace_model(template)
-    clean, marked = (
-        Prompt("He is old.", "ok"),
-        Prompt("He is <s>old</s>.", "o</s>k", system="a<unk>b"),
-    )
+    clean = Prompt("He is old.", "ok")
+    marked = Prompt("He is <s>old</s>.", "o</s>k", system="a<unk>b")
     with pytest.warns(
         MarkupWarning, match="control tokens .* stand in 1 of 2 texts .* plain text there: two"
     ):
@@ -251,9 +250,9 @@ def test_markup_in_data_is_read_as_plain_text(template: str | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert model.tokenise(clean) == one
-        own = model.tokenise(Prompt("x", system="y")).prompt
+        unmarked = model.tokenise(Prompt("x", system="y")).prompt
     control = {0, 1, 2}
-    assert [t for t in two.prompt if t in control] == [t for t in own if t in control]
+    assert [t for t in two.prompt if t in control] == [t for t in unmarked if t in control]
     assert not control & set(two.answer)
     characters = "".join(model.tokenizer.convert_ids_to_tokens(two.prompt)).replace("\u2581", " ")
     assert "He is <s>old</s>." in characters
@@ -269,7 +268,7 @@ def test_markup_in_plain_text_is_read_as_plain_text() -> None:
     assert model.tokenizer.convert_ids_to_tokens(tokens)[1:5] == ["\u2581", "<", "/", "s"]
 
 
-def test_options_and_answers_stay_in_their_places_beside_markup() -> None:
+def test_options_and_answers_are_located_in_a_text_with_markup() -> None:
     model = metaspace_model(ZEPHYR)
     prompt = Prompt("Go <s>home or stay", options=((3, 10), (14, 18)))
     with pytest.warns(MarkupWarning):
@@ -289,18 +288,18 @@ def test_markup_of_a_byte_level_tokenizer() -> None:
     with pytest.warns(MarkupWarning, match=r"\(<\|user\|>, <think>\)"):
         tokens = model.tokenise(Prompt("a <|user|> says <think>é")).prompt
     added = model.tokenizer.convert_tokens_to_ids(["<think>", "<|user|>"])
-    assert [t for t in tokens if t in added] == [added[1]]  # the template's own
+    assert [t for t in tokens if t in added] == [added[1]]  # the one of the template
     assert model.tokenizer.decode(tokens) == "<|user|>a <|user|> says <think>é\n<|assistant|>"
 
 
 # -- what does not fit ----------------------------------------------------------------------------
 
 
-def test_a_filler_without_a_row_in_the_embedding_is_not_used(few: ScenarioSet) -> None:
+def test_a_pad_token_without_a_row_in_the_embedding_is_not_used(few: ScenarioSet) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     model = make_pair("llama").model
-    model.text_config.vocab_size = tokenizer.pad_token_id  # what resizing would have changed
+    model.text_config.vocab_size = tokenizer.pad_token_id  # resizing would have changed it
     model.tokenizer = tokenizer
     assert model.pad_token == tokenizer.eos_token_id
     with warnings.catch_warnings():

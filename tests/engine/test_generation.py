@@ -1,4 +1,4 @@
-"""Steered generation with a key-value cache against reading the whole sequence anew for every token."""
+"""Steered generation with a cache, compared with a whole pass over the sequence for every token."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ PROMPTS = [
 ]
 
 
-def written_anew(model: LanguageModel, prompt: Prompt, edits: list[Edit], new: int) -> str:
-    """Greedy, one whole uncached pass a token, the sequence alone in its batch."""
-    start, answer = model.tokenise(prompt).prompt, ()
-    for _ in range(new):
+def uncached(model: LanguageModel, prompt: Prompt, edits: list[Edit], new_tokens: int) -> str:
+    """The greedy text, with one whole uncached pass for each token, alone in its batch."""
+    start = model.tokenise(prompt).prompt
+    answer: tuple[int, ...] = ()
+    for _ in range(new_tokens):
         (batch,) = make_batches([[TokenSequence(start, (*answer, 0))]], pad=0, batch_tokens=1000)
         final = trace(model, batch, edits).final[0, int(batch.paths[0].reads[-1])]
         token = int(model.logits(final[None])[0].argmax())
@@ -38,19 +39,21 @@ def written_anew(model: LanguageModel, prompt: Prompt, edits: list[Edit], new: i
 
 
 @pytest.mark.parametrize("operation", ["ablate", "project", "add_preserving_norm"])
-def test_every_operation_writes_what_uncached_single_prompts_do(pair: Pair, operation: Any) -> None:
+def test_every_operation_writes_the_texts_of_uncached_single_prompts(
+    pair: Pair, operation: Any
+) -> None:
     model = pair.model
     torch.manual_seed(5)
     edits = [
         Edit(layer, torch.randn(model.d_model), 4.0, operation, positions=positions)
         for layer, positions in ((0, "all"), (2, "answer"))
     ]
-    expected = [written_anew(model, prompt, edits, 12) for prompt in PROMPTS]
+    expected = [uncached(model, prompt, edits, 12) for prompt in PROMPTS]
     assert generate(model, PROMPTS, 12, edits) == expected
-    assert expected != [written_anew(model, prompt, [], 12) for prompt in PROMPTS]
+    assert expected != [uncached(model, prompt, [], 12) for prompt in PROMPTS]
 
 
-def test_options_are_touched_in_the_prompt_and_not_in_what_is_written(tiny: LanguageModel) -> None:
+def test_options_are_edited_in_the_prompt_and_not_in_the_new_tokens(tiny: LanguageModel) -> None:
     prompts = [
         Prompt("Tea or a walk?", options=((0, 3),)),
         Prompt("Eat? Wait?", system="Be kind.", options=((5, 9),)),
@@ -58,30 +61,32 @@ def test_options_are_touched_in_the_prompt_and_not_in_what_is_written(tiny: Lang
     vector = torch.randn(tiny.d_model, generator=torch.Generator().manual_seed(5))
     expected = []
     for prompt, words in zip(prompts, ("Tea", "Wait"), strict=True):
-        start = tiny.render(prompt).index(words)  # a token a character
+        start = tiny.render(prompt).index(words)  # one token per character
         edit = Edit(1, vector, 9.0, positions=(start, start + len(words)))
-        expected += [written_anew(tiny, prompt, [edit], 12)]
+        expected.append(uncached(tiny, prompt, [edit], 12))
     edits = [Edit(1, vector, 9.0, positions="options")]
     assert generate(tiny, prompts, 12, edits) == expected
     assert expected != generate(tiny, prompts, 12)
-    loud = make_pair("llama", CHAT.replace("m.content", "m.content | upper")).model
+    upper_case = make_pair("llama", CHAT.replace("m.content", "m.content | upper")).model
     with pytest.raises(InputError, match="the options' words cannot be found"):
-        generate(loud, prompts, 1, edits)
+        generate(upper_case, prompts, 1, edits)
 
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (3, 30)])
-def test_cached_batches_write_what_uncached_single_prompts_do(pair: Pair, positions: Any) -> None:
+def test_cached_batches_write_the_texts_of_uncached_single_prompts(
+    pair: Pair, positions: Any
+) -> None:
     model = pair.model
     torch.manual_seed(5)
     edits = [Edit(layer, torch.randn(model.d_model), 4.0, positions=positions) for layer in (0, 2)]
-    expected = [written_anew(model, prompt, edits, 12) for prompt in PROMPTS]
+    expected = [uncached(model, prompt, edits, 12) for prompt in PROMPTS]
     assert generate(model, PROMPTS, 12, edits) == expected
-    assert expected != [written_anew(model, prompt, [], 12) for prompt in PROMPTS]
+    assert expected != [uncached(model, prompt, [], 12) for prompt in PROMPTS]
     assert not model.is_hooked
 
 
 @pytest.mark.parametrize("rows", [2, 5, 64])
-def test_runs_side_by_side_write_what_each_writes_alone(
+def test_runs_in_one_batch_write_the_texts_of_each_run_alone(
     pair: Pair, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generation, "BATCH_PROMPTS", 2)
@@ -90,21 +95,19 @@ def test_runs_side_by_side_write_what_each_writes_alone(
     runs = {
         n: [Edit(n, v, 6.0, positions="answer" if n else "all")] for n, v in enumerate(vectors)
     } | {"plain": []}
-    found = generate_runs(pair.model, PROMPTS, runs, 12)
-    assert list(found) == list(runs)
-    assert found == {key: generate(pair.model, PROMPTS, 12, edits) for key, edits in runs.items()}
-    assert len({tuple(texts) for texts in found.values()}) > 2
+    texts = generate_runs(pair.model, PROMPTS, runs, 12)
+    assert list(texts) == list(runs)
+    assert texts == {key: generate(pair.model, PROMPTS, 12, edits) for key, edits in runs.items()}
+    assert len({tuple(run_texts) for run_texts in texts.values()}) > 2
 
 
-def test_sampled_runs_are_the_same_again(tiny: LanguageModel) -> None:
+def test_sampled_runs_are_reproducible(tiny: LanguageModel) -> None:
     runs = {"plain": (), "steered": [Edit(1, torch.ones(tiny.d_model), 2.0)]}
     state = torch.random.get_rng_state()
-    first, again = (generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7) for _ in range(2))
-    assert (
-        first
-        == again
-        == {key: generate(tiny, PROMPTS, 12, e, temperature=0.7) for key, e in runs.items()}
-    )
+    first = generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7)
+    assert first == generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7)
+    for key, edits in runs.items():
+        assert first[key] == generate(tiny, PROMPTS, 12, edits, temperature=0.7)
     assert torch.equal(state, torch.random.get_rng_state())
     assert first != generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7, seed=1)
 
@@ -114,7 +117,7 @@ def test_neighbouring_seeds_and_batches_share_no_noise(
 ) -> None:
     monkeypatch.setattr(generation, "BATCH_PROMPTS", 1)
     texts = [generate(tiny, [PROMPTS[0]] * 3, 12, temperature=0.7, seed=seed) for seed in (42, 43)]
-    assert len({text for own in texts for text in own}) == 6
+    assert len({text for seed_texts in texts for text in seed_texts}) == 6
 
 
 def test_tokens_are_drawn_from_the_softmax() -> None:
@@ -124,7 +127,9 @@ def test_tokens_are_drawn_from_the_softmax() -> None:
     torch.testing.assert_close(drawn, (logits / 0.7).softmax(-1), atol=0.01, rtol=0)
 
 
-def test_without_edits_it_is_plain_and_an_answer_is_refused(tiny: LanguageModel) -> None:
-    assert generate(tiny, PROMPTS, 8) == [written_anew(tiny, prompt, [], 8) for prompt in PROMPTS]
+def test_texts_without_edits_are_plain_and_a_prompt_with_an_answer_is_refused(
+    tiny: LanguageModel,
+) -> None:
+    assert generate(tiny, PROMPTS, 8) == [uncached(tiny, prompt, [], 8) for prompt in PROMPTS]
     with pytest.raises(InputError, match="leaves nothing to write"):
         generate(tiny, [Prompt("hi", "yes")])

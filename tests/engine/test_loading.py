@@ -1,4 +1,4 @@
-"""Checkpoints and model objects of every habit: loaded right, or refused with the way out."""
+"""Checkpoints and model objects of many kinds are loaded right, or refused with a remedy."""
 
 from __future__ import annotations
 
@@ -57,11 +57,13 @@ def test_a_whole_checkpoint_loads_as_it_was_saved(folder: Path) -> None:
     [
         (
             lambda weights: {f"_orig_mod.{k}": v for k, v in weights.items()},
-            r"39 \(lm_head.weight, .* and 36 more\) missing, which would be random; 39 \(_orig_mod.* not of this model",
+            r"39 \(lm_head.weight, .* and 36 more\) missing, which would be random; "
+            r"39 \(_orig_mod.* not of this model",
         ),
         (
             lambda weights: {k: v for k, v in weights.items() if ".2." not in k},
-            r"9 \(model.layers.2.input_layernorm.weight, .* and 6 more\) missing, which would be random\. Save",
+            r"9 \(model.layers.2.input_layernorm.weight, .* and 6 more\) missing, "
+            r"which would be random\. Save",
         ),
         (
             lambda weights: {**weights, "v_head.weight": torch.zeros(3).clone()},
@@ -79,7 +81,7 @@ def test_weights_that_do_not_fit_are_named(folder: Path, change: Any, message: s
         load_model(folder, device="cpu")
 
 
-def test_stale_buffers_of_old_checkpoints_pass(folder: Path) -> None:
+def test_stale_buffers_of_old_checkpoints_are_ignored(folder: Path) -> None:
     stale = {
         "model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4),
         "position_ids": torch.zeros(4),
@@ -98,14 +100,14 @@ def test_tied_heads_are_not_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_truncated_file_is_no_traceback(folder: Path, spoil: str) -> None:
+def test_a_truncated_file_is_an_input_error(folder: Path, spoil: str) -> None:
     content = (folder / spoil).read_bytes()
     (folder / spoil).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="no model that transformers can load in this folder"):
         load_model(folder, device="cpu")
 
 
-def test_a_broken_gguf_file_is_no_traceback(tmp_path: Path) -> None:
+def test_a_broken_gguf_file_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(40))
     with pytest.raises(InputError, match=r"m.gguf: not a .gguf file that transformers can unpack"):
         load_model(tmp_path / "m.gguf", device="cpu")
@@ -115,7 +117,7 @@ def test_a_broken_gguf_file_is_no_traceback(tmp_path: Path) -> None:
 
 
 class Answer:
-    """What the Hub's errors look into."""
+    """The attributes of a response that the Hub's errors read."""
 
     headers: dict = {}  # noqa: RUF012
     request = None
@@ -138,7 +140,7 @@ class Answer:
         ),
     ],
 )
-def test_the_hubs_answer_is_told_by_its_type(
+def test_an_error_of_the_hub_is_recognised_by_its_type(
     monkeypatch: pytest.MonkeyPatch, cause: Exception, message: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -174,7 +176,7 @@ class Fancier(Fancy):
     pass
 
 
-def test_subclasses_are_what_they_extend() -> None:
+def test_subclasses_have_the_architecture_of_their_base_class() -> None:
     torch.manual_seed(0)
     hf_model = Fancier(transformers.LlamaConfig(**SIZES))
     assert architecture_of(hf_model) == "LlamaForCausalLM"
@@ -201,7 +203,7 @@ BERT = transformers.BertConfig(**SMALL, vocab_size=300)
         ),
         (
             lambda: transformers.BertForMaskedLM(BERT),
-            "BertForMaskedLM is not causal: what it gives to a token changes",
+            "BertForMaskedLM is not causal: its numbers for a token change",
         ),
         (lambda: transformers.BertLMHeadModel(BERT), "BertLMHeadModel is not causal"),
         (
@@ -216,7 +218,7 @@ BERT = transformers.BertConfig(**SMALL, vocab_size=300)
         ),
     ],
 )
-def test_what_is_no_causal_model_is_refused(hf_model: Any, message: str) -> None:
+def test_a_model_that_is_not_causal_is_refused(hf_model: Any, message: str) -> None:
     torch.manual_seed(0)
     with pytest.raises(InputError, match=message):
         load(hf_model())
@@ -229,7 +231,7 @@ def test_a_folder_of_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
         load_model(tmp_path, device="cpu")
 
 
-def test_causal_models_are_right_in_16_bits_too() -> None:
+def test_causal_models_pass_the_check_in_16_bits_too() -> None:
     for name in ("llama", "qwen3", "gemma3_text", "gemma3"):
         for dtype in (torch.float32, torch.bfloat16):
             model = load(tiny_hf(name).to(dtype))
@@ -249,11 +251,12 @@ def test_a_compiled_model_is_read_as_the_plain_one() -> None:
 
 
 class PeftModelForCausalLM(torch.nn.Module):
-    """As the package peft names its wrapper."""
+    """A wrapper with the name that the package peft uses."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.base_model, self.config = model, model.config
+        self.base_model = model
+        self.config = model.config
         self.get_output_embeddings = model.get_output_embeddings
 
 
@@ -280,18 +283,18 @@ def dynamically_quantised() -> Any:
     [
         (
             lambda: PeftModelForCausalLM(tiny_hf("llama")),
-            r"holds adapters; merge them first.*merge_and_unload\(\)",
+            r"has adapters; merge them first.*merge_and_unload\(\)",
         ),
         (
             lambda: torch.nn.DataParallel(tiny_hf("llama")),
             r"wrapped in DataParallel; give load_model\(model.module",
         ),
-        (lambda: torch.nn.Linear(2, 2), "a Linear is no Hugging Face model"),
+        (lambda: torch.nn.Linear(2, 2), "a Linear is not a Hugging Face model"),
         (
             lambda: SimpleNamespace(model=tiny_hf("llama"), tokenizer=None),
             "give load_model.pipeline.model, tokenizer=",
         ),
-        (lambda: 7, "a int is no model: give a name, a folder"),
+        (lambda: 7, "a int is not a model: give a name, a folder"),
         (
             offloaded,
             r"spread over devices, offloaded or not loaded \(0, cpu\); load it on one device",
@@ -343,7 +346,7 @@ def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
         load(tiny_hf("llama"), **arguments)
 
 
-def test_a_processors_tokenizer_is_taken() -> None:
+def test_the_tokenizer_of_a_processor_is_used() -> None:
     tokenizer = byte_tokenizer()
     assert (
         load(tiny_hf("llama"), tokenizer=SimpleNamespace(tokenizer=tokenizer)).tokenizer
@@ -356,7 +359,7 @@ def test_a_processors_tokenizer_is_taken() -> None:
 
 @pytest.mark.parametrize("bos", [False, True])
 @pytest.mark.parametrize("pad", [False, True])
-def test_the_raw_bridge_reads_text_as_we_do(bos: bool, pad: bool) -> None:
+def test_the_raw_bridge_tokenises_text_as_we_do(bos: bool, pad: bool) -> None:
     tokenizer = byte_tokenizer(bos=bos)
     if not pad:
         tokenizer.pad_token = None

@@ -1,4 +1,4 @@
-"""Faults are planted in a shortcut or in the hooked model: the check at the door finds each of them."""
+"""The check at loading detects each fault that is planted in a shortcut or in the hooked model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import torch
 from conftest import byte_tokenizer, tiny_hf
 from torch import Tensor
 
-from interp_culture.engine import forward as passes
-from interp_culture.engine import self_check
+from interp_culture.engine import forward, loading
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.logprobs import answer_logprob, score_runs
@@ -48,18 +47,18 @@ def numbers(model: LanguageModel) -> Tensor:
 
 
 def blind_to_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Masks of token trees that let a token see all of its row before it."""
-    right = passes.attention_mask
+    """Masks of token trees let a token attend to all earlier tokens of its row."""
+    right = forward.attention_mask
 
     def wrong(model: LanguageModel, batch: Any) -> Tensor:
         return right(model, batch) * (batch.tokens.shape[1] < 0)
 
-    monkeypatch.setattr(passes, "attention_mask", wrong)
+    monkeypatch.setattr(forward, "attention_mask", wrong)
 
 
 def forgetful_stem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stem whose values are lost."""
-    right = passes._StemCache.update
+    """The keys and values of the stem are lost."""
+    right = forward._StemCache.update
 
     def wrong(
         self: Any, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any
@@ -68,19 +67,19 @@ def forgetful_stem(monkeypatch: pytest.MonkeyPatch) -> None:
             self.held[layer] = tuple(torch.zeros_like(held) for held in self.held[layer])
         return right(self, keys, values, layer, *args, **kwargs)
 
-    monkeypatch.setattr(passes._StemCache, "update", wrong)
+    monkeypatch.setattr(forward._StemCache, "update", wrong)
 
 
 def inexact_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks that forget half of what they read where a pass goes on from a kept one."""
-    right = passes.run_block
+    """Blocks lose half of their input where a pass resumes from an earlier one."""
+    right = forward.run_block
     monkeypatch.setattr(
-        passes, "run_block", lambda block, hidden, *rest: right(block, hidden, *rest) - hidden / 2
+        forward, "run_block", lambda block, hidden, *rest: right(block, hidden, *rest) - hidden / 2
     )
 
 
 def fused_components_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks that are not run as they are, where no hook looks."""
+    """Components without hooks compute something else."""
 
     @contextmanager
     def wrong(model: LanguageModel) -> Iterator[None]:
@@ -89,11 +88,11 @@ def fused_components_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
         del mlp.__dict__["forward"]
 
-    monkeypatch.setattr(passes, "unhooked", wrong)
+    monkeypatch.setattr(forward, "unhooked", wrong)
 
 
 def unembedding_in_wrong_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits that are doubled where the vocabulary is gone through in pieces."""
+    """The unembedding in pieces doubles the logits."""
     right = Unembedding._finish
     monkeypatch.setattr(Unembedding, "_finish", lambda self, scores: 2 * right(self, scores))
 
@@ -108,20 +107,20 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("shortcut", FAULTS)
-def test_a_shortcut_that_does_not_hold_is_switched_off_and_said(
+def test_a_shortcut_that_does_not_hold_is_switched_off_with_a_warning(
     shortcut: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = numbers(load())
     FAULTS[shortcut](monkeypatch)
     with pytest.warns(ShortcutWarning, match="right, but slower"):
         model = load()
-    gone = {"trees": ("trees", "stem", "resume")}.get(shortcut, (shortcut,))
-    assert model.shortcuts.off == gone
-    assert model.describe()["shortcuts_off"] == list(gone)
+    off = {"trees": ("trees", "stem", "resume")}.get(shortcut, (shortcut,))
+    assert model.shortcuts.off == off
+    assert model.describe()["shortcuts_off"] == list(off)
     torch.testing.assert_close(numbers(model), expected, rtol=1e-4, atol=1e-4)
     model.shortcuts = Shortcuts()
     model.__dict__.pop("unembedding", None)
-    with pytest.raises(AssertionError):  # so that the fault is one
+    with pytest.raises(AssertionError):  # the fault does change the numbers
         torch.testing.assert_close(numbers(model), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -146,7 +145,7 @@ def a_block_that_fails(model: LanguageModel) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (other_weights, "is refused: under TransformerLens it is not the model .* off by"),
+        (other_weights, "is refused: hooked by TransformerLens it differs .*; relative error"),
         (other_head, "the logits of its own final residual stream differ"),
         (a_block_that_fails, "residual streams differ; IndexError: no such place"),
     ],
@@ -167,7 +166,7 @@ def test_a_model_that_hooking_has_changed_is_refused(
     assert load(check="none").check == "none"
 
 
-def test_a_model_that_passes_says_nothing() -> None:
+def test_a_model_that_passes_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ShortcutWarning)
         model = load()
@@ -178,11 +177,12 @@ def test_a_model_that_passes_says_nothing() -> None:
 
 def test_the_check_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = load()
-    monkeypatch.setattr(self_check, "check_model", None)  # so that it would fail if it were called
+    # An unchecked load fails if it calls the check.
+    monkeypatch.setattr(loading, "check_model", None)
     torch.testing.assert_close(numbers(checked), numbers(load(check="none")), rtol=0, atol=0)
 
 
-def test_weights_that_are_no_numbers_are_found_where_they_first_show() -> None:
+def test_nan_weights_are_reported_at_the_first_layer_that_shows_them() -> None:
     hf_model = tiny_hf("llama")
     with torch.no_grad():
         hf_model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
