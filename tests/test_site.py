@@ -1,0 +1,58 @@
+"""What the documentation site makes by itself: pages from the command line and the notebook, examples in blocks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from interp_culture.cli import app
+
+TOOLS = Path(__file__).parent.parent / "tools"
+DOCSTRING = """What it does.
+
+    >>> add(1, 2)  # doctest: +SKIP
+    3
+
+Args:
+    one: a number.
+"""
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(TOOLS), *sys.path])
+
+
+def test_every_verb_and_option_is_on_the_page() -> None:
+    from command_line_page import command_line_page
+
+    page = command_line_page()
+    for name, verb in get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert f"\n## {name}\n" in page
+        for parameter in verb.params:
+            shown = parameter.opts[0] if parameter.param_type_name == "option" else "`"
+            assert shown in page, f"{name} {shown}"
+
+
+def test_an_example_becomes_a_block_without_instructions_for_tests() -> None:
+    pytest.importorskip("griffe")
+    from docstring_examples import fenced
+
+    shown = fenced(DOCSTRING)
+    assert "    ```pycon\n    >>> add(1, 2)\n    3\n    ```\n" in shown
+    assert shown.endswith("Args:\n    one: a number.\n")
+
+
+def test_a_notebook_becomes_a_page_and_links_out_of_docs_lose_their_target() -> None:
+    pytest.importorskip("mkdocs")
+    from site_hooks import NOTEBOOK, ROOT, notebook_page, on_page_markdown
+
+    page = notebook_page(ROOT / "docs" / NOTEBOOK)
+    assert page.startswith("# ")
+    assert "```python\nimport interp_culture as ic\n" in page
+    assert (
+        on_page_markdown("[here](../../analyses), [there](speed.md)") == "here, [there](speed.md)"
+    )
