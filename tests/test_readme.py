@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -124,11 +125,15 @@ def test_the_analysis_as_shown_measures_and_reports(
     sizes: dict[str, Any] = {"train_per_cell": 1, "test_per_cell": 1, "some_per_item": 2}
     layers = {"X": [1], "Y": [2]}
     study = ic.Study(
-        StudyConfig(model="tiny-llama", out=str(tmp_path), layers=layers, alphas=[2.0], **sizes)
+        StudyConfig(
+            model="tiny-llama", out=str(tmp_path / "study"), layers=layers, alphas=[2.0], **sizes
+        )
     )
-    shown: dict[str, Any] = {"__name__": "my_question"}
-    exec(compile(blocks(page("how_to/own_analysis.md"), "python")[0], "page", "exec"), shown)
-    (section,) = shown["sections"](study.measure(shown["ANALYSIS"]), study.about)
+    (code,) = blocks(page("how_to/own_analysis.md"), "python")
+    (tmp_path / "my_question.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    shown = importlib.import_module("my_question")
+    (section,) = shown.sections(study.measure(shown.ANALYSIS), study.about)
     assert section.title.startswith("Steering moves its own axis by X ")
 
 
