@@ -39,11 +39,22 @@ def test_every_verb_and_option_is_on_the_page() -> None:
 
 def test_an_example_becomes_a_block_without_instructions_for_tests() -> None:
     pytest.importorskip("griffe")
-    from docstring_examples import fenced
+    from docstrings import fenced
 
     shown = fenced(DOCSTRING)
     assert "    ```pycon\n    >>> add(1, 2)\n    3\n    ```\n" in shown
     assert shown.endswith("Args:\n    one: a number.\n")
+
+
+def test_returns_become_a_paragraph_that_is_not_read_as_types() -> None:
+    pytest.importorskip("griffe")
+    from docstrings import with_returns_as_text
+
+    shown = with_returns_as_text(
+        "Do.\n\nReturns:\n    a, b (axes): what\n    they are.\n\nRaises:\n    X: y."
+    )
+    assert shown == "Do.\n\n**Returns:** a, b (axes): what\nthey are.\n\nRaises:\n    X: y."
+    assert with_returns_as_text("Returns: a and b.") == "**Returns:** a and b."
 
 
 def test_a_notebook_becomes_a_page_and_links_out_of_docs_lose_their_target() -> None:

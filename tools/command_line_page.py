@@ -43,12 +43,11 @@ def rows(verb: Any) -> Iterator[str]:
 
 
 def spelling(parameter: Any) -> str:
-    """An argument in capitals, an option with its dashes and the kind of its value."""
+    """An argument in capitals, an option with its dashes."""
     if parameter.param_type_name == "argument":
         return f"`{parameter.name.upper()}`"
     names = "`, `".join([*parameter.opts, *parameter.secondary_opts])
-    repeated = ", may be repeated" if parameter.multiple else ""
-    return f"`{names}`{repeated}"
+    return f"`{names}`"
 
 
 def default(parameter: Any) -> str:
