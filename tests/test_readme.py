@@ -42,7 +42,7 @@ def blocks(content: str, language: str) -> list[str]:
 
 
 def dotted(node: ast.AST) -> list[str] | None:
-    """The names of `ic.coupling.slopes` after `ic`; None for an expression that does not begin with `ic`."""
+    """The names after `ic` in `ic.coupling.slopes`; None where it does not begin with `ic`."""
     if isinstance(node, ast.Name) and node.id == "ic":
         return []
     if not isinstance(node, ast.Attribute):

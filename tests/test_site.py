@@ -1,4 +1,4 @@
-"""What the documentation site makes by itself: pages from the command line and the notebook, examples in blocks."""
+"""Pages and docstrings that the documentation site makes while it is built."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ INTRODUCTION = """# Command line
 
 Every verb of `interp-culture` with its options. `interp-culture VERB --help` prints the same.
 
-Exit codes: 0 success; 2 bad input, with one message that names file, line, field and fix; 1 anything
-else. A study is resumable: a step that is finished in `--out` is not computed again.
+Exit codes: 0 success; 2 bad input, with one message that names file, line, field and fix; 1 any
+other error. A study is resumable: a step that is finished in `--out` is not computed again.
 """
 
 

@@ -24,7 +24,7 @@ class Readable(Extension):
 
 
 def with_returns_as_text(docstring: str) -> str:
-    """`Returns` as a paragraph: the Google style would read `a, b: what` as a type and what it means."""
+    """`Returns` as a paragraph: the Google style would take `a, b: what` for a type."""
     text = RETURNS.sub(lambda match: f"**Returns:** {textwrap.dedent(match[1])}", docstring)
     return RETURNS_IN_LINE.sub("**Returns:** ", text)
 
@@ -32,7 +32,7 @@ def with_returns_as_text(docstring: str) -> str:
 def fenced(docstring: str) -> str:
     """The docstring with a fence around every run of lines from `>>>` to the next blank line.
 
-    The Google style knows examples only under an `Examples:` heading; this package writes them bare.
+    The Google style knows examples under an `Examples:` heading only; ours have none.
     """
     return "\n".join(_fenced_lines(docstring.splitlines()))
 

@@ -1,10 +1,10 @@
-"""Draw the picture of the README: the response of both axes to steering, over the range of random vectors.
+"""Draw the picture of the README: responses to steering, over the range of random vectors.
 
     python tools/response_picture.py docs/images/response.csv /tmp/response.html
     chromium --headless --hide-scrollbars --window-size=900,310 --force-device-scale-factor=2 \
         --screenshot=docs/images/response.png /tmp/response.html
 
-docs/images/response.csv holds the numbers of docs/results.md. A study's own response.csv will do too.
+docs/images/response.csv holds the numbers of docs/results.md. A study's response.csv works too.
 """
 
 from __future__ import annotations

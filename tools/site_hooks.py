@@ -30,7 +30,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """A link out of docs/ works in the repository only: on the site its text stays without the link."""
+    """On the site a link out of docs/ becomes plain text: it works in the repository only."""
     return OUTSIDE.sub(r"\1", markdown)
 
 
