@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from interp_culture.cli import app
+from interp_culture.study.config import StudyConfig
 
 TOOLS = Path(__file__).parent.parent / "tools"
 DOCSTRING = """What it does.
@@ -35,6 +36,14 @@ def test_every_verb_and_option_is_on_the_page() -> None:
         for parameter in verb.params:
             shown = parameter.opts[0] if parameter.param_type_name == "option" else "`"
             assert shown in page, f"{name} {shown}"
+
+
+def test_every_field_of_the_configuration_has_a_row_with_its_meaning() -> None:
+    from configuration_page import configuration_page
+
+    rows = [line.split("|")[1:-1] for line in configuration_page().splitlines() if "| `" in line]
+    assert [row[0].strip(" `") for row in rows] == list(StudyConfig.model_fields)
+    assert all(row[-1].strip() for row in rows)
 
 
 def test_an_example_becomes_a_block_without_instructions_for_tests() -> None:

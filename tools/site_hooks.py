@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line_page import command_line_page
+from configuration_page import configuration_page
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {
         "walkthrough.md": notebook_page(ROOT / "docs" / NOTEBOOK),
         "reference/command_line.md": command_line_page(),
+        "reference/configuration.md": configuration_page(),
         "changelog.md": repository_page("CHANGELOG.md"),
         "contributing.md": repository_page("CONTRIBUTING.md"),
     }
