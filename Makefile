@@ -1,12 +1,15 @@
-# make demo: from nothing to the report. make test: the tests. make check: lint, types, import layers. make bench: speed.
+# make demo: from nothing to the report.  make test: the tests.
+# make check: lint, types, import layers, spelling, documentation.  make docs: the site.  make bench: speed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # No model hub is asked for anything: the embedded model comes with a package.
 export HF_HUB_OFFLINE ?= 1
+# The theme announces its successor at every build.
+export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 
 demo: $(VENV)/.run
 	$(BIN)/interp-culture study --preset quick --out results/quick
@@ -21,12 +24,17 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/mkdocs build --quiet --strict
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.run
 	$(BIN)/interp-culture bench
 
 clean:
-	rm -rf $(VENV) results
+	rm -rf $(VENV) results site
 
 # torch comes first and pinned: unpinned it pulls gigabytes of CUDA packages.
 $(VENV)/.run: pyproject.toml constraints.txt
@@ -37,5 +45,5 @@ $(VENV)/.run: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(PIP) -c constraints.txt -e '.[gguf,dev]'
+	$(PIP) -c constraints.txt -e '.[gguf,dev,docs]'
 	touch $@
