@@ -1,8 +1,8 @@
 """Lettered choices in the text of a question, in their usual spellings.
 
 Choices stand at the beginnings of lines, or on one line after the question. A marker is a letter
-or a number, either in brackets of any width, "(A)", "（A）", "[a]", "(1)", or before a bracket, full
-stop or colon, "A)", "A.", "A:". All choices of a question have the same kind of marker.
+or a number, either in brackets of any width, "(A)", "（A）", "[a]", "(1)", or before a bracket,
+full stop or colon, "A)", "A.", "A:". All choices of a question have the same kind of marker.
 
 A choice ends at the first blank line. The last choice is one line long if all others are. Text
 after it, such as an instruction or the beginning of an answer, is not part of it.
@@ -29,7 +29,8 @@ FIRST_LABELS = ("A", "a", "1")
 # "Choices:", "_Answer choices:_", "-- OPTIONS: (A) ...", or the word alone on its line.
 ORNAMENT = r"[-=*_#>« \t]*"
 HEADING = re.compile(
-    rf"^{ORNAMENT}(?:[a-z]+[ \t]+)?(?:choices|options|answers)(?:[ \t]*[:：]{ORNAMENT}|{ORNAMENT}$)",
+    rf"^{ORNAMENT}(?:[a-z]+[ \t]+)?(?:choices|options|answers)"
+    rf"(?:[ \t]*[:：]{ORNAMENT}|{ORNAMENT}$)",
     re.I | re.M,
 )
 LINE_START = r"^[ \t]*"

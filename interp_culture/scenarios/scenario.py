@@ -1,4 +1,4 @@
-"""Situational dilemmas with a positive and a negative option, and sets of them to filter and split."""
+"""Situational dilemmas with a positive and a negative option, and sets of them."""
 
 from __future__ import annotations
 
@@ -178,9 +178,9 @@ class ScenarioSet:
         Raises:
             InputError: the catalogue does not have the name.
         """
-        known_names = {
-            "axis": self.catalogue.axes,
-            "item": self.catalogue.items,
+        known_names: dict[str, list[str]] = {
+            "axis": list(self.catalogue.axes),
+            "item": list(self.catalogue.items),
             "domain": self.catalogue.domains,
         }
         wanted = {"axis": axis, "item": item, "domain": domain}

@@ -181,15 +181,15 @@ FAULTS = [
     (record("Which is it: (A) tea or (B) coffee?"), r"field 'question': no lettered choices"),
     (
         record("Go?\n(A) Yes\n(A) No", "(A)", "(A)"),
-        r"field 'question': \(A\), \(A\); give each choice a label",
+        r"field 'question': \(A\), \(A\); give each choice a different label",
     ),
     (
         record("Go?\n(A) a\n(B) b\n(A) c\n(B) d"),
-        r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
+        r"\(A\), \(B\), \(A\), \(B\); give each choice a different label",
     ),
     (
         record("Go?\n\nChoices:\n(A) a\n(B) b\n\nStay?\n\nChoices:\n(A) c\n(B) d"),
-        r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
+        r"\(A\), \(B\), \(A\), \(B\); give each choice a different label",
     ),
     (record("Choices\n (A) Yes\n (B) No"), r"field 'question': no text before the choices"),
     (record("Options:\n (A)\n (B)"), r"field 'question': choice \(A\), \(B\) is empty"),
@@ -201,10 +201,10 @@ FAULTS = [
     ),
     (
         record("Go?\n(A) Yes\n(B) Yes"),
-        r"two of \(A\), \(B\) are the same text; nothing can be chosen",
+        r"two of \(A\), \(B\) are the same text; write different texts",
     ),
     (record("Go?\n(A) Caf\u00e9\n(B) cafe\u0301\u200b"), r"two of \(A\), \(B\) are the same text"),
-    (record("Go?", "Yes", " yes"), r"' yes'|'Yes' stands for both poles; nothing can be chosen"),
+    (record("Go?", "Yes", " yes"), r"' yes'|'Yes' is the text of both poles; give two different texts"),
     (
         record("Go?\n(A) Yes\n(B) No", "(A) Maybe"),
         r"'answer_matching_behavior': '\(A\) Maybe' not among the choices",
@@ -215,7 +215,7 @@ FAULTS = [
     ),
     (
         record("Go?\n(A) Yes\n(B) No", "(B)", "(B)"),
-        r"both answers are \(B\); give another label for one",
+        r"both answers are \(B\); give two different labels",
     ),
     (
         record("Go?\n(A) Yes\n(B) No", "  "),
@@ -507,7 +507,7 @@ def test_bare_pairs_give_vectors_and_no_readout(write_lines: Any, tiny: Language
 def test_a_list_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None:
     path = tmp_path / "patience.json"
     path.write_text(json.dumps([GOOD, record("Go?\n(A) Yes\n(B) No")])[:-20], encoding="utf-8")
-    with pytest.warns(DataWarning, match=r"1 record left out, not whole JSON: .*record 2 \("):
+    with pytest.warns(DataWarning, match=r"1 record left out, invalid JSON: .*record 2 \("):
         assert [s.id for s in load_scenarios(path)] == ["patience-001"]
 
 
@@ -531,11 +531,11 @@ def test_the_same_question_with_other_choices_is_another(write_list: Any) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[]", r"patience\.json: no record in it"),
-        (b"", r"patience\.json: no record in it"),
+        (b"[]", r"patience\.json: contains no record"),
+        (b"", r"patience\.json: contains no record"),
         (
             b'[{"question": "Go?"},\n {"question"',
-            r"not a whole JSON object or list \(line 2, column 13: .* truncated",
+            r"invalid JSON \(line 2, column 13: .* cut off",
         ),
         (b'[{"question": "\xff"}]', r"patience\.json: byte 16 is not UTF-8"),
         (
@@ -564,7 +564,7 @@ def test_two_files_of_one_behaviour(write_list: Any, write_lines: Any, tmp_path:
     write_lines(GOOD, name="patience.jsonl")
     with pytest.raises(
         InputError,
-        match=r"patience\.jsonl: behaviour 'patience' is also .*patience\.json; give each",
+        match=r"patience\.jsonl: behaviour 'patience' is also in .*patience\.json; give each",
     ):
         load_scenarios(tmp_path)
 
@@ -641,4 +641,4 @@ def test_quality_is_measured_with_one_item_an_axis(two_axes: ScenarioSet) -> Non
     values = {c.name: c.value for c in check_quality(two_axes)}
     assert values["cell sizes"] == 4
     assert values["length difference, mean"] == 0
-    assert 0 <= values["told by words"] <= 1
+    assert 0 <= values["guessed from words"] <= 1

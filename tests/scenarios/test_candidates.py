@@ -183,7 +183,7 @@ def test_a_pool_of_another_origin_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.pool.jsonl"
     write_pool(path, entry(), entry(**{name: "other"}))
     with pytest.raises(
-        InputError, match=rf":2: its {name} is 'other', but '{ORIGIN[name]}' is asked for; choose"
+        InputError, match=rf":2: the {name} of this pool is 'other', but this run has '{ORIGIN[name]}'; choose"
     ):
         read_pool(path, ORIGIN)
 

@@ -157,7 +157,7 @@ def test_a_key_is_needed_beyond_this_machine(
     assert not remote.out.parent.exists()
     for faulty in ("sk-one two", "sk-ключ"):
         monkeypatch.setenv("OPENAI_API_KEY", faulty)
-        with pytest.raises(InputError, match="OPENAI_API_KEY: holds a space or a character"):
+        with pytest.raises(InputError, match="OPENAI_API_KEY: contains a space or a character"):
             generate(remote, ignore)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from interp_culture.scenarios.neutral import load_neutral
-from interp_culture.scenarios.quality import words_of
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.scenarios.wording import words_of
 
 
 def test_a_few_thousand_words_in_many_registers() -> None:

@@ -148,7 +148,7 @@ def test_a_run_goes_on_after_the_server_died(serve: Any, config_for: Any) -> Non
     assert manifest["candidates"] == 20
     assert manifest["answers"] == 4
     assert manifest["tokens_in"] == 4000
-    assert "10 candidates are there already" in notes[0]
+    assert "continuing with 10 candidates" in notes[0]
     assert "- Decide harbour9 violin9" in second.asked[0]["messages"][1]["content"]
     assert sorted({e.request for e in pool_of(config).entries}) == [1, 2, 3, 4]
 
@@ -202,7 +202,7 @@ def test_a_torn_line_is_told_and_replaced(serve: Any, config_for: Any) -> None:
         file.write(b'{"catalogue": "cult')
     notes: list[str] = []
     manifest = generate(config, notes.append)
-    assert "its last line broke off (19 bytes) and was dropped" in notes[0]
+    assert "its last line was incomplete (19 bytes) and was removed" in notes[0]
     assert manifest["candidates"] == 10
 
 
@@ -220,9 +220,9 @@ def test_a_pool_of_another_item_stops_before_anything_is_sent(serve: Any, config
     server = serve()
     config = config_for(server)
     generate(config, ignore)
-    with pytest.raises(InputError, match="its item is 'Y01', but 'X02' is asked for"):
+    with pytest.raises(InputError, match="the item of this pool is 'Y01', but this run has 'X02'"):
         generate(replace(config, item="X02", n=20), ignore)
-    with pytest.raises(InputError, match="its model is 'm', but 'other' is asked for"):
+    with pytest.raises(InputError, match="the model of this pool is 'm', but this run has 'other'"):
         generate(replace(config, model="other", n=20), ignore)
     assert len(server.asked) == 2
 
@@ -279,7 +279,7 @@ def test_edited_and_foreign_files_are_not_written_over(serve: Any, config_for: A
     edited = config.out.read_text().replace("boat", "ship", 1)
     config.out.write_text(edited)
     with pytest.raises(
-        InputError, match=r"edited since, or is not of this command; choose another name"
+        InputError, match=r"edited after .* written by something else; choose another name"
     ):
         generate(config, ignore)
     assert config.out.read_text() == edited

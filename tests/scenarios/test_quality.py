@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from interp_culture.reporting.scenario_page import quality_page
-from interp_culture.scenarios.quality import (
-    check_quality,
+from interp_culture.scenarios.measures import (
     is_bare_negation,
     keyword_shares,
     nearest_pairs,
     reading_grade,
     shared_by_halves,
 )
+from interp_culture.scenarios.quality import check_quality
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 
 
@@ -36,11 +36,11 @@ def test_the_shipped_set_keeps_every_range(shipped: ScenarioSet) -> None:
     [
         (
             lambda s: {"positive": s.positive + " And more."},
-            {"length difference, mean", "told by length"},
+            {"length difference, mean", "guessed from length"},
         ),
         (
             lambda s: {"positive": "Freely, " + s.positive, "negative": "Duly, " + s.negative},
-            {"told by words"},
+            {"guessed from words"},
         ),
         (lambda s: {"positive": s.negative.replace(" ", " not ", 1)}, {"bare negations"}),
         (
@@ -50,7 +50,7 @@ def test_the_shipped_set_keeps_every_range(shipped: ScenarioSet) -> None:
         (lambda s: {"positive": s.positive + " What a wonderful joy!"}, {"tone"}),
         (
             lambda s: {"situation": s.situation + " It is a question of abortion."},
-            {"stray keyword", "own keyword"},
+            {"stray keyword", "item keyword"},
         ),
         (
             lambda s: {"situation": "Notwithstanding internationalisation, " * 9 + s.situation},
@@ -118,7 +118,7 @@ def test_nearest_pairs_by_hand(shipped: ScenarioSet) -> None:
 
 def test_page_names_what_it_measured(shipped: ScenarioSet) -> None:
     page = quality_page(shipped.sample(2))
-    assert "| told by words | 0." in page
+    assert "| guessed from words | 0." in page
     assert "| Y01 | God is important (F063) | 2 | 2 | 2 |" in page
 
 
@@ -191,7 +191,7 @@ def test_texts_without_a_word_have_no_grade(shipped: ScenarioSet) -> None:
     mixed = ScenarioSet((*made, *few(shipped, 3)), shipped.catalogue)
     assert reading_grade(mixed).notna().sum() == 3
     checks = {c.name for c in check_quality(ScenarioSet(made, shipped.catalogue))}
-    assert not {"reading grade", "told by words"} & checks
+    assert not {"reading grade", "guessed from words"} & checks
     assert "reading grade" in {c.name for c in check_quality(mixed)}
 
 

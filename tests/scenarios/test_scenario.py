@@ -121,11 +121,11 @@ def test_names_of_shipped_sets(
         ([{**GOOD, "item": "Y09"}], r":1: field 'item': unknown item 'Y09'"),
         ([{**GOOD, "axis": "X"}], r":1: field 'axis': 'X', but item Y01 belongs to axis 'Y'"),
         ([{**GOOD, "positive": "  "}], r":1: field 'positive': empty text; write one"),
-        ([{**GOOD, "negative": GOOD["positive"]}], r"the same text; nothing can be chosen"),
+        ([{**GOOD, "negative": GOOD["positive"]}], r"the same text; write two different options"),
         ([{**GOOD, "mood": "x"}], r":1: field 'mood': not a field of this record"),
         ([b'{"id": "Y01-fam\xff"}'], r":1: byte 16 is not UTF-8"),
-        ([GOOD, b'{"id": "Y01-family-02", "axis"'], r":2: not a whole JSON object .* truncated"),
-        ([b""], r"no scenario in it"),
+        ([GOOD, b'{"id": "Y01-family-02", "axis"'], r":2: invalid JSON .* cut off"),
+        ([b""], r"contains no scenario"),
     ],
 )
 def test_faults_are_named(write_lines: Any, lines: list, message: str) -> None:
@@ -213,7 +213,7 @@ def test_the_same_texts_again_are_read_once(write_lines: Any, change: dict[str, 
 def test_options_that_differ_by_nothing_visible_are_the_same(
     write_lines: Any, negative: str
 ) -> None:
-    with pytest.raises(InputError, match="the same text; nothing can be chosen"):
+    with pytest.raises(InputError, match="the same text; write two different options"):
         load_scenarios(write_lines({**GOOD, "negative": negative}))
 
 
