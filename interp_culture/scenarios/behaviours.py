@@ -175,6 +175,7 @@ def _scenario(
             f"{short(fields['positive'])} is the text of both poles; give two different texts",
         )
         return None
+    # Numbers count all records: ids stay the same when another record is left out.
     return Scenario(id=f"{name}-{number:03d}", axis=name, item=name, domain=DOMAIN, **fields)
 
 

@@ -120,6 +120,7 @@ def _spread(vectors: Float[np.ndarray, "text unit"], chosen: Sequence[int]) -> S
     if len(chosen) < 2:
         return Spread(float("nan"), float("nan"))
     selected = vectors[list(chosen)]
+    # Floating-point error can make the distance of two copies slightly negative.
     distances = np.clip(np.round(1 - selected @ selected.T, DECIMALS), 0, None)
     # A member's nearest neighbour is another member.
     np.fill_diagonal(distances, np.inf)

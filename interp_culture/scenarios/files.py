@@ -176,6 +176,7 @@ def _read_scenarios(files: list[Path], faults: DataFaults) -> ScenarioSet:
         scenario = validated(Scenario, record, where, faults)
         if scenario is None or not _fits(scenario, catalogue, where, faults):
             continue
+        # Before ids: a scenario that occurs twice under one id is a repeat, not a fault.
         texts = _comparable_texts(scenario)
         if texts in text_places:
             detail = f"the same texts are at {text_places[texts]}"

@@ -85,6 +85,7 @@ def readings(question: str) -> Iterator[LetteredQuestion]:
     (Choice(label='A', text='Yes'), Choice(label='B', text='No'))
     """
     text = without_cue(question)
+    # Brackets first: "A." may also be an initial, and "1." an item of a list in the question.
     for spelling in (BRACKETED, BARE):
         for kind in KINDS:
             marker = spelling.replace("{kind}", kind)
@@ -161,6 +162,7 @@ def _at_lines(text: str, marker: str, *, ordered: bool) -> list[re.Match[str]]:
     if len(list_starts) == 1:
         marks = [m for m in marks if m.start(1) >= list_starts[0]]
     labels = [label_of(m[1]) for m in marks]
+    # A bare "A." may be an initial, so bare labels must be in sequence.
     if len(marks) < 2 or (ordered and not _is_sequence(labels)):
         return []
     return marks
@@ -214,6 +216,7 @@ def _last_choice(texts: list[str]) -> str:
 def _tidy(text: str) -> str:
     """A choice without a separator at its end and without an unmatched closing bracket."""
     text = SEPARATOR.sub("", text.strip()).strip()
+    # "(A) Yes (B) No)" leaves a bracket that belongs to the whole list.
     n_closing = len(re.findall(r"[)）]", text))
     n_opening = len(re.findall(r"[(（]", text))
     return STRAY_BRACKET.sub("", text) if n_closing > n_opening else text

@@ -44,6 +44,7 @@ def nearest_pairs(scenarios: ScenarioSet, n: int = 10) -> pd.DataFrame:
         0 to 1).
     """
     members = [s for s in scenarios if not s.is_bare_pair]
+    # All pairs at once: 600 situations are 180,000 pairs, which fit in memory.
     vectors = tfidf([s.situation for s in members])
     rows, columns = np.triu_indices(len(members), k=1)
     similarity = (vectors @ vectors.T)[rows, columns]

@@ -119,6 +119,7 @@ def _is_one_object(raw: bytes) -> bool:
 
 def _text(raw: bytes, where: str, faults: DataFaults) -> str | None:
     try:
+        # The "sig" variant removes the byte order mark that some editors write.
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         faults.add(

@@ -55,6 +55,7 @@ class Scenario(_Record):
     situation: OptionalText
     positive: Text
     negative: Text
+    # Strict validation would refuse the list that JSON has in place of a tuple.
     choices: Annotated[tuple[Text, ...], Field(strict=False)] = ()
 
     @property
@@ -219,6 +220,7 @@ class ScenarioSet:
         groups = self._repeat_groups()
         cells = [s.cell for s in self.scenarios]
         if len(set(groups)) == len(self):
+            # Imported here, since scikit-learn is slow to import and most commands never split.
             from sklearn.model_selection import train_test_split
 
             train, test = train_test_split(
@@ -273,6 +275,7 @@ class ScenarioSet:
                 f"{_counted(single, 'item x domain')} with one scenario. "
                 "Give every item x domain at least two scenarios, or split by hand."
             )
+        # scikit-learn rounds the training half down, and needs one scenario per stratum in each.
         n_train = int(len(self) * train_share)
         if min(n_train, len(self) - n_train) < len(sizes):
             raise InputError(

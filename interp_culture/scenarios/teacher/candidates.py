@@ -112,6 +112,7 @@ def parse_answer(text: str) -> list[Any]:
     [{'situation': 'Tea?'}]
     """
     text = THOUGHTS.sub("", text)
+    # Teachers write line breaks within strings, which strict JSON forbids.
     decoder = json.JSONDecoder(strict=False)
     records: list[Any] = []
     position = 0
@@ -154,6 +155,7 @@ def judge(record: Any, situations: Sequence[str], rules: Rules) -> Candidate | s
         return "bare negation"
     if abs(len(positive) - len(negative)) > rules.max_length_difference:
         return "unequal lengths"
+    # Last, because TF-IDF over all situations is the slowest check.
     if likeness(situations, candidate.situation) > rules.max_likeness:
         return "near-duplicate"
     return candidate
@@ -220,6 +222,7 @@ def read_pool(path: Path, origin: dict[str, str]) -> Pool:
         ) from error
     complete = raw[: len(raw) - _torn(raw)]
     entries = []
+    # Only \n ends a line: a text may contain U+2028 and other line separators.
     for number, line in enumerate(complete.split(b"\n"), start=1):
         if line.strip():
             entries.append(_parse(line, f"{path}:{number}", origin))

@@ -83,7 +83,7 @@ class Endpoint:
     def _drop_option(self, complaint: str) -> None:
         """Stop sending the option that the complaint names, or else the first one left.
 
-        Options are in the order of how few endpoints support them.
+        The first one left is the option that the fewest endpoints support.
         """
         if not self.options:
             raise InputError(
@@ -123,6 +123,7 @@ def connect(
         max_retries=max_retries,
         http_client=http_client,
     )
+    # From the least to the most widely supported, the order in which they are given up.
     options = {"response_format": {"type": "json_object"}, "seed": 0, "temperature": temperature}
     return Endpoint(client, model, host_of(url), options)
 

@@ -167,6 +167,7 @@ def write_selection(
             shutil.copyfile(config.axes, part)
     with replacing(config.out) as part:
         part.write_text("".join(f"{s.model_dump_json()}\n" for s in scenarios), encoding="utf-8")
+    # The manifest comes last: a set whose checksum it does not hold is not overwritten.
     manifest = describe(config, pool, chosen, refused)
     write_json(config.manifest_path, manifest)
     return manifest
