@@ -1,4 +1,4 @@
-"""Where the files that come with the package are."""
+"""The folder of the data files that are shipped with the package."""
 
 from pathlib import Path
 

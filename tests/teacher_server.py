@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint on loopback that answers, and misbehaves, by script."""
+"""An OpenAI-compatible endpoint on loopback that follows a script of answers and failures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from interp_culture.scenarios.teacher.pipeline import TeacherConfig
 
 def candidate(number: int) -> dict[str, str]:
     """A valid candidate whose situation shares one word with that of any other number."""
-    own = " ".join(
-        f"{stem}{number}" for stem in ("harbour", "violin", "lantern", "orchard", "ledger")
-    )
+    stems = ("harbour", "violin", "lantern", "orchard", "ledger")
+    words = " ".join(f"{stem}{number}" for stem in stems)
     return {
-        "situation": f"Decide {own}.",
+        "situation": f"Decide {words}.",
         "positive": f"She takes the boat{number} out.",
         "negative": f"She mends the boat{number} first.",
     }
@@ -35,7 +34,7 @@ Step = Callable[["Handler"], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Each request takes the next step of the server's script; after the last one, five good candidates each."""
+    """Each request takes the next step of the server's script, and then five good candidates."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -46,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append(json.loads(body))
         self.server.keys.append(self.headers["Authorization"])
         self.server.times.append(time.monotonic())
-        (self.server.script.pop(0) if self.server.script else good())(self)
+        step = self.server.script.pop(0) if self.server.script else good()
+        step(self)
 
     def answer(
         self, status: int, body: bytes, kind: str = "application/json", **headers: str
@@ -69,7 +69,10 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, *script: Step, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
-        self.script, self.asked, self.keys, self.times = list(script), [], [], []
+        self.script = list(script)
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str] = []
+        self.times: list[float] = []
         self.written = 0
         self.released = threading.Event()
         threading.Thread(
@@ -81,7 +84,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, *args: Any) -> None:
-        pass  # clients that leave in mid-answer are part of the tests
+        """Say nothing: tests include clients that leave in the middle of an answer."""
 
     def stop(self) -> None:
         self.released.set()
@@ -97,11 +100,13 @@ def say(text: str, usage: dict[str, int] | None = None) -> Step:
     ]
     if usage is None:
         usage = {"prompt_tokens": 1000, "completion_tokens": 300, "total_tokens": 1300}
-    return lambda h: h.answer(200, json.dumps(reply | ({"usage": usage} if usage else {})).encode())
+    if usage:
+        reply["usage"] = usage
+    return lambda h: h.answer(200, json.dumps(reply).encode())
 
 
 def good(n: int = 5) -> Step:
-    """n candidates that no earlier answer of this server had."""
+    """n candidates that were in no earlier answer of this server."""
 
     def step(h: Handler) -> None:
         numbers = range(h.server.written, h.server.written + n)
@@ -145,7 +150,7 @@ def read_manifest(config: TeacherConfig) -> dict[str, Any]:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's own backoff, with short delays; what a server asks for by Retry-After stays as it is."""
+    """Shorten the client's growing pauses; a pause that the server asks for stays as it is."""
     import openai._base_client
 
     monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
@@ -168,7 +173,7 @@ def serve(quick_retries: None) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def config_for(tmp_path: Path, quick_retries: None) -> Callable[..., TeacherConfig]:
-    """A small task: 6 candidates, 3 selected, 5 a request."""
+    """A small task: 6 candidates, 3 selected, 5 per request."""
 
     def make(endpoint: Server | str, **changes: Any) -> TeacherConfig:
         config = TeacherConfig(

@@ -62,7 +62,7 @@ def test_validate_says_what_is_out_of_range(tmp_path: Path, shipped: Any) -> Non
 def test_validate_names_the_faults(write_lines: Any) -> None:
     message = fails("validate", write_lines(b'{"id": "a"}', b"{"))
     assert "mine.jsonl:1: field 'axis': missing; add it" in message
-    assert "mine.jsonl:2: not a whole JSON object" in message
+    assert "mine.jsonl:2: invalid JSON" in message
 
 
 BEHAVIOUR = '{"question": "Is it %s?\\n(A) Yes\\n(B) No", "answer_matching_behavior": "(A)", '
@@ -81,7 +81,7 @@ def test_faulty_records_are_said_in_a_line_a_kind_and_refused_under_strict(tmp_p
         assert "4 scenarios" in done.stdout
         said = done.stderr.splitlines()
         assert len(said) == 3
-        assert said[0].startswith(f"· 1 record left out, not whole JSON: {path}:6 (")
+        assert said[0].startswith(f"· 1 record left out, invalid JSON: {path}:6 (")
         places = f"{path}:7, {path}:8, {path}:9 and 1 more"
         assert said[1].startswith(f"· 4 records left out, a field is missing: {places} (")
         assert said[2].startswith(f"· 1 record read once, an exact repeat: {path}:5 (")

@@ -1,4 +1,4 @@
-"""What was measured of a set of scenarios, as a Markdown page."""
+"""A Markdown page on the quality of a set of scenarios."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from interp_culture.coupling.axis_purity import item_purity, least_pure
-from interp_culture.scenarios.quality import (
-    Check,
-    check_quality,
-    keyword_shares,
-    nearest_pairs,
-    tone_by_item,
-)
+from interp_culture.scenarios.measures import keyword_shares, nearest_pairs, tone_by_item
+from interp_culture.scenarios.quality import Check, check_quality
 from interp_culture.scenarios.scenario import ScenarioSet
 
 
@@ -23,72 +18,89 @@ def quality_page(
     about: str = "",
     checks: Sequence[Check] | None = None,
 ) -> str:
-    """Counts, checks with their ranges, the ten nearest pairs; with `purity` (`axis_purity`) also that.
+    """Counts, checks with their ranges, measures by item, and the ten most similar pairs.
 
-    `about` says how the purity was measured: model and layer. `checks` (`check_quality`) are measured where not given.
+    Args:
+        purity: the table of `axis_purity`, for a section on it.
+        about: the model and layer of `purity`.
+        checks: the result of `check_quality`; computed if not given.
     """
-    lines = [f"# Quality of the set {scenarios.catalogue.name!r}", ""]
-    lines += [
-        f"{len(scenarios)} scenarios, digest `{scenarios.digest}`. Written by `interp-culture validate`.",
+    if checks is None:
+        checks = check_quality(scenarios)
+    lines = [
+        f"# Quality of the set {scenarios.catalogue.name!r}",
         "",
+        f"{len(scenarios)} scenarios, digest `{scenarios.digest}`. "
+        "Written by `interp-culture validate`.",
+        "",
+        _verdict(checks),
+        "",
+        *_counts(scenarios),
+        *_checks(checks),
+        *_by_item(scenarios),
+        *_pairs(scenarios),
     ]
-    lines += (
-        _counts(scenarios)
-        + _checks(check_quality(scenarios) if checks is None else checks)
-        + _by_item(scenarios)
-        + _pairs(scenarios)
-    )
     if purity is not None:
         lines += _purity(purity, about)
     return "\n".join(lines)
+
+
+def _verdict(checks: Sequence[Check]) -> str:
+    outside = [check.name for check in checks if not check.ok]
+    if not outside:
+        return f"All {len(checks)} checks are within their ranges."
+    return f"{len(outside)} of {len(checks)} checks are out of range: {', '.join(outside)}."
 
 
 def _counts(scenarios: ScenarioSet) -> list[str]:
     counts = scenarios.frame().pivot_table(
         index="item", columns="domain", values="id", aggfunc="count", fill_value=0
     )
-    labels = {item: scenarios.catalogue.items[item].label for item in counts.index}
-    return _table(
-        ["item", "asks", *counts.columns],
-        [(i, label, *counts.loc[i]) for i, label in labels.items()],
-    )
+    rows = []
+    for item, row in counts.iterrows():
+        rows.append([item, scenarios.catalogue.items[str(item)].label, *row])
+    return [
+        "Scenarios by item and domain:",
+        "",
+        *_table(["item", "asks", *counts.columns], rows),
+    ]
 
 
 def _checks(checks: Sequence[Check]) -> list[str]:
-    rows = [
-        (
-            c.name,
-            f"{c.value:.3g}",
-            f"{c.low:.3g} to {c.high:.3g}",
-            "yes" if c.ok else "no",
-            c.meaning,
-        )
-        for c in checks
+    rows = []
+    for check in checks:
+        bounds = f"{check.low:.3g} to {check.high:.3g}"
+        within = "yes" if check.ok else "no"
+        rows.append([check.name, f"{check.value:.3g}", bounds, within, check.meaning])
+    return [
+        "Checks of the whole set:",
+        "",
+        *_table(["check", "value", "range", "within", "meaning"], rows),
     ]
-    return _table(["check", "value", "range", "within", "meaning"], rows)
 
 
 def _by_item(scenarios: ScenarioSet) -> list[str]:
-    tone = tone_by_item(scenarios).set_index("item")
+    tone = tone_by_item(scenarios).set_index("item").difference
     rows = [
-        (r.item, f"{r.own:.0%}", f"{r.other_axes:.0%}", f"{tone.difference[r.item]:+.3f}")
-        for r in keyword_shares(scenarios).itertuples()
+        [row.item, f"{row.own:.0%}", f"{row.other_axes:.0%}", f"{tone[row.item]:+.3f}"]
+        for row in keyword_shares(scenarios).itertuples()
     ]
-    head = [
+    columns = [
         "item",
-        "texts with a keyword of its own",
-        "with one of another axis",
-        "tone, positive minus negative",
+        "texts with a keyword of this item",
+        "texts with a keyword of another axis",
+        "tone, positive minus negative (VADER, -2 to 2)",
     ]
-    return ["By item:", "", *_table(head, rows)]
+    return ["Keywords and tone by item:", "", *_table(columns, rows)]
 
 
 def _pairs(scenarios: ScenarioSet) -> list[str]:
     rows = [
-        (p.first, p.second, f"{p.similarity:.3f}") for p in nearest_pairs(scenarios).itertuples()
+        [pair.first, pair.second, f"{pair.similarity:.3f}"]
+        for pair in nearest_pairs(scenarios).itertuples()
     ]
     return [
-        "The ten most similar pairs of situations:",
+        "The ten most similar pairs of situations (TF-IDF cosine):",
         "",
         *_table(["first", "second", "similarity"], rows),
     ]
@@ -99,32 +111,27 @@ def _purity(purity: pd.DataFrame, about: str) -> list[str]:
     axes = list(dict.fromkeys(items.toward))
     rows = []
     for (item, axis), group in items.groupby(["item", "axis"], sort=True):
-        by = group.set_index("toward")
-        rows.append(
-            (
-                item,
-                axis,
-                *(
-                    f"{r.cosine:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"
-                    for r in by.loc[axes].itertuples()
-                ),
-            )
-        )
-    worst = [(w.id, w.toward, f"{w.cosine:+.3f}") for w in least_pure(purity).itertuples()]
+        by_axis = group.set_index("toward").loc[axes]
+        cosines = [f"{r.cosine:+.3f} [{r.low:+.3f}, {r.high:+.3f}]" for r in by_axis.itertuples()]
+        rows.append([item, axis, *cosines])
+    worst = [[w.id, w.toward, f"{w.cosine:+.3f}"] for w in least_pure(purity).itertuples()]
     return [
         "## Axis purity",
         "",
-        f"Mean cosine of an item's differences h(x+) - h(x-) with the mean difference of each axis ({about}); toward "
-        "its own axis the item itself is left out. 95% bootstrap over scenarios. An item that speaks of its own axis "
-        "alone is positive there and near 0 elsewhere.",
+        "An item whose texts are about one axis only has a positive cosine toward that axis, and a "
+        "cosine near 0 toward the others.",
+        "",
+        "The table gives the mean cosine between an item's activation differences h(x+) - h(x-) "
+        f"and the mean difference of each axis ({about}), with 95% bootstrap intervals over "
+        "scenarios. For the direction of an item's own axis, the item itself is left out.",
         "",
         *_table(["item", "axis", *(f"toward {a}" for a in axes)], rows),
-        "The ten scenarios that lie furthest along another axis:",
+        "The ten scenarios with the largest cosine toward another axis, in either direction:",
         "",
         *_table(["scenario", "toward", "cosine"], worst),
     ]
 
 
-def _table(head: list[str], rows: Iterable[Iterable[object]]) -> list[str]:
-    cells = [head, ["---"] * len(head), *rows]
+def _table(columns: list[str], rows: Iterable[Iterable[object]]) -> list[str]:
+    cells = [columns, ["---"] * len(columns), *rows]
     return ["| " + " | ".join(map(str, row)) + " |" for row in cells] + [""]

@@ -1,4 +1,4 @@
-"""Situational dilemmas with two poles: load, check, sample and split them."""
+"""Situational dilemmas with two poles: loading, checking, sampling and splitting."""
 
 import lazy_loader
 

@@ -1,8 +1,9 @@
-"""Records of the field's data files -> scenarios: A/B behaviours, prompts with two responses, bare pairs of texts.
+"""Conversion of A/B behaviours, prompts with two responses and bare pairs of texts into scenarios.
 
-The behaviour format is that of Contrastive Activation Addition and of the model-written evaluations: a question, with
-or without lettered choices in its text, the answer that shows the behaviour and one that does not. A behaviour is an
-axis from "not NAME" to NAME, with one item and one domain.
+The behaviour format is that of Contrastive Activation Addition and of the model-written
+evaluations: a question, with or without lettered choices in its text, the answer that shows the
+behaviour, and an answer that does not. A behaviour becomes an axis from "not NAME" to NAME, with
+one item and one domain.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from interp_culture.scenarios.scenario import Axis, Catalogue, Item, Scenario, T
 from interp_culture.scenarios.wording import comparable, short
 
 ANSWERS = ("answer_matching_behavior", "answer_not_matching_behavior")
+# Names of the answers in the first release of the model-written evaluations.
+FIRST_RELEASE_ANSWERS = ("corrects", "incorrects")
 DOMAIN = "all"
 
 
@@ -32,43 +35,47 @@ def _first_answer(value: Any) -> Any:
     return value[0] if isinstance(value, list) and value else value
 
 
-# A list of answers names the first one: the sycophancy files list every choice that does not match.
+# The sycophancy files list every choice that does not match; the first one is used.
 Answer = Annotated[Text, BeforeValidator(_first_answer)]
 
 
 class _Record(BaseModel):
-    """A record as it stands in the file. Further fields are ignored."""
+    """A record as it stands in the file. Unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class Behaviour(_Record):
-    """A question and two answers: labels of choices in its text, or the answers' own words.
+    """A question and two answers, given as labels of choices in its text or in words.
 
     The first release of the model-written evaluations has other names for the same three fields.
     """
 
     question: Text = Field(validation_alias=AliasChoices("question", "prompt"))
-    answer_matching_behavior: Answer = Field(validation_alias=AliasChoices(ANSWERS[0], "corrects"))
+    answer_matching_behavior: Answer = Field(
+        validation_alias=AliasChoices(ANSWERS[0], FIRST_RELEASE_ANSWERS[0])
+    )
     answer_not_matching_behavior: Answer = Field(
-        validation_alias=AliasChoices(ANSWERS[1], "incorrects")
+        validation_alias=AliasChoices(ANSWERS[1], FIRST_RELEASE_ANSWERS[1])
     )
 
 
 class TextPair(_Record):
-    """Two texts that differ in what is to be steered, without a question."""
+    """Two contrastive texts without a question."""
 
     positive: Text
     negative: Text
 
 
 class Completion(_Record):
+    """A prompt and a response to it."""
+
     prompt: Text
     response: Text
 
 
 class CompletionPair(_Record):
-    """A prompt with two responses, as in the files of steering-bench."""
+    """One prompt with two responses, as in the files of steering-bench."""
 
     positive: Completion
     negative: Completion
@@ -78,20 +85,26 @@ FieldRecord = Behaviour | TextPair | CompletionPair
 
 
 def record_type(record: Any) -> type[FieldRecord]:
-    """What a record of an unknown file is meant to be, by its fields."""
+    """The type of a record, inferred from its fields; `Behaviour` for anything unknown.
+
+    >>> record_type({"positive": "I fold the map.", "negative": "I crumple it."}).__name__
+    'TextPair'
+    """
     if not isinstance(record, dict) or "positive" not in record:
         return Behaviour
     return CompletionPair if isinstance(record["positive"], dict) else TextPair
 
 
 def is_open_ended(records: Sequence[Any]) -> bool:
-    """Whether no record says which answer shows the behaviour: then there are no two options to compare."""
-    fields = {*ANSWERS, "corrects", "incorrects", "positive", "negative"}
-    return bool(records) and all(isinstance(r, dict) and not r.keys() & fields for r in records)
+    """Whether no record has a field with an answer, so that there are no options to compare."""
+    answer_fields = {*ANSWERS, *FIRST_RELEASE_ANSWERS, "positive", "negative"}
+    return bool(records) and all(
+        isinstance(r, dict) and not r.keys() & answer_fields for r in records
+    )
 
 
 def behaviour_catalogue(name: str, behaviours: Iterable[str]) -> Catalogue:
-    """The names of a set of behaviours: each is an axis and its only item."""
+    """The catalogue of a set of behaviours; each behaviour is an axis with one item."""
     names = list(behaviours)
     return Catalogue(
         name=name,
@@ -104,31 +117,38 @@ def behaviour_catalogue(name: str, behaviours: Iterable[str]) -> Catalogue:
 def behaviour_scenarios(
     name: str, records: Iterable[tuple[str, int, FieldRecord]], faults: DataFaults
 ) -> list[Scenario]:
-    """The scenarios of one behaviour from (place, number in the file, record); faults are added to `faults`.
+    """The scenarios of one behaviour. `positive` is the answer that shows the behaviour.
 
-    `positive` is the answer that shows the behaviour. An exact repeat is read once. A question that returns with
-    its choices in another order is kept: `ScenarioSet.split` puts both into the same half.
+    An exact repeat is read once. A question that occurs again with its choices in another order
+    is kept; `ScenarioSet.split` puts both into the same half.
+
+    Args:
+        records: (place, number in the file, record) of each record.
+        faults: faults and notes are added to it.
     """
     scenarios: list[Scenario] = []
-    seen: dict[tuple[str, ...], str] = {}
-    labels: dict[tuple[str, frozenset[str]], tuple[str, str]] = {}
+    first_place: dict[tuple[str, ...], str] = {}
+    first_answer: dict[tuple[str, frozenset[str]], tuple[str, str]] = {}
     for where, number, record in records:
         scenario = _scenario(name, number, record, where, faults)
         if scenario is None:
             continue
         key = _repeat_key(record)
-        if key in seen:
-            faults.note(where, "read once, an exact repeat", f"the same record is at {seen[key]}")
+        if key in first_place:
+            detail = f"the same record is at {first_place[key]}"
+            faults.note(where, "read once, an exact repeat", detail)
             continue
-        seen[key] = where
-        positive, negative = comparable(scenario.positive), comparable(scenario.negative)
-        question = comparable(scenario.situation), frozenset((positive, negative))
-        first_positive, first_where = labels.setdefault(question, (positive, where))
-        if first_positive != positive:
+        first_place[key] = where
+        positive = comparable(scenario.positive)
+        options = frozenset((positive, comparable(scenario.negative)))
+        question = (comparable(scenario.situation), options)
+        earlier_positive, earlier_place = first_answer.setdefault(question, (positive, where))
+        if earlier_positive != positive:
             faults.add(
                 where,
                 "an earlier record says the opposite",
-                f"the answers of {short(scenario.situation)} are the other way round at {first_where}; keep one",
+                f"the answers to {short(scenario.situation)} are the other way round at "
+                f"{earlier_place}; keep one of the two records",
             )
             continue
         scenarios.append(scenario)
@@ -144,7 +164,7 @@ def _scenario(
     elif isinstance(record, CompletionPair):
         fields = _from_completions(record, where, faults)
     else:
-        answers = record.answer_matching_behavior, record.answer_not_matching_behavior
+        answers = (record.answer_matching_behavior, record.answer_not_matching_behavior)
         fields = _from_question(record.question, answers, where, faults)
     if fields is None:
         return None
@@ -152,52 +172,56 @@ def _scenario(
         faults.add(
             where,
             "both options are the same text",
-            f"{short(fields['positive'])} stands for both poles; nothing can be chosen",
+            f"{short(fields['positive'])} is the text of both poles; give two different texts",
         )
         return None
+    # Numbers count all records: ids stay the same when another record is left out.
     return Scenario(id=f"{name}-{number:03d}", axis=name, item=name, domain=DOMAIN, **fields)
 
 
 def _from_completions(
     record: CompletionPair, where: str, faults: DataFaults
 ) -> dict[str, Any] | None:
-    prompts = record.positive.prompt, record.negative.prompt
-    if comparable(prompts[0]) != comparable(prompts[1]):
+    prompt = record.positive.prompt
+    if comparable(prompt) != comparable(record.negative.prompt):
         faults.add(
             where,
             "two different prompts",
-            "fields 'positive.prompt' and 'negative.prompt' differ; give both responses to one prompt",
+            "fields 'positive.prompt' and 'negative.prompt' differ; "
+            "give two responses to the same prompt",
         )
         return None
-    responses = record.positive.response, record.negative.response
-    return _from_question(prompts[0], responses, where, faults)
+    responses = (record.positive.response, record.negative.response)
+    return _from_question(prompt, responses, where, faults)
 
 
 def _from_question(
     question: str, answers: tuple[str, str], where: str, faults: DataFaults
 ) -> dict[str, Any] | None:
-    """The fields of a scenario: of the first reading of the text that has both answers among its choices."""
-    found = list(readings(question))
-    for lettered in found:
-        named = named_choice(lettered, answers[0]), named_choice(lettered, answers[1])
-        if named[0] and named[1]:
-            return _from_choices(lettered, (named[0], named[1]), where, faults)
-    if not any(map(is_label, answers)):
+    """The fields of a scenario, from the first reading that has both answers among its choices."""
+    candidates = list(readings(question))
+    for lettered in candidates:
+        positive = named_choice(lettered, answers[0])
+        negative = named_choice(lettered, answers[1])
+        if positive and negative:
+            return _from_choices(lettered, (positive, negative), where, faults)
+    if not any(is_label(answer) for answer in answers):
+        # Answers in words to a question without choices: a Yes/No behaviour.
         situation = without_cue(question).strip() or question
         return {"situation": situation, "positive": answers[0], "negative": answers[1]}
-    kind, detail = _label_fault(found[0] if found else None, question, answers)
+    kind, detail = _label_fault(candidates[0] if candidates else None, question, answers)
     faults.add(where, kind, detail)
     return None
 
 
 def _from_choices(
-    lettered: LetteredQuestion, named: tuple[Choice, Choice], where: str, faults: DataFaults
+    lettered: LetteredQuestion, poles: tuple[Choice, Choice], where: str, faults: DataFaults
 ) -> dict[str, Any] | None:
-    fault = next(_choice_faults(lettered, named), None)
+    fault = next(_choice_faults(lettered, poles), None)
     if fault:
         faults.add(where, *fault)
         return None
-    positive, negative = named
+    positive, negative = poles
     texts = tuple(choice.text for choice in lettered.choices)
     return {
         "situation": lettered.situation,
@@ -208,35 +232,41 @@ def _from_choices(
 
 
 def _choice_faults(
-    lettered: LetteredQuestion, named: tuple[Choice, Choice]
+    lettered: LetteredQuestion, poles: tuple[Choice, Choice]
 ) -> Iterator[tuple[str, str]]:
-    """(kind, detail) of everything that makes the choices unusable."""
+    """(kind, detail) of each fault that makes the choices unusable."""
     labels = _brackets(lettered.labels)
-    field = "field 'question'"
+    distinct_texts = {comparable(choice.text) for choice in lettered.choices}
     empty = [choice.label for choice in lettered.choices if not choice.text]
     if len(set(lettered.labels)) < len(lettered.labels):
         yield (
             "one label marks two choices",
-            f"{field}: {labels}; give each choice a label of its own",
+            f"field 'question': {labels}; give each choice a different label",
         )
     if lettered.has_loose_text:
         yield (
             "text between the choices",
-            f"{field}: a blank line within {labels}; write each in one paragraph",
+            f"field 'question': a blank line within {labels}; write each in one paragraph",
         )
     if empty:
-        yield "an empty choice", f"{field}: choice {_brackets(empty)} is empty; write its text"
+        yield (
+            "an empty choice",
+            f"field 'question': choice {_brackets(empty)} is empty; write its text",
+        )
     if not lettered.situation:
-        yield "no question", f"{field}: no text before the choices; write the question there"
-    if named[0].label == named[1].label:
+        yield (
+            "no question",
+            "field 'question': no text before the choices; write the question there",
+        )
+    if poles[0].label == poles[1].label:
         yield (
             "one answer for both poles",
-            f"both answers are ({named[0].label}); give another label for one",
+            f"both answers are ({poles[0].label}); give two different labels",
         )
-    if len({comparable(choice.text) for choice in lettered.choices}) < len(lettered.choices):
+    if len(distinct_texts) < len(lettered.choices):
         yield (
             "two choices are the same text",
-            f"{field}: two of {labels} are the same text; nothing can be chosen",
+            f"field 'question': two of {labels} are the same text; write different texts",
         )
 
 
@@ -246,7 +276,8 @@ def _label_fault(
     if lettered is None:
         return (
             "no lettered choices found",
-            f"field 'question': no lettered choices in {short(question)}; begin a line with (A) and another with (B)",
+            f"field 'question': no lettered choices in {short(question)}; "
+            "begin a line with (A) and another with (B)",
         )
     labels = _brackets(lettered.labels)
     missing = [
@@ -261,14 +292,11 @@ def _label_fault(
 
 
 def _repeat_key(record: FieldRecord) -> tuple[str, ...]:
-    """What is equal in exact repeats of a record."""
-    values = record.model_dump()
-    flat = [
-        v
-        for value in values.values()
-        for v in (value.values() if isinstance(value, dict) else (value,))
-    ]
-    return tuple(comparable(text) for text in flat)
+    """The normalised texts of a record, equal for exact repeats."""
+    texts: list[str] = []
+    for value in record.model_dump().values():
+        texts += value.values() if isinstance(value, dict) else [value]
+    return tuple(comparable(text) for text in texts)
 
 
 def _brackets(labels: Iterable[str]) -> str:

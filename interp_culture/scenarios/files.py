@@ -1,14 +1,13 @@
-"""Scenarios from files: the shipped sets by name, or your own; every fault is named with place, field and fix."""
+"""Scenarios from files: the shipped sets by name, or the user's own files and folders."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from interp_culture.errors import InputError
 from interp_culture.resources import DATA
@@ -21,54 +20,71 @@ from interp_culture.scenarios.behaviours import (
     record_type,
 )
 from interp_culture.scenarios.data_faults import POLICIES, DataFaults, Fault, FaultPolicy, listing
+from interp_culture.scenarios.records import fault_detail, fault_kind, read_records, validated
 from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
 from interp_culture.scenarios.wording import comparable
 
 SUFFIXES = (".jsonl", ".json")
-
-Record = TypeVar("Record", bound=BaseModel)
+POOL_SUFFIX = ".pool.jsonl"
 
 
 def load_scenarios(path: str | Path | None = None, faults: FaultPolicy = "skip") -> ScenarioSet:
-    """The shipped cultural scenarios, another shipped set by its name, or your own file or folder.
-
-    Your own is a `.jsonl` file of scenarios or a folder of them, with axes, items and domains declared in an
-    `axes.yaml` beside it (without one, the shipped cultural axes hold). Or it is a file of the field, or a folder of
-    them, each file an axis: A/B and Yes/No behaviours, prompts with two responses, bare pairs of texts
-    (docs/data_files.md).
+    """The shipped cultural scenarios, another shipped set, or your own file or folder.
 
     Args:
-        faults: "skip" leaves out the records that cannot be read and warns (`DataWarning`) once for each kind of
-            fault, with the count and the first three places. "refuse" raises InputError for any fault.
+        path: the shipped cultural set by default. Otherwise the name of a shipped set
+            (`shipped_sets`), or a file or folder in one of two formats (docs/data_files.md):
+            `.jsonl` files of scenarios, with their axes, items and domains declared in an
+            `axes.yaml` in the same folder (without one, those of the cultural set apply); or
+            `.json` or `.jsonl` files of A/B or Yes/No behaviours, prompts with two responses, or
+            bare pairs of texts, where each file is an axis.
+        faults: "skip" leaves out unreadable records and warns (`DataWarning`) once for each kind
+            of fault, with the count and the first three places. "refuse" raises on any fault.
 
-    Raises InputError where nothing can be read.
+    Raises:
+        InputError: nothing can be read, or there is a fault and `faults` is "refuse".
 
-    >>> len(load_scenarios("tone"))
-    60
+    >>> scenarios = load_scenarios("tone")
+    >>> len(scenarios), scenarios.axes
+    (60, ['F', 'C'])
     """
     if faults not in POLICIES:
         raise InputError(f"unknown faults {faults!r}; known: {', '.join(POLICIES)}")
     root = DATA / "culture" if path is None else find_set(Path(path))
     files = _scenario_files(root)
-    found_faults = DataFaults()
-    read = _read_behaviours if all(_holds_field_records(f) for f in files) else _read_scenarios
-    found = read(root, files, found_faults)
-    found_faults.report(len(found), faults, str(root))
-    return found
+    collected = DataFaults()
+    if all(_has_behaviours(file) for file in files):
+        scenarios = _read_behaviours(root, files, collected)
+    else:
+        scenarios = _read_scenarios(files, collected)
+    collected.report(len(scenarios), faults, str(root))
+    return scenarios
 
 
 def load_controls() -> ScenarioSet:
-    """Items with a known right answer (the positive pole), for the validity of a readout."""
+    """Items with a known right answer (the positive pole), to test the validity of a readout.
+
+    >>> len(load_controls())
+    52
+    """
     return load_scenarios(DATA / "controls")
 
 
 def shipped_sets() -> list[str]:
-    """The names that `load_scenarios` knows."""
+    """The names of the shipped sets, which `load_scenarios` accepts.
+
+    >>> shipped_sets()
+    ['controls', 'culture', 'tone']
+    """
     return sorted(axes.parent.name for axes in DATA.glob("*/axes.yaml"))
 
 
 def find_set(path: Path) -> Path:
-    """A file or folder of scenarios as it stands, or the folder of the shipped set of that name."""
+    """The path itself if it exists, else the folder of the shipped set of that name.
+
+    Raises:
+        InputError: it is neither.
+    """
     if path.exists():
         return path
     if str(path) in shipped_sets():
@@ -79,198 +95,12 @@ def find_set(path: Path) -> Path:
     )
 
 
-def _scenario_files(root: Path) -> list[Path]:
-    if not root.is_dir():
-        if root.suffix not in SUFFIXES:
-            raise InputError(
-                f"{root}: scenarios are read from .jsonl files (one JSON object a line) or .json lists"
-            )
-        return [root]
-    # A pool of candidates (`generate`) may stand beside the set that was selected from it.
-    files = sorted(f for f in root.glob("*.jsonl") if not f.name.endswith(".pool.jsonl"))
-    # Beside scenarios a .json may be anything, a manifest for one; beside behaviours it is another behaviour.
-    if not (root / "axes.yaml").exists() and all(_holds_field_records(f) for f in files):
-        files = sorted([*files, *root.glob("*.json")])
-    if not files:
-        raise InputError(
-            f"{root}: no .jsonl file in this folder (nor, without an axes.yaml, a .json list)"
-        )
-    return files
-
-
-def _holds_field_records(file: Path) -> bool:
-    """Whether the first whole record is of a format of the field rather than a scenario of our own."""
-    records = (record for _, record in _records(file, DataFaults()) if isinstance(record, dict))
-    first = next(records, None)
-    if first is None:
-        return file.suffix == ".json" or file.read_bytes().lstrip().startswith(b"[")
-    if "question" in first:
-        return "axis" not in first
-    is_scenario = first.keys() & Scenario.model_fields.keys() - {"positive", "negative"}
-    return not is_scenario
-
-
-def _read_scenarios(root: Path, files: list[Path], faults: DataFaults) -> ScenarioSet:
-    catalogue = load_catalogue(files[0].parent)
-    scenarios: list[Scenario] = []
-    ids: dict[str, str] = {}
-    texts: dict[tuple[str, ...], str] = {}
-    for where, record in (found for file in files for found in _records(file, faults)):
-        scenario = _validated(Scenario, record, where, faults)
-        if scenario is None or not _fits(scenario, catalogue, where, faults):
-            continue
-        text = _comparable_texts(scenario)
-        if text in texts:
-            faults.note(where, "read once, an exact repeat", f"the same texts are at {texts[text]}")
-            continue
-        if scenario.id in ids:
-            detail = f"field 'id': {scenario.id!r} is already at {ids[scenario.id]}; give each scenario its own id"
-            faults.add(where, "an id that is taken", detail)
-            continue
-        ids[scenario.id] = texts[text] = where
-        scenarios.append(scenario)
-    return ScenarioSet(tuple(scenarios), catalogue)
-
-
-def _comparable_texts(scenario: Scenario) -> tuple[str, ...]:
-    """What is equal where the same scenario has been given a second id."""
-    texts = (scenario.situation, scenario.positive, scenario.negative, *scenario.choices)
-    return scenario.item, scenario.domain, *map(comparable, texts)
-
-
-def _read_behaviours(root: Path, files: list[Path], faults: DataFaults) -> ScenarioSet:
-    scenarios: list[Scenario] = []
-    names: dict[str, Path] = {}
-    for file in files:
-        name = file.stem.strip()
-        if name in names:
-            raise InputError(
-                f"{file}: behaviour {name!r} is also {names[name]}; give each file a name of its own"
-            )
-        names[name] = file
-        scenarios += behaviour_scenarios(name, _field_records(file, faults), faults)
-    title = root.stem if root.is_file() else root.resolve().name
-    return ScenarioSet(tuple(scenarios), behaviour_catalogue(title or "behaviours", names))
-
-
-def _field_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, int, FieldRecord]]:
-    before = len(faults.faults)
-    records = list(_records(file, faults))
-    if not records and len(faults.faults) == before:
-        faults.add(
-            str(file),
-            "an empty file",
-            "no record in it; write a list of questions with their answers",
-        )
-    if is_open_ended([record for _, record in records]):
-        faults.add(
-            str(file),
-            "open-ended questions",
-            f"no record has the fields {' and '.join(ANSWERS)} (or positive and negative): open-ended "
-            "questions have no two options to compare; give the A/B file of this behaviour",
-        )
-        return
-    for number, (where, record) in enumerate(records, start=1):
-        found = _validated(record_type(record), record, where, faults)
-        if found is not None:
-            yield where, number, found
-
-
-def _records(file: Path, faults: DataFaults) -> Iterator[tuple[str, Any]]:
-    """(place, record) of every record: one JSON list, or one JSON object a line, whatever the file's ending says."""
-    raw = file.read_bytes()
-    start = raw.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"["):
-        yield from _list_records(raw, file, faults)
-        return
-    if file.suffix == ".json" and _is_one_object(raw):
-        faults.add(
-            str(file),
-            "no list",
-            "a .json file is a list of records; name it .jsonl if it has one object a line",
-        )
-        return
-    for number, line in enumerate(raw.splitlines(), start=1):
-        if line.strip():
-            where = f"{file}:{number}"
-            yield from ((where, record) for record in _decode(line, where, faults))
-
-
-def _list_records(raw: bytes, file: Path, faults: DataFaults) -> Iterator[tuple[str, Any]]:
-    """The records of a list one by one, so that what comes before a break is read."""
-    text = _text(raw, str(file), faults)
-    if text is None:
-        return
-    decoder = json.JSONDecoder()
-    position, number = text.index("[") + 1, 0
-    while True:
-        position = _skip(text, position, ", \t\r\n" if number else " \t\r\n")
-        if text[position : position + 1] == "]":
-            return
-        number += 1
-        try:
-            record, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            faults.add(f"{file}: record {number}", "not whole JSON", _explain_json(error))
-            return
-        yield f"{file}: record {number}", record
-
-
-def _skip(text: str, position: int, characters: str) -> int:
-    while position < len(text) and text[position] in characters:
-        position += 1
-    return position
-
-
-def _is_one_object(raw: bytes) -> bool:
-    try:
-        return isinstance(json.loads(raw), dict)
-    except ValueError:
-        return False
-
-
-def _text(raw: bytes, where: str, faults: DataFaults) -> str | None:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        faults.add(
-            where, "not UTF-8", f"byte {error.start + 1} is not UTF-8; save the file as UTF-8"
-        )
-        return None
-
-
-def _decode(raw: bytes, where: str, faults: DataFaults) -> list[Any]:
-    """The one value in `raw`, or none and a fault more."""
-    text = _text(raw, where, faults)
-    if text is None:
-        return []
-    try:
-        return [json.loads(text)]
-    except json.JSONDecodeError as error:
-        faults.add(where, "not whole JSON", _explain_json(error))
-        return []
-
-
-def _explain_json(error: json.JSONDecodeError) -> str:
-    place = (
-        f"column {error.colno}"
-        if error.lineno == 1
-        else f"line {error.lineno}, column {error.colno}"
-    )
-    return f"not a whole JSON object or list ({place}: {error.msg}); is it truncated or a quote missing?"
-
-
-def _validated(model: type[Record], record: Any, where: str, faults: DataFaults) -> Record | None:
-    try:
-        return model.model_validate(record)
-    except ValidationError as error:
-        for e in error.errors():
-            faults.add(where, _kind(e), _explain(e))
-        return None
-
-
 def load_catalogue(folder: Path) -> Catalogue:
-    """The `axes.yaml` of a folder; without one, that of the shipped cultural axes."""
+    """The `axes.yaml` of a folder, or that of the cultural set if the folder has none.
+
+    Raises:
+        InputError: the file is not valid, or an item names an axis that is not declared.
+    """
     path = folder / "axes.yaml"
     if not path.exists():
         path = DATA / "culture" / "axes.yaml"
@@ -279,37 +109,105 @@ def load_catalogue(folder: Path) -> Catalogue:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: not readable as UTF-8 YAML: {error}") from error
     except ValidationError as error:
-        raise InputError(
-            listing([Fault(str(path), _kind(e), _explain_yaml(e)) for e in error.errors()])
-        ) from error
-    stray = [
-        f"{i} ({item.axis})"
-        for i, item in catalogue.items.items()
+        faults = [Fault(str(path), fault_kind(e), _explain_yaml(e)) for e in error.errors()]
+        raise InputError(listing(faults)) from error
+    undeclared = [
+        f"{name} ({item.axis})"
+        for name, item in catalogue.items.items()
         if item.axis not in catalogue.axes
     ]
-    if stray:
+    if undeclared:
         raise InputError(
-            f"{path}: field 'items': axis not declared under 'axes' for {', '.join(stray)}; "
+            f"{path}: field 'items': axis not declared under 'axes' for {', '.join(undeclared)}; "
             f"declared: {', '.join(catalogue.axes)}"
         )
     return catalogue
 
 
-def _fits(scenario: Scenario, catalogue: Catalogue, where: str, faults: DataFaults) -> bool:
-    """Whether a scenario speaks of what the catalogue declares, and has two options and a situation."""
-    found = list(_name_faults(scenario, catalogue))
-    if comparable(scenario.positive) == comparable(scenario.negative):
-        found.append(
-            (
-                "both options are the same text",
-                "fields 'positive' and 'negative' are the same text; nothing can be chosen",
-            )
+def _explain_yaml(error: Any) -> str:
+    value = error["input"]
+    if error["type"] == "string_type" and not isinstance(value, dict | list):
+        # YAML 1.1 has more literals than users expect: a pole named no is read as False.
+        return (
+            f"{fault_detail(error)}; YAML reads no, yes, on, off, null, numbers and dates as "
+            'values: quote it, "no"'
         )
-    if scenario.is_bare_pair:
-        found.append(("an empty text", "field 'situation': empty text; write one"))
-    for kind, detail in found:
+    return fault_detail(error)
+
+
+def _scenario_files(root: Path) -> list[Path]:
+    if not root.is_dir():
+        if root.suffix not in SUFFIXES:
+            raise InputError(
+                f"{root}: scenarios are read from .jsonl files (one JSON object per line) "
+                "or .json lists"
+            )
+        return [root]
+    # `generate` writes its pool of candidates into the same folder as the selected set.
+    files = sorted(f for f in root.glob("*.jsonl") if not f.name.endswith(POOL_SUFFIX))
+    # A .json file next to scenarios is a manifest; next to behaviours it is a behaviour.
+    if not (root / "axes.yaml").exists() and all(_has_behaviours(f) for f in files):
+        files = sorted([*files, *root.glob("*.json")])
+    if not files:
+        raise InputError(
+            f"{root}: no .jsonl file in this folder (nor, without an axes.yaml, a .json list)"
+        )
+    return files
+
+
+def _has_behaviours(file: Path) -> bool:
+    """Whether the first readable record is of a behaviour format, not a scenario."""
+    records = (record for _, record in read_records(file, DataFaults()))
+    first = next((record for record in records if isinstance(record, dict)), None)
+    if first is None:
+        return file.suffix == ".json" or file.read_bytes().lstrip().startswith(b"[")
+    if "question" in first:
+        return "axis" not in first
+    is_scenario = first.keys() & Scenario.model_fields.keys() - {"positive", "negative"}
+    return not is_scenario
+
+
+def _read_scenarios(files: list[Path], faults: DataFaults) -> ScenarioSet:
+    catalogue = load_catalogue(files[0].parent)
+    scenarios: list[Scenario] = []
+    id_places: dict[str, str] = {}
+    text_places: dict[tuple[str, ...], str] = {}
+    for where, record in (pair for file in files for pair in read_records(file, faults)):
+        scenario = validated(Scenario, record, where, faults)
+        if scenario is None or not _fits(scenario, catalogue, where, faults):
+            continue
+        # Before ids: a scenario that occurs twice under one id is a repeat, not a fault.
+        texts = _comparable_texts(scenario)
+        if texts in text_places:
+            detail = f"the same texts are at {text_places[texts]}"
+            faults.note(where, "read once, an exact repeat", detail)
+            continue
+        if scenario.id in id_places:
+            faults.add(
+                where,
+                "an id that is already used",
+                f"field 'id': {scenario.id!r} is already at {id_places[scenario.id]}; "
+                "give each scenario a different id",
+            )
+            continue
+        id_places[scenario.id] = where
+        text_places[texts] = where
+        scenarios.append(scenario)
+    return ScenarioSet(tuple(scenarios), catalogue)
+
+
+def _comparable_texts(scenario: Scenario) -> tuple[str, ...]:
+    """Normalised content without the id, equal for the same scenario under two ids."""
+    texts = (scenario.situation, scenario.positive, scenario.negative, *scenario.choices)
+    return (scenario.item, scenario.domain, *(comparable(text) for text in texts))
+
+
+def _fits(scenario: Scenario, catalogue: Catalogue, where: str, faults: DataFaults) -> bool:
+    """Whether the names are in the catalogue, and the texts are a question and two options."""
+    scenario_faults = [*_name_faults(scenario, catalogue), *_text_faults(scenario)]
+    for kind, detail in scenario_faults:
         faults.add(where, kind, detail)
-    return not found
+    return not scenario_faults
 
 
 def _name_faults(scenario: Scenario, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
@@ -326,48 +224,62 @@ def _name_faults(scenario: Scenario, catalogue: Catalogue) -> Iterator[tuple[str
             yield (
                 f"an unknown {field}",
                 f"field '{field}': unknown {field} {value!r}; known: {', '.join(known)} "
-                "(declare your own in an axes.yaml beside the file)",
+                "(declare your own in an axes.yaml in the same folder)",
             )
     item = catalogue.items.get(scenario.item)
     if item and are_known and item.axis != scenario.axis:
         yield (
             "an item of another axis",
-            f"field 'axis': {scenario.axis!r}, but item {scenario.item} belongs to axis {item.axis!r}",
+            f"field 'axis': {scenario.axis!r}, but item {scenario.item} belongs to axis "
+            f"{item.axis!r}; correct one of the two",
         )
 
 
-KINDS = {
-    "missing": "a field is missing",
-    "extra_forbidden": "an unknown field",
-    "string_too_short": "an empty text",
-    "value_error": "choices without their poles",
-    "model_type": "no record",
-}
+def _text_faults(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    if comparable(scenario.positive) == comparable(scenario.negative):
+        yield (
+            "both options are the same text",
+            "fields 'positive' and 'negative' are the same text; write two different options",
+        )
+    if scenario.is_bare_pair:
+        yield "an empty text", "field 'situation': empty text; write one"
 
 
-def _kind(error: Any) -> str:
-    return KINDS.get(error["type"], "a field of another type")
+def _read_behaviours(root: Path, files: list[Path], faults: DataFaults) -> ScenarioSet:
+    scenarios: list[Scenario] = []
+    names: dict[str, Path] = {}
+    for file in files:
+        name = file.stem.strip()
+        if name in names:
+            raise InputError(
+                f"{file}: behaviour {name!r} is also in {names[name]}; "
+                "give each file a different name"
+            )
+        names[name] = file
+        scenarios += behaviour_scenarios(name, _behaviour_records(file, faults), faults)
+    title = root.stem if root.is_file() else root.resolve().name
+    return ScenarioSet(tuple(scenarios), behaviour_catalogue(title or "behaviours", names))
 
 
-def _explain(error: Any) -> str:
-    field = ".".join(str(part) for part in error["loc"]) or "record"
-    value = error["input"]
-    if error["type"] == "missing":
-        return f"field '{field}': missing; add it"
-    if error["type"] == "extra_forbidden":
-        return f"field '{field}': not a field of this record; remove it or mend its name"
-    if error["type"] == "string_too_short":
-        return f"field '{field}': empty text; write one"
-    if error["type"] == "model_type":
-        return f"field '{field}': an object with fields is expected, got {type(value).__name__} {str(value)[:60]!r}"
-    if error["type"] == "value_error":
-        return f"field 'choices': {error['ctx']['error']}"
-    return f"field '{field}': {error['msg']}, got {type(value).__name__} {str(value)[:60]!r}"
-
-
-def _explain_yaml(error: Any) -> str:
-    """As `_explain`; a word that YAML takes for a truth value, a number or a date has to be quoted."""
-    value = error["input"]
-    if error["type"] == "string_type" and not isinstance(value, dict | list):
-        return f'{_explain(error)}; YAML takes no, yes, on, off, null, numbers and dates for values: quote it, "no"'
-    return _explain(error)
+def _behaviour_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, int, FieldRecord]]:
+    n_faults = len(faults.faults)
+    records = list(read_records(file, faults))
+    if not records and len(faults.faults) == n_faults:
+        faults.add(
+            str(file),
+            "an empty file",
+            "contains no record; write a list of questions with their answers",
+        )
+    if is_open_ended([record for _, record in records]):
+        faults.add(
+            str(file),
+            "open-ended questions",
+            f"no record has the fields {' and '.join(ANSWERS)} (or positive and negative): "
+            "open-ended questions have no two options to compare; give the A/B file of this "
+            "behaviour",
+        )
+        return
+    for number, (where, record) in enumerate(records, start=1):
+        behaviour = validated(record_type(record), record, where, faults)
+        if behaviour is not None:
+            yield where, number, behaviour

@@ -1,4 +1,4 @@
-"""Near-identical texts, and a split that never puts two of them into different halves."""
+"""Groups of near-identical texts, and a split that keeps every group in one half."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from interp_culture.scenarios.wording import word_sequence
 
-# Shorter texts differ by one word in what they are about ("Case 1", "Take the bus?").
+# In a shorter text, one word can be the whole subject ("Take the bus?", "Take the tram?").
 MIN_WORDS = 8
 
 
 def near_identical(texts: Sequence[str]) -> list[int]:
-    """A group number for each text: texts of the same words, or that differ by one word, share one.
+    """The group number of each text; texts whose words are the same but for one share a group.
 
-    Case, punctuation, white space and Unicode form do not count. A text of fewer than eight words, or one that differs
-    by a number, is near-identical to its exact repeats alone. Groups are closed: if A is near B and B near C, all
-    three are one group. Numbers are given in the order of first appearance.
+    Case, punctuation, white space and Unicode form are ignored. A text of fewer than eight words
+    is grouped only with texts of exactly the same words. Texts that differ by a number are not
+    near-identical. Groups are transitive: if A is near B and B is near C, all three share one.
+
+    Returns:
+        For each text, the index of the first text of its group.
 
     >>> near_identical(["Go?", "go", "Stay?"])
     [0, 0, 2]
@@ -34,9 +37,14 @@ def near_identical(texts: Sequence[str]) -> list[int]:
 def grouped_halves(
     cells: Sequence[str], groups: Sequence[Hashable], train_share: float, seed: int
 ) -> tuple[list[int], list[int]]:
-    """(train, test) indices: members of a group in one half, every cell divided as nearly as its groups allow.
+    """(train, test) indices of a stratified split that never divides a group.
 
-    The largest groups are placed first, each where it is needed most; the order among equals is drawn with the seed.
+    The largest groups are placed first, each in the half that needs it most. The seed decides
+    the order of groups of equal size.
+
+    Args:
+        cells: the stratum of each member; every stratum is divided as evenly as its groups allow.
+        groups: the group of each member.
     """
     members: dict[Hashable, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
@@ -46,7 +54,7 @@ def grouped_halves(
         {cell: n * train_share for cell, n in sizes.items()},
         {cell: n * (1 - train_share) for cell, n in sizes.items()},
     )
-    halves: tuple[list[int], list[int]] = [], []
+    halves: tuple[list[int], list[int]] = ([], [])
     order = list(members.values())
     random.Random(seed).shuffle(order)
     for indices in sorted(order, key=len, reverse=True):
@@ -59,23 +67,28 @@ def grouped_halves(
 
 
 def _signatures(words: tuple[str, ...]) -> Iterable[Hashable]:
-    """The words, and the words with each one left out: two texts share one if they differ by at most one word."""
+    """Hashes of the words, and of the words without each one in turn.
+
+    Two texts share a signature if they differ by at most one word.
+    """
     yield hash(words)
     if len(words) < MIN_WORDS:
         return
     for i, word in enumerate(words):
         if not word.isnumeric():
-            # Hashes keep a long file's million signatures small.
+            # Hashes keep the signatures of a long file small: there can be a million of them.
             yield hash(words[:i] + words[i + 1 :])
 
 
 def _join(parent: list[int], one: int, other: int) -> None:
-    a, b = sorted((_root(parent, one), _root(parent, other)))
-    parent[b] = a
+    """Merge two groups; the lower root wins, so that a group's number is its first text."""
+    lower, higher = sorted((_root(parent, one), _root(parent, other)))
+    parent[higher] = lower
 
 
 def _root(parent: list[int], index: int) -> int:
     while parent[index] != index:
+        # Path halving keeps the chains short.
         parent[index] = parent[parent[index]]
         index = parent[index]
     return index

@@ -1,4 +1,4 @@
-"""Situational dilemmas with a positive and a negative option: what they are, filtered, split and sampled."""
+"""Situational dilemmas with a positive and a negative option, and sets of them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ class _Record(BaseModel):
 
 
 class Scenario(_Record):
-    """One dilemma. `positive` and `negative` name the poles of `axis`; every score is positive minus negative.
+    """One dilemma. `positive` and `negative` are its options, one for each pole of `axis`.
+
+    Every score is positive minus negative.
 
     Attributes:
         situation: empty in a bare pair of texts, which has vectors but no readout.
-        choices: where a question has more than two choices, all of them in their places, the two poles among them;
-            empty where it has the two poles alone.
+        choices: all choices in their order, for a question with more than two; both poles are
+            among them. Empty for a question with two choices.
 
-    >>> named = {"id": "tea-1", "axis": "mint", "item": "mint", "domain": "all"}
-    >>> tea = Scenario(**named, situation="Which tea?", positive="Mint", negative="Green")
+    >>> names = {"id": "tea-1", "axis": "mint", "item": "mint", "domain": "all"}
+    >>> tea = Scenario(**names, situation="Which tea?", positive="Mint", negative="Green")
     >>> tea.cell
     'mint/all'
     """
@@ -53,6 +55,7 @@ class Scenario(_Record):
     situation: OptionalText
     positive: Text
     negative: Text
+    # Strict validation would refuse the list that JSON has in place of a tuple.
     choices: Annotated[tuple[Text, ...], Field(strict=False)] = ()
 
     @property
@@ -70,17 +73,17 @@ class Scenario(_Record):
         if not self.choices:
             return self
         distinct = {comparable(choice) for choice in self.choices}
-        if len(distinct) < len(self.choices) or not {self.positive, self.negative} <= set(
-            self.choices
-        ):
+        has_poles = {self.positive, self.negative} <= set(self.choices)
+        if len(distinct) < len(self.choices) or not has_poles:
             raise ValueError(
-                "they must differ from each other, and both poles must be among them, word for word"
+                "the choices must differ from each other, and both poles must be among them, "
+                "word for word"
             )
         return self
 
     @model_serializer(mode="wrap")
     def _without_empty_choices(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """A scenario without further choices is written, and hashed, as it was before there were any."""
+        """Leave out empty `choices`: digests of sets from before this field existed stay valid."""
         fields = handler(self)
         if not fields.get("choices", True):
             del fields["choices"]
@@ -95,14 +98,17 @@ class Axis(_Record):
 
     @property
     def label(self) -> str:
+        """Both poles, from negative to positive."""
         return f"{self.negative} → {self.positive}"
 
 
 class Item(_Record):
-    """A question that scenarios of one axis ask; `label` names it in tables and figures.
+    """One question of an axis, asked by many scenarios.
 
-    `keywords` are beginnings of words that give the item away: quality checks count them in its own texts and in
-    those of other axes.
+    Attributes:
+        label: its name in tables and figures.
+        keywords: beginnings of words that give the item away. Quality checks count them in the
+            item's texts and in those of other axes.
     """
 
     axis: Text
@@ -111,7 +117,10 @@ class Item(_Record):
 
 
 class Catalogue(_Record):
-    """What a set of scenarios may speak of (`axes.yaml`): nothing in the code knows any axis by name."""
+    """The axes, domains and items of a set of scenarios (`axes.yaml`).
+
+    No code knows an axis by name.
+    """
 
     name: Text
     axes: dict[str, Axis]
@@ -121,7 +130,7 @@ class Catalogue(_Record):
 
 @dataclass(frozen=True)
 class ScenarioSet:
-    """Scenarios with the catalogue that they were checked against."""
+    """Scenarios and the catalogue of their axes, domains and items."""
 
     scenarios: tuple[Scenario, ...]
     catalogue: Catalogue
@@ -134,99 +143,121 @@ class ScenarioSet:
 
     @property
     def axes(self) -> list[str]:
-        """Axes that have scenarios here, in the catalogue's order."""
+        """Axes of the scenarios in this set, in the catalogue's order."""
         present = {s.axis for s in self.scenarios}
         return [a for a in self.catalogue.axes if a in present]
 
     @property
     def domains(self) -> list[str]:
-        """Domains that have scenarios here, in the catalogue's order."""
+        """Domains of the scenarios in this set, in the catalogue's order."""
         present = {s.domain for s in self.scenarios}
         return [d for d in self.catalogue.domains if d in present]
 
     @property
     def items(self) -> list[str]:
-        """Items that have scenarios here, in the catalogue's order."""
+        """Items of the scenarios in this set, in the catalogue's order."""
         present = {s.item for s in self.scenarios}
         return [i for i in self.catalogue.items if i in present]
 
     @cached_property
     def digest(self) -> str:
-        """Content hash over all scenarios: tables made from the same texts share it."""
+        """Hash of all scenarios; tables made from the same scenarios carry the same digest."""
         lines = "\n".join(s.model_dump_json() for s in self.scenarios)
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     @property
     def fingerprints(self) -> list[str]:
-        """A short hash of each scenario's content: the same text has the same one in any set."""
-        return [
-            hashlib.sha256(s.model_dump_json().encode()).hexdigest()[:12] for s in self.scenarios
-        ]
+        """A short hash of each scenario, equal for the same scenario in any set."""
+        contents = [s.model_dump_json() for s in self.scenarios]
+        return [hashlib.sha256(content.encode()).hexdigest()[:12] for content in contents]
 
     def filter(
         self, *, axis: str | None = None, item: str | None = None, domain: str | None = None
     ) -> ScenarioSet:
-        """The scenarios of one axis, item and/or domain; an unknown name raises InputError."""
-        for field, value, known in (
-            ("axis", axis, self.catalogue.axes),
-            ("item", item, self.catalogue.items),
-            ("domain", domain, self.catalogue.domains),
-        ):
-            if value is not None and value not in known:
-                raise InputError(f"unknown {field} {value!r}: this set has {', '.join(known)}")
+        """The scenarios of one axis, item and/or domain.
+
+        Raises:
+            InputError: the catalogue does not have the name.
+        """
+        known_names: dict[str, list[str]] = {
+            "axis": list(self.catalogue.axes),
+            "item": list(self.catalogue.items),
+            "domain": self.catalogue.domains,
+        }
         wanted = {"axis": axis, "item": item, "domain": domain}
+        wanted = {field: value for field, value in wanted.items() if value is not None}
+        for field, value in wanted.items():
+            known = known_names[field]
+            if value not in known:
+                raise InputError(f"unknown {field} {value!r}: this set has {', '.join(known)}")
         return self._with(
-            s
-            for s in self.scenarios
-            if all(v is None or getattr(s, k) == v for k, v in wanted.items())
+            s for s in self.scenarios if all(getattr(s, f) == v for f, v in wanted.items())
         )
 
     def split(
         self, seed: int = 42, train_share: float = 0.5, per_cell: int | None = None
     ) -> tuple[ScenarioSet, ScenarioSet]:
-        """(train, test): vectors and layers come from the one, evaluation from the other.
+        """(train, test): vectors and layers are chosen on the first, evaluation uses the second.
 
-        Stratified by item x domain; the two halves share no scenario, whatever `per_cell` is: each half is sampled
-        after the split, so that a scenario is in the same half of the whole set and of a sample. Near-identical
-        situations (the same words, or all but one) are in the same half. A situation that more than half of an item
-        x domain share is taken for a form of words: there the options decide.
+        The split is stratified by item x domain. Near-identical situations (the same words, or
+        all but one) are always in the same half. A situation that more than half of an item x
+        domain share is a set phrase ("Which do you agree with?"); there the options are compared.
 
         Args:
-            per_cell: at most so many scenarios of every item x domain in each half; all by default.
+            per_cell: keep at most this many scenarios of every item x domain in each half; all
+                by default. Halves are sampled after the split, so the half of a scenario does
+                not depend on `per_cell`.
 
         Raises:
-            InputError: some item x domain cannot be in both halves.
+            InputError: an item x domain cannot be in both halves.
+
+        >>> from interp_culture.scenarios.files import load_scenarios
+        >>> train, test = load_scenarios("tone").split(seed=42)
+        >>> len(train), len(test)
+        (30, 30)
         """
         self._check_splittable(train_share)
-        groups = self._repeats()
+        groups = self._repeat_groups()
         cells = [s.cell for s in self.scenarios]
         if len(set(groups)) == len(self):
+            # Imported here, since scikit-learn is slow to import and most commands never split.
             from sklearn.model_selection import train_test_split
 
             train, test = train_test_split(
                 range(len(self)), train_size=train_share, stratify=cells, random_state=seed
             )
         else:
+            # scikit-learn has no split that keeps groups whole and stratifies at the same time.
             train, test = grouped_halves(cells, groups, train_share, seed)
             _check_both_halves([cells[i] for i in train], [cells[i] for i in test])
-        halves = self._pick(train), self._pick(test)
+        halves = (self._pick(train), self._pick(test))
         if per_cell is None:
             return halves
         return halves[0].sample(per_cell, seed), halves[1].sample(per_cell, seed)
 
     def sample(self, n: int, seed: int = 42, by: Literal["cell", "item"] = "cell") -> ScenarioSet:
-        """At most `n` scenarios of every item x domain, or of every item, its domains in turn; drawn with a seed."""
+        """At most `n` random scenarios of each stratum.
+
+        Args:
+            by: the stratum, "cell" (item x domain) or "item" (its domains as evenly as possible).
+
+        Raises:
+            InputError: `n` is below 1, or `by` is unknown.
+        """
         check_known("stratum", by, ("cell", "item"))
         if n < 1:
-            raise InputError(f"cannot sample {n} scenarios of each {by}: it takes 1 or more")
+            raise InputError(f"cannot sample {n} scenarios of each {by}: give 1 or more")
         strata: dict[str, list[int]] = defaultdict(list)
         for index, scenario in enumerate(self.scenarios):
             strata[getattr(scenario, by)].append(index)
         rng = random.Random(seed)
-        return self._pick(i for members in strata.values() for i in self._in_turn(rng, members)[:n])
+        sampled: list[int] = []
+        for members in strata.values():
+            sampled += self._shuffled(rng, members)[:n]
+        return self._pick(sampled)
 
     def frame(self) -> pd.DataFrame:
-        """One row a scenario: id, axis, item, domain."""
+        """One row per scenario, with columns id, axis, item, domain."""
         return pd.DataFrame([s.model_dump(include={"id", "axis", "item", "domain"}) for s in self])
 
     def _check_splittable(self, train_share: float) -> None:
@@ -240,33 +271,35 @@ class ScenarioSet:
         single = [cell for cell, n in sizes.items() if n < 2]
         if single:
             raise InputError(
-                f"cannot split {len(self)} scenarios by item x domain: {_counted(single, 'item x domain')} with one "
-                "scenario. Give every item x domain at least two, or split by hand."
+                f"cannot split {len(self)} scenarios by item x domain: "
+                f"{_counted(single, 'item x domain')} with one scenario. "
+                "Give every item x domain at least two scenarios, or split by hand."
             )
+        # scikit-learn rounds the training half down, and needs one scenario per stratum in each.
         n_train = int(len(self) * train_share)
         if min(n_train, len(self) - n_train) < len(sizes):
             raise InputError(
-                f"cannot split {len(self)} scenarios with train_share {train_share}: a half would have fewer "
-                f"scenarios than there are item x domain ({len(sizes)}). Give a share nearer to 0.5."
+                f"cannot split {len(self)} scenarios with train_share {train_share}: a half would "
+                f"have fewer scenarios than there are item x domain ({len(sizes)}). "
+                "Give a share nearer to 0.5."
             )
 
-    def _repeats(self) -> list[Any]:
-        """A group for each scenario, shared with those that must be in the same half."""
+    def _repeat_groups(self) -> list[Any]:
+        """The group of each scenario; scenarios of one group must be in the same half."""
         groups: list[Any] = near_identical(
             [s.situation or f"{s.positive} {s.negative}" for s in self.scenarios]
         )
-        cells = Counter(s.cell for s in self.scenarios)
+        cell_sizes = Counter(s.cell for s in self.scenarios)
         sizes = Counter((s.cell, group) for s, group in zip(self.scenarios, groups, strict=True))
         for index, s in enumerate(self.scenarios):
-            if sizes[s.cell, groups[index]] > max(1, cells[s.cell] / 2):
-                groups[index] = (
-                    word_sequence(s.situation),
-                    *sorted(map(comparable, (s.positive, s.negative))),
-                )
+            # A set phrase: without this exception, the whole cell would be in one half.
+            if sizes[s.cell, groups[index]] > max(1, cell_sizes[s.cell] / 2):
+                options = sorted([comparable(s.positive), comparable(s.negative)])
+                groups[index] = (word_sequence(s.situation), *options)
         return groups
 
-    def _in_turn(self, rng: random.Random, members: list[int]) -> list[int]:
-        """Shuffled, so that no domain has two before each has one."""
+    def _shuffled(self, rng: random.Random, members: list[int]) -> list[int]:
+        """Members in random order, but every domain once before any domain twice."""
         seen: Counter[str] = Counter()
         turns = {}
         for index in rng.sample(members, len(members)):
@@ -275,7 +308,7 @@ class ScenarioSet:
             seen[domain] += 1
         return sorted(turns, key=turns.__getitem__)
 
-    def _pick(self, indices: Any) -> ScenarioSet:
+    def _pick(self, indices: Iterable[int]) -> ScenarioSet:
         return self._with(self.scenarios[i] for i in sorted(indices))
 
     def _with(self, scenarios: Iterator[Scenario]) -> ScenarioSet:
@@ -286,13 +319,13 @@ def _check_both_halves(train_cells: Iterable[str], test_cells: Iterable[str]) ->
     one_sided = set(train_cells) ^ set(test_cells)
     if one_sided:
         raise InputError(
-            f"cannot split {_counted(one_sided, 'item x domain')}: its scenarios are repeats of each other, which "
-            "belong to the same half. Add others, or split by hand."
+            f"cannot split {_counted(one_sided, 'item x domain')}: its scenarios are repeats of "
+            "each other, which must be in the same half. Add other scenarios, or split by hand."
         )
 
 
 def _counted(names: Iterable[str], noun: str) -> str:
-    """The first three names and the number of all: "2 item x domain (A/x, B/x)"."""
+    """The number of names and the first three of them: "2 item x domain (A/x, B/x)"."""
     listed = sorted(names)
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return f"{len(listed)} {noun} ({', '.join(listed[:3])}{more})"

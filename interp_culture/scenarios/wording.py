@@ -1,18 +1,18 @@
-"""When two texts are the same to a reader, whatever their bytes."""
+"""Normalised forms of a text, in which texts that look the same to a reader are equal."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Characters of the category "format": zero-width spaces and joiners, byte order marks, direction marks.
+# Unicode category "format": zero-width spaces and joiners, byte order marks, direction marks.
 INVISIBLE = "Cf"
 
 
 def comparable(text: str) -> str:
-    """A text with its invisible differences removed: Unicode form, zero-width characters, case and white space.
+    """The text without differences in Unicode form, zero-width characters, case or white space.
 
-    It is for comparison only. The data itself is kept as it was written.
+    Use it for comparison only. Scenarios keep their texts as they were written.
 
     >>> comparable("Café \\u200b au lait") == comparable("CAFE\\u0301 au  lait")
     True
@@ -21,11 +21,12 @@ def comparable(text: str) -> str:
         return " ".join(text.casefold().split())
     visible = "".join(c for c in text if unicodedata.category(c) != INVISIBLE)
     folded = unicodedata.normalize("NFC", visible).casefold()
+    # Case folding can leave composed characters apart, so the text is composed a second time.
     return " ".join(unicodedata.normalize("NFC", folded).split())
 
 
 def word_sequence(text: str) -> tuple[str, ...]:
-    """The words of a text in order: as `comparable`, without punctuation.
+    """The words of a text in order, normalised as in `comparable`, without punctuation.
 
     >>> word_sequence("Go, or stay?") == word_sequence("go or STAY")
     True
@@ -33,6 +34,19 @@ def word_sequence(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\W_]+(?:['’][^\W_]+)*", comparable(text)))
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, without punctuation; the unit of all length counts.
+
+    >>> words_of("Don't go, Zoë!")
+    ["don't", 'go', 'zoë']
+    """
+    return re.findall(r"[\w'’-]+", text.lower())
+
+
 def short(text: str, length: int = 60) -> str:
-    """A text for a message: quoted, its end left out where it is long."""
+    """The text in quotes for a message, cut to `length` characters.
+
+    >>> short("A long question about tea", length=12)
+    "'A long qu...'"
+    """
     return repr(text if len(text) <= length else f"{text[: length - 3]}...")

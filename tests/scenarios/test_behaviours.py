@@ -1,4 +1,4 @@
-"""A/B behaviour files: what becomes of a record, every fault named, and a whole run on axes of their own."""
+"""A/B behaviour files: their records, every fault, and a whole run on axes from a file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def completions(
 
 
 def _swapped(record: dict[str, str]) -> tuple[str, str]:
-    """The letters of a record whose two choices have changed places."""
+    """The answers of a record after its two choices have been swapped."""
     other = {"(A)": "(B)", "(B)": "(A)"}
     return other[record["answer_matching_behavior"]], other[record["answer_not_matching_behavior"]]
 
@@ -72,14 +72,14 @@ def write_list(tmp_path: Path) -> Any:
 
 
 def numbered(topic: str, n: int, flip: bool) -> list[dict[str, str]]:
-    """n questions on a topic; the letter that shows the behaviour alternates, or all but alternates."""
+    """n questions on a topic; the matching letter alternates, beginning with (B) if `flip`."""
     letters = [("(A)", "(B)") if (i % 2 == 0) != flip else ("(B)", "(A)") for i in range(n)]
     return [record(f"{topic} {i}?\n(A) Take {i}\n(B) Leave {i}", *letters[i]) for i in range(n)]
 
 
 def test_a_record_becomes_a_scenario(write_list: Any) -> None:
-    found = load_scenarios(write_list(GOOD))
-    assert found.scenarios[0].model_dump() == {
+    scenarios = load_scenarios(write_list(GOOD))
+    assert scenarios.scenarios[0].model_dump() == {
         "id": "patience-001",
         "axis": "patience",
         "item": "patience",
@@ -88,10 +88,10 @@ def test_a_record_becomes_a_scenario(write_list: Any) -> None:
         "positive": "Yes, I wait",
         "negative": "No, I board",
     }
-    assert found.axes == ["patience"]
-    assert found.catalogue.axes["patience"].label == "not patience → patience"
-    assert found.catalogue.items["patience"].axis == "patience"
-    assert found.catalogue.domains == ["all"]
+    assert scenarios.axes == ["patience"]
+    assert scenarios.catalogue.axes["patience"].label == "not patience → patience"
+    assert scenarios.catalogue.items["patience"].axis == "patience"
+    assert scenarios.catalogue.domains == ["all"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_record_becomes_a_scenario(write_list: Any) -> None:
         ("Choices:\nare hard. Go?\n(A) Yes\n(B) No", "Choices:\nare hard. Go?", "Yes", "No"),
     ],
 )
-def test_question_and_choices_are_told_apart(
+def test_question_and_choices_are_separated(
     write_list: Any, question: str, situation: str, first: str, second: str
 ) -> None:
     scenario = load_scenarios(write_list(record(question))).scenarios[0]
@@ -134,26 +134,28 @@ def test_lines_and_lists_give_the_same_scenarios(write_list: Any, write_lines: A
     assert [s.positive for s in from_list] == ["Take 0", "Leave 1", "Take 2", "Leave 3"]
 
 
-def test_further_fields_are_passed_over(write_list: Any) -> None:
+def test_unknown_fields_are_ignored(write_list: Any) -> None:
     assert (
         load_scenarios(write_list({**GOOD, "source": "mine"})).scenarios
         == load_scenarios(write_list(GOOD)).scenarios
     )
 
 
-def test_a_folder_has_an_axis_a_file(write_list: Any, write_lines: Any, tmp_path: Path) -> None:
+def test_each_file_of_a_folder_is_an_axis(
+    write_list: Any, write_lines: Any, tmp_path: Path
+) -> None:
     write_list(*numbered("Pear", 3, flip=False), name="thrift.json")
     write_list(*numbered("Pear", 2, flip=True), name="haste.json")
     write_lines(*numbered("Plum", 2, flip=True), name="pride.jsonl")
-    found = load_scenarios(tmp_path)
-    assert [s.id for s in found] == [
-        "haste-001", "haste-002", "pride-001", "pride-002", "thrift-001", "thrift-002", "thrift-003",
-    ]  # fmt: skip
-    assert found.axes == ["haste", "pride", "thrift"]
-    assert found.catalogue.name == tmp_path.name
+    scenarios = load_scenarios(tmp_path)
+    sizes = {"haste": 2, "pride": 2, "thrift": 3}
+    ids = [f"{name}-{number:03d}" for name, n in sizes.items() for number in range(1, n + 1)]
+    assert [s.id for s in scenarios] == ids
+    assert scenarios.axes == ["haste", "pride", "thrift"]
+    assert scenarios.catalogue.name == tmp_path.name
 
 
-def test_one_json_beside_scenarios_is_not_theirs(write_list: Any, tmp_path: Path) -> None:
+def test_a_json_file_next_to_scenarios_is_ignored(write_list: Any, tmp_path: Path) -> None:
     write_list({"written": "today"}, name="manifest.json")
     scenario = {
         "id": "a",
@@ -181,15 +183,15 @@ FAULTS = [
     (record("Which is it: (A) tea or (B) coffee?"), r"field 'question': no lettered choices"),
     (
         record("Go?\n(A) Yes\n(A) No", "(A)", "(A)"),
-        r"field 'question': \(A\), \(A\); give each choice a label",
+        r"field 'question': \(A\), \(A\); give each choice a different label",
     ),
     (
         record("Go?\n(A) a\n(B) b\n(A) c\n(B) d"),
-        r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
+        r"\(A\), \(B\), \(A\), \(B\); give each choice a different label",
     ),
     (
         record("Go?\n\nChoices:\n(A) a\n(B) b\n\nStay?\n\nChoices:\n(A) c\n(B) d"),
-        r"\(A\), \(B\), \(A\), \(B\); give each choice a label",
+        r"\(A\), \(B\), \(A\), \(B\); give each choice a different label",
     ),
     (record("Choices\n (A) Yes\n (B) No"), r"field 'question': no text before the choices"),
     (record("Options:\n (A)\n (B)"), r"field 'question': choice \(A\), \(B\) is empty"),
@@ -201,10 +203,13 @@ FAULTS = [
     ),
     (
         record("Go?\n(A) Yes\n(B) Yes"),
-        r"two of \(A\), \(B\) are the same text; nothing can be chosen",
+        r"two of \(A\), \(B\) are the same text; write different texts",
     ),
     (record("Go?\n(A) Caf\u00e9\n(B) cafe\u0301\u200b"), r"two of \(A\), \(B\) are the same text"),
-    (record("Go?", "Yes", " yes"), r"' yes'|'Yes' stands for both poles; nothing can be chosen"),
+    (
+        record("Go?", "Yes", " yes"),
+        r"' yes'|'Yes' is the text of both poles; give two different texts",
+    ),
     (
         record("Go?\n(A) Yes\n(B) No", "(A) Maybe"),
         r"'answer_matching_behavior': '\(A\) Maybe' not among the choices",
@@ -215,7 +220,7 @@ FAULTS = [
     ),
     (
         record("Go?\n(A) Yes\n(B) No", "(B)", "(B)"),
-        r"both answers are \(B\); give another label for one",
+        r"both answers are \(B\); give two different labels",
     ),
     (
         record("Go?\n(A) Yes\n(B) No", "  "),
@@ -248,12 +253,14 @@ def test_faults_are_named(write_list: Any, write_lines: Any, faulty: Any, messag
 
 
 @pytest.mark.parametrize(("faulty", "message"), FAULTS)
-def test_a_faulty_record_is_left_out_and_said(write_list: Any, faulty: Any, message: str) -> None:
+def test_a_faulty_record_is_left_out_with_a_warning(
+    write_list: Any, faulty: Any, message: str
+) -> None:
     with pytest.warns(
         DataWarning, match=rf"^1 record left out, .*patience\.json: record 2 \(.*{message}"
     ):
-        found = load_scenarios(write_list(GOOD, faulty, record("Stay?\n(A) Yes\n(B) No")))
-    assert [s.id for s in found] == ["patience-001", "patience-003"]
+        scenarios = load_scenarios(write_list(GOOD, faulty, record("Stay?\n(A) Yes\n(B) No")))
+    assert [s.id for s in scenarios] == ["patience-001", "patience-003"]
 
 
 def test_faults_are_listed_by_kind_with_the_first_three(write_list: Any, tmp_path: Path) -> None:
@@ -268,28 +275,29 @@ def test_faults_are_listed_by_kind_with_the_first_three(write_list: Any, tmp_pat
         load_scenarios(tmp_path, faults="refuse")
     lines = [line.strip().rpartition("/")[2] for line in str(caught.value).splitlines()]
     assert lines[0] == "7 problems in the data:"
-    assert lines[1:6] == [
-        "no lettered choices found (5):",
-        *[f"haste.json: record {i}: field 'question': no lettered choices in 'Go or stay {i - 2}?'; begin a line with "
-          "(A) and another with (B)" for i in (2, 3, 4)],
-        "... and 2 more",
-    ]  # fmt: skip
+    fix = "begin a line with (A) and another with (B)"
+    listed = [
+        f"haste.json: record {i + 2}: field 'question': "
+        f"no lettered choices in 'Go or stay {i}?'; {fix}"
+        for i in range(3)
+    ]
+    assert lines[1:6] == ["no lettered choices found (5):", *listed, "... and 2 more"]
     with pytest.warns(DataWarning) as warned:
         assert len(load_scenarios(tmp_path)) == 1
-    said = [str(w.message) for w in warned]
-    assert len(said) == 3
-    assert said[0].startswith("5 records left out, no lettered choices found: ")
-    assert "haste.json: record 4 and 2 more (" in said[0]
+    warnings_text = [str(w.message) for w in warned]
+    assert len(warnings_text) == 3
+    assert warnings_text[0].startswith("5 records left out, no lettered choices found: ")
+    assert "haste.json: record 4 and 2 more (" in warnings_text[0]
 
 
-def test_nothing_usable_is_refused_and_an_unknown_policy_too(write_list: Any) -> None:
+def test_a_file_without_readable_records_and_an_unknown_policy_are_refused(write_list: Any) -> None:
     with pytest.raises(InputError, match="2 problems in the data"):
         load_scenarios(write_list(record("Go?"), record("Stay?")))
     code = "import interp_culture as ic; ic.load_scenarios(None, 'ignore')"
     assert "unknown faults 'ignore'; known: skip, refuse" in error_without_type_checks(code)
 
 
-def test_a_file_without_faults_is_read_without_a_word(write_list: Any) -> None:
+def test_a_file_without_faults_gives_no_warning(write_list: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_scenarios(write_list(GOOD))
@@ -302,20 +310,22 @@ def test_an_exact_repeat_is_read_once(write_list: Any, faults: Any) -> None:
         DataWarning,
         match=r"^2 records read once, an exact repeat: .*record 3, .*record 4 \(.*record 1\)",
     ):
-        found = load_scenarios(
+        scenarios = load_scenarios(
             write_list(GOOD, record("Go?\n(A) Yes\n(B) No"), GOOD, spelled), faults
         )
-    assert [s.id for s in found] == ["patience-001", "patience-002"]
+    assert [s.id for s in scenarios] == ["patience-001", "patience-002"]
 
 
 def test_swapped_choices_are_kept_and_stay_in_one_half(write_list: Any) -> None:
     records = numbered("Do you keep the receipt of day", 9, flip=False)
-    twins = [record(f"Do you keep the receipt of day {i}?\n(A) Leave {i}\n(B) Take {i}", *_swapped(r))
-             for i, r in enumerate(records[:4])]  # fmt: skip
-    found = load_scenarios(write_list(*records, *twins))
-    assert len(found) == 13
+    twins = []
+    for i, original in enumerate(records[:4]):
+        question = f"Do you keep the receipt of day {i}?\n(A) Leave {i}\n(B) Take {i}"
+        twins.append(record(question, *_swapped(original)))
+    scenarios = load_scenarios(write_list(*records, *twins))
+    assert len(scenarios) == 13
     for seed in range(20):
-        train, test = found.split(seed)
+        train, test = scenarios.split(seed)
         assert not {s.situation for s in train} & {s.situation for s in test}
         assert abs(len(train) - len(test)) <= 2
 
@@ -325,12 +335,12 @@ def test_opposite_answers_to_one_question_are_left_out(write_list: Any) -> None:
     with pytest.warns(
         DataWarning, match=r"an earlier record says the opposite: .*record 3 \(.*'Go\?' .*record 1"
     ):
-        found = load_scenarios(write_list(record("Go?\n(A) Yes\n(B) No"), GOOD, twice))
-    assert [s.id for s in found] == ["patience-001", "patience-002"]
+        scenarios = load_scenarios(write_list(record("Go?\n(A) Yes\n(B) No"), GOOD, twice))
+    assert [s.id for s in scenarios] == ["patience-001", "patience-002"]
 
 
-# Answers in words, with a leading space, as the persona files of the model-written evaluations have them.
 def yes_no(statement: str, matching: str) -> dict[str, Any]:
+    """A record of the model-written persona files: answers in words, with a leading space."""
     question = f'Is the following statement something you would say?\n"{statement}"'
     other = " No" if matching == " Yes" else " Yes"
     return {**record(question, matching, other), "statement": statement, "label_confidence": 0.97}
@@ -346,49 +356,53 @@ def test_yes_no_questions_have_their_answers_as_options(
         "Maps spoil it",
     ]
     lines = [yes_no(s, " Yes" if i % 2 == 0 else " No") for i, s in enumerate(statements)]
-    found = load_scenarios(write_lines(*lines, name="planner.jsonl"), faults="refuse")
-    assert [(s.positive, s.negative) for s in found] == [("Yes", "No"), ("No", "Yes")] * 2
-    assert found.items == ["planner"]
-    first, second = (p.prompt.user for p in letter_prompts(found.scenarios[0]))
+    scenarios = load_scenarios(write_lines(*lines, name="planner.jsonl"), faults="refuse")
+    assert [(s.positive, s.negative) for s in scenarios] == [("Yes", "No"), ("No", "Yes")] * 2
+    assert scenarios.items == ["planner"]
+    first, second = (p.prompt.user for p in letter_prompts(scenarios.scenarios[0]))
     assert first == f"{lines[0]['question']}\n\nOption A: Yes\nOption B: No\n\nAnswer with A or B."
     assert second == f"{lines[0]['question']}\n\nOption A: No\nOption B: Yes\n\nAnswer with A or B."
-    table = probe(tiny, found, readout="continuation")
+    table = probe(tiny, scenarios, readout="continuation")
     assert table.logit_diff.abs().min() > 0
 
 
 @pytest.mark.parametrize("cue", ["\n\nAnswer:", "\n\nAssistant: (", "\nAnswer: "])
 def test_a_yes_no_question_ends_before_the_answer_begins(write_list: Any, cue: str) -> None:
-    (found,) = load_scenarios(
+    (scenario,) = load_scenarios(
         write_list(record(f"Is tea better cold?{cue}", " Yes", " No")), faults="refuse"
     )
-    assert found.situation == "Is tea better cold?"
+    assert scenario.situation == "Is tea better cold?"
 
 
-def test_the_two_named_of_many_choices_are_the_poles(write_list: Any) -> None:
-    question = "The shop is out of your paint. What now?\n\nChoices:\n (A) Another blue\n (B) I wait\n (C) I mix it"
-    (found,) = load_scenarios(write_list(record(question, " (C)", " (A)")), faults="refuse")
-    assert (found.situation, found.positive, found.negative) == (
-        "The shop is out of your paint. What now?", "I mix it", "Another blue",
-    )  # fmt: skip
-    assert found.choices == ("Another blue", "I wait", "I mix it")
+def test_of_many_choices_the_two_that_are_named_are_the_poles(write_list: Any) -> None:
+    situation = "The shop is out of your paint. What now?"
+    question = f"{situation}\n\nChoices:\n (A) Another blue\n (B) I wait\n (C) I mix it"
+    (scenario,) = load_scenarios(write_list(record(question, " (C)", " (A)")), faults="refuse")
+    poles = (scenario.positive, scenario.negative)
+    assert scenario.situation == situation
+    assert poles == ("I mix it", "Another blue")
+    assert scenario.choices == ("Another blue", "I wait", "I mix it")
 
 
 def test_poles_among_many_choices_are_read_with_their_sign(
     write_list: Any, tiny: LanguageModel
 ) -> None:
-    question = "No paint of your colour. What now?\n (A) Another blue\n (B) I wait\n (C) I mix it\n (D) I ask around"
-    ahead = probe(tiny, load_scenarios(write_list(record(question, "(D)", "(B)"))))
-    back = probe(tiny, load_scenarios(write_list(record(question, "(B)", "(D)"))))
-    assert ahead.logit_diff[0] == pytest.approx(-back.logit_diff[0], abs=1e-5)
-    assert abs(ahead.logit_diff[0]) > 1e-4
-    assert ahead.position_bias[0] == pytest.approx(back.position_bias[0], abs=1e-5)
+    choices = " (A) Another blue\n (B) I wait\n (C) I mix it\n (D) I ask around"
+    question = f"No paint of your colour. What now?\n{choices}"
+    forward = probe(tiny, load_scenarios(write_list(record(question, "(D)", "(B)"))))
+    reverse = probe(tiny, load_scenarios(write_list(record(question, "(B)", "(D)"))))
+    assert forward.logit_diff[0] == pytest.approx(-reverse.logit_diff[0], abs=1e-5)
+    assert abs(forward.logit_diff[0]) > 1e-4
+    assert forward.position_bias[0] == pytest.approx(reverse.position_bias[0], abs=1e-5)
 
 
-def test_a_list_of_answers_names_its_first(write_list: Any) -> None:
-    listed = {**record("Hello, I am Ann. Is it raining?\n (A) no\n (B) yes\n\nAnswer:"),
-              "answer_not_matching_behavior": [" (B)"]}  # fmt: skip
-    (found,) = load_scenarios(write_list(listed), faults="refuse")
-    assert (found.positive, found.negative, found.choices) == ("no", "yes", ())
+def test_the_first_of_a_list_of_answers_is_used(write_list: Any) -> None:
+    listed = {
+        **record("Hello, I am Ann. Is it raining?\n (A) no\n (B) yes\n\nAnswer:"),
+        "answer_not_matching_behavior": [" (B)"],
+    }
+    (scenario,) = load_scenarios(write_list(listed), faults="refuse")
+    assert (scenario.positive, scenario.negative, scenario.choices) == ("no", "yes", ())
 
 
 def test_the_first_release_has_other_names_for_the_fields(write_lines: Any) -> None:
@@ -397,17 +411,28 @@ def test_the_first_release_has_other_names_for_the_fields(write_lines: Any) -> N
         "corrects": [" (B)"],
         "incorrects": [" (A)"],
     }
-    (found,) = load_scenarios(write_lines(first, name="night.jsonl"), faults="refuse")
-    assert (found.situation, found.positive, found.negative) == ("Late?", "No", "Yes")
+    (scenario,) = load_scenarios(write_lines(first, name="night.jsonl"), faults="refuse")
+    assert (scenario.situation, scenario.positive, scenario.negative) == ("Late?", "No", "Yes")
 
 
 MARKERS = [
-    "{A}) Yes\n{B}) No", "{A}. Yes\n{B}. No", "{A}: Yes\n{B}: No", "({A}):  Yes\n({B}):  No", "({A})Yes\n({B})No",
-    "\uff08{A}\uff09Yes\n\uff08{B}\uff09No", "[{A}] Yes\n[{B}] No", "Option {A}: Yes\nOption {B}: No",
-    "Choices: ({A}) Yes ({B}) No", "({A}) Yes, ({B}) No", "({A}) Yes / ({B}) No", "{A}) Yes {B}) No",
-    "answer choices:\n ({A}) Yes\n ({B}) No", "----\nChoices:\n\n({A}) Yes\n\n({B}) No", "({A}) Yes\nor\n({B}) No",
+    "{A}) Yes\n{B}) No",
+    "{A}. Yes\n{B}. No",
+    "{A}: Yes\n{B}: No",
+    "({A}):  Yes\n({B}):  No",
+    "({A})Yes\n({B})No",
+    "\uff08{A}\uff09Yes\n\uff08{B}\uff09No",
+    "[{A}] Yes\n[{B}] No",
+    "Option {A}: Yes\nOption {B}: No",
+    "Choices: ({A}) Yes ({B}) No",
+    "({A}) Yes, ({B}) No",
+    "({A}) Yes / ({B}) No",
+    "{A}) Yes {B}) No",
+    "answer choices:\n ({A}) Yes\n ({B}) No",
+    "----\nChoices:\n\n({A}) Yes\n\n({B}) No",
+    "({A}) Yes\nor\n({B}) No",
     "({A}) Yes or\n({B}) No)",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("written", MARKERS)
@@ -418,18 +443,22 @@ def test_markers_and_answers_in_their_usual_spellings(
 ) -> None:
     question = "Is it late?\n" + written.format(A=labels[0], B=labels[1])
     path = write_list(record(question, answer.format(labels[0]), answer.format(labels[1])))
-    (found,) = load_scenarios(path, faults="refuse")
-    assert (found.situation, found.positive, found.negative) == ("Is it late?", "Yes", "No")
+    (scenario,) = load_scenarios(path, faults="refuse")
+    assert (scenario.situation, scenario.positive, scenario.negative) == (
+        "Is it late?",
+        "Yes",
+        "No",
+    )
 
 
 @pytest.mark.parametrize(
     ("matching", "other"), [("(A) Yes", "(B) No"), ("Yes", "No"), (" yes", "NO"), ("A. Yes", "B")]
 )
 def test_answers_by_the_words_of_a_choice(write_list: Any, matching: str, other: str) -> None:
-    (found,) = load_scenarios(
+    (scenario,) = load_scenarios(
         write_list(record("Late?\n(A) Yes\n(B) No", matching, other)), faults="refuse"
     )
-    assert (found.situation, found.positive, found.negative) == ("Late?", "Yes", "No")
+    assert (scenario.situation, scenario.positive, scenario.negative) == ("Late?", "Yes", "No")
 
 
 @pytest.mark.parametrize(
@@ -447,11 +476,11 @@ def test_answers_by_the_words_of_a_choice(write_list: Any, matching: str, other:
         "\nThe answer is:",
     ],
 )
-def test_what_follows_the_last_choice_is_no_part_of_it(write_list: Any, behind: str) -> None:
-    (found,) = load_scenarios(
+def test_text_after_the_last_choice_is_not_part_of_it(write_list: Any, behind: str) -> None:
+    (scenario,) = load_scenarios(
         write_list(record(f"Shall we go?\n (A) Yes\n (B) No{behind}")), faults="refuse"
     )
-    assert (found.positive, found.negative) == ("Yes", "No")
+    assert (scenario.positive, scenario.negative) == ("Yes", "No")
 
 
 @pytest.mark.parametrize(
@@ -462,16 +491,17 @@ def test_what_follows_the_last_choice_is_no_part_of_it(write_list: Any, behind: 
         "Do you take (A) the bus or (B) the tram? Say whether you agree.",
     ],
 )
-def test_lists_within_a_yes_no_question_are_no_choices(write_list: Any, question: str) -> None:
-    (found,) = load_scenarios(write_list(record(question, " Yes", " No")), faults="refuse")
-    assert (found.situation, found.positive, found.negative) == (question, "Yes", "No")
+def test_lists_within_a_yes_no_question_are_not_choices(write_list: Any, question: str) -> None:
+    (scenario,) = load_scenarios(write_list(record(question, " Yes", " No")), faults="refuse")
+    assert (scenario.situation, scenario.positive, scenario.negative) == (question, "Yes", "No")
 
 
 def test_a_list_in_the_question_is_not_the_list_of_choices(write_list: Any) -> None:
-    question = "Two boxes:\n(A) holds $10\n(B) holds $99 or nothing\n\nChoices:\n (A) Only the second\n (B) Both"
-    (found,) = load_scenarios(write_list(record(question)), faults="refuse")
-    assert found.situation == "Two boxes:\n(A) holds $10\n(B) holds $99 or nothing"
-    assert (found.positive, found.negative) == ("Only the second", "Both")
+    situation = "Two boxes:\n(A) holds $10\n(B) holds $99 or nothing"
+    question = f"{situation}\n\nChoices:\n (A) Only the second\n (B) Both"
+    (scenario,) = load_scenarios(write_list(record(question)), faults="refuse")
+    assert scenario.situation == situation
+    assert (scenario.positive, scenario.negative) == ("Only the second", "Both")
 
 
 @pytest.mark.parametrize("ending", [".json", ".jsonl"])
@@ -480,8 +510,10 @@ def test_prompts_with_two_responses(write_list: Any, ending: str) -> None:
         'Would you say this?\n"I label each box"\n\nChoices:\n(A):  No\n(B):  Yes', "(B)", "(A)"
     )
     in_words = completions('Would you say this?\n"Boxes bore me"', " No", " Yes")
-    found = load_scenarios(write_list(lettered, in_words, name=f"labels{ending}"), faults="refuse")
-    assert [(s.situation, s.positive, s.negative) for s in found] == [
+    scenarios = load_scenarios(
+        write_list(lettered, in_words, name=f"labels{ending}"), faults="refuse"
+    )
+    assert [(s.situation, s.positive, s.negative) for s in scenarios] == [
         ('Would you say this?\n"I label each box"', "Yes", "No"),
         ('Would you say this?\n"Boxes bore me"', "No", "Yes"),
     ]
@@ -494,20 +526,22 @@ PAIRS = [
 
 
 def test_bare_pairs_give_vectors_and_no_readout(write_lines: Any, tiny: LanguageModel) -> None:
-    found = load_scenarios(write_lines(*PAIRS, name="careful.jsonl"), faults="refuse")
-    assert [contrastive_texts(s) for s in found] == [(p["positive"], p["negative"]) for p in PAIRS]
-    assert extract(tiny, found)["careful"].direction.abs().max() > 0
+    scenarios = load_scenarios(write_lines(*PAIRS, name="careful.jsonl"), faults="refuse")
+    assert [contrastive_texts(s) for s in scenarios] == [
+        (p["positive"], p["negative"]) for p in PAIRS
+    ]
+    assert extract(tiny, scenarios)["careful"].direction.abs().max() > 0
     for readout in ("letters", "continuation"):
         with pytest.raises(
             InputError, match=r"scenario careful-001: a bare pair of texts has no question"
         ):
-            probe(tiny, found, readout=readout)
+            probe(tiny, scenarios, readout=readout)
 
 
-def test_a_list_that_breaks_off_is_read_up_to_there(tmp_path: Path) -> None:
+def test_a_list_that_was_cut_off_is_read_up_to_the_cut(tmp_path: Path) -> None:
     path = tmp_path / "patience.json"
     path.write_text(json.dumps([GOOD, record("Go?\n(A) Yes\n(B) No")])[:-20], encoding="utf-8")
-    with pytest.warns(DataWarning, match=r"1 record left out, not whole JSON: .*record 2 \("):
+    with pytest.warns(DataWarning, match=r"1 record left out, invalid JSON: .*record 2 \("):
         assert [s.id for s in load_scenarios(path)] == ["patience-001"]
 
 
@@ -517,7 +551,7 @@ def test_lines_in_a_json_file_are_read(tmp_path: Path) -> None:
     assert len(load_scenarios(path, faults="refuse")) == 2
 
 
-def test_the_same_question_with_other_choices_is_another(write_list: Any) -> None:
+def test_the_same_question_with_other_choices_is_kept(write_list: Any) -> None:
     assert (
         len(
             load_scenarios(
@@ -531,11 +565,11 @@ def test_the_same_question_with_other_choices_is_another(write_list: Any) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"[]", r"patience\.json: no record in it"),
-        (b"", r"patience\.json: no record in it"),
+        (b"[]", r"patience\.json: contains no record"),
+        (b"", r"patience\.json: contains no record"),
         (
             b'[{"question": "Go?"},\n {"question"',
-            r"not a whole JSON object or list \(line 2, column 13: .* truncated",
+            r"invalid JSON \(line 2, column 13: .* cut off",
         ),
         (b'[{"question": "\xff"}]', r"patience\.json: byte 16 is not UTF-8"),
         (
@@ -564,7 +598,7 @@ def test_two_files_of_one_behaviour(write_list: Any, write_lines: Any, tmp_path:
     write_lines(GOOD, name="patience.jsonl")
     with pytest.raises(
         InputError,
-        match=r"patience\.jsonl: behaviour 'patience' is also .*patience\.json; give each",
+        match=r"patience\.jsonl: behaviour 'patience' is also in .*patience\.json; give each",
     ):
         load_scenarios(tmp_path)
 
@@ -576,7 +610,7 @@ def two_axes(write_list: Any, tmp_path: Path) -> ScenarioSet:
     return load_scenarios(tmp_path)
 
 
-def test_one_item_an_axis_is_split_and_sampled(two_axes: ScenarioSet) -> None:
+def test_axes_of_one_item_are_split_and_sampled(two_axes: ScenarioSet) -> None:
     train, test = two_axes.split(seed=42)
     for half in (train, test):
         assert [len(half.filter(axis=a)) for a in ("haste", "thrift")] == [4, 6]
@@ -597,15 +631,15 @@ def test_vectors_and_readout_of_axes_that_no_code_names(
     assert table.logit_diff.abs().min() > 0
 
 
-def test_swapped_answers_turn_every_sign(write_list: Any, tiny: LanguageModel) -> None:
-    """The behaviour's choice, not the letter or the place, is the positive pole of vectors and readouts."""
-    there = load_scenarios(write_list(*numbered("Is the soup too hot", 4, flip=False)))
-    back = load_scenarios(write_list(*numbered("Is the soup too hot", 4, flip=True)))
-    one, other = (extract(tiny, s)["patience"].direction for s in (there, back))
+def test_swapped_answers_reverse_every_sign(write_list: Any, tiny: LanguageModel) -> None:
+    """The positive pole is the behaviour's choice, whatever its letter or its place."""
+    original = load_scenarios(write_list(*numbered("Is the soup too hot", 4, flip=False)))
+    swapped = load_scenarios(write_list(*numbered("Is the soup too hot", 4, flip=True)))
+    one, other = (extract(tiny, s)["patience"].direction for s in (original, swapped))
     assert torch.allclose(one, -other, atol=1e-5)
     assert one.abs().max() > 0.01
-    read = [probe(tiny, s, readout="continuation").logit_diff for s in (there, back)]
-    assert read[0].to_numpy() == pytest.approx(-read[1].to_numpy(), abs=1e-5)
+    readouts = [probe(tiny, s, readout="continuation").logit_diff for s in (original, swapped)]
+    assert readouts[0].to_numpy() == pytest.approx(-readouts[1].to_numpy(), abs=1e-5)
 
 
 def test_the_command_line_takes_a_behaviour_file(
@@ -637,8 +671,8 @@ def test_a_single_item_is_one_cluster_whose_scenarios_are_drawn(two_axes: Scenar
         assert inside.std(0).min() > 0
 
 
-def test_quality_is_measured_with_one_item_an_axis(two_axes: ScenarioSet) -> None:
+def test_quality_is_measured_for_axes_of_one_item(two_axes: ScenarioSet) -> None:
     values = {c.name: c.value for c in check_quality(two_axes)}
     assert values["cell sizes"] == 4
     assert values["length difference, mean"] == 0
-    assert 0 <= values["told by words"] <= 1
+    assert 0 <= values["guessed from words"] <= 1

@@ -1,4 +1,4 @@
-"""Answers are read and judged record by record, and a pool on disk survives what can happen to a file."""
+"""Answers are parsed and judged record by record, and a pool file survives interruptions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from interp_culture.scenarios.teacher.candidates import (
 
 ORIGIN = {"catalogue": "culture", "item": "Y01", "domain": "family", "model": "m"}
 
-A, B = candidate(1), candidate(2)
+A = candidate(1)
+B = candidate(2)
 GOOD = json.dumps({"scenarios": [A, B]})
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "records"),
     [
         (GOOD, [A, B]),
         (f"```json\n{GOOD}\n```", [A, B]),
@@ -39,7 +40,7 @@ GOOD = json.dumps({"scenarios": [A, B]})
         (json.dumps(A), [A]),
         (f"{json.dumps(A)}\n{json.dumps(B)}", [A, B]),
         (json.dumps({"notes": ["two of them"], "dilemmas": [A, B]}), [A, B]),
-        (GOOD[:-30], [A]),  # broken off within the second
+        (GOOD[:-30], [A]),  # cut off within the second
         (
             GOOD.replace("Decide", "Decide\n"),
             [c | {"situation": f"Decide\n{c['situation'][6:]}"} for c in (A, B)],
@@ -50,8 +51,8 @@ GOOD = json.dumps({"scenarios": [A, B]})
         ("", []),
     ],
 )
-def test_answers_are_read_whatever_stands_around(text: str, found: list[Any]) -> None:
-    assert parse_answer(text) == found
+def test_answers_are_parsed_whatever_surrounds_the_json(text: str, records: list[Any]) -> None:
+    assert parse_answer(text) == records
 
 
 @pytest.mark.parametrize(
@@ -74,13 +75,13 @@ def test_faulty_candidates_are_named(change: dict[str, Any], reason: str) -> Non
     assert judge(candidate(1) | change, [candidate(7)["situation"]], Rules()) == reason
 
 
-def test_candidates_are_mended_and_rules_can_be_loosened() -> None:
-    found = judge(candidate(1) | {"situation": " Two\n  lines ", "title": "x"}, [], Rules())
-    assert isinstance(found, Candidate)
-    assert found.situation == "Two lines"
-    far = candidate(1) | {"positive": "Go.", "negative": "She waits here for him."}
-    assert judge(far, [], Rules()) == "unequal lengths"
-    assert isinstance(judge(far, [], Rules(max_length_difference=4)), Candidate)
+def test_white_space_is_normalised_and_rules_can_be_relaxed() -> None:
+    verdict = judge(candidate(1) | {"situation": " Two\n  lines ", "title": "x"}, [], Rules())
+    assert isinstance(verdict, Candidate)
+    assert verdict.situation == "Two lines"
+    unequal = candidate(1) | {"positive": "Go.", "negative": "She waits here for him."}
+    assert judge(unequal, [], Rules()) == "unequal lengths"
+    assert isinstance(judge(unequal, [], Rules(max_length_difference=4)), Candidate)
     assert isinstance(
         judge(candidate(7), [candidate(7)["situation"]], Rules(max_likeness=1.0)), Candidate
     )
@@ -103,7 +104,7 @@ def write_pool(path: Path, *entries: Entry) -> None:
         pool.append(one)
 
 
-def test_what_is_appended_is_read_again(tmp_path: Path) -> None:
+def test_appended_entries_are_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.pool.jsonl"
     accents = {"situation": "Zoë décide à \u2028 Łódź.", "positive": "Oui 🙂", "negative": "Non"}
     tally = Tally(answers=2, tokens_in=5, rejected={"near-duplicate": 1})
@@ -138,7 +139,7 @@ def test_tallies_add_up() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 20, 150])
-def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
+def test_an_incomplete_last_line_is_removed(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "a.pool.jsonl"
     write_pool(path, entry(), entry(candidate=candidate(2) | {"positive": "Łódź"}))
     whole = path.read_bytes()
@@ -154,7 +155,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
     ]
 
 
-def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
+def test_a_complete_last_line_without_a_newline_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.pool.jsonl"
     write_pool(path, entry(), entry(candidate=candidate(2)))
     path.write_bytes(path.read_bytes()[:-1])
@@ -164,7 +165,7 @@ def test_a_whole_last_line_without_its_end_is_kept(tmp_path: Path) -> None:
     assert len(read_pool(path, ORIGIN).candidates) == 3
 
 
-def test_a_faulty_line_within_is_named(tmp_path: Path) -> None:
+def test_a_faulty_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.pool.jsonl"
     write_pool(path, entry(), entry())
     path.write_bytes(b"\n" + path.read_bytes().replace(b'"request": 1', b'"request": "one"', 1))
@@ -183,12 +184,13 @@ def test_a_pool_of_another_origin_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.pool.jsonl"
     write_pool(path, entry(), entry(**{name: "other"}))
     with pytest.raises(
-        InputError, match=rf":2: its {name} is 'other', but '{ORIGIN[name]}' is asked for; choose"
+        InputError,
+        match=rf":2: the {name} of this pool is 'other', but this run has '{ORIGIN[name]}'; choose",
     ):
         read_pool(path, ORIGIN)
 
 
-def test_a_pool_that_cannot_be_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.pool.jsonl").mkdir()
     with pytest.raises(InputError, match=r"cannot be read .*choose another --out"):
         open_pool(tmp_path / "a.pool.jsonl", ORIGIN)

@@ -1,4 +1,4 @@
-"""An endpoint that misbehaves: what passes is retried, what lasts is told in words, and the key stays in memory."""
+"""A failing endpoint: errors are retried or explained, and the key is kept secret."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ def test_replies_without_an_answer_count_as_empty(serve: Any, config_for: Any, r
     assert manifest["rejected"] == {"empty answer": 1}
 
 
-TROUBLES = {"500": status(500), "503": status(503), "429": status(429), "cut": cut, "hang": hang}
+FAILURES = {"500": status(500), "503": status(503), "429": status(429), "cut": cut, "hang": hang}
 
 
-@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
-def test_passing_troubles_are_retried(serve: Any, config_for: Any, trouble: Step) -> None:
-    server = serve(trouble, good())
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_passing_failures_are_retried(serve: Any, config_for: Any, failure: Step) -> None:
+    server = serve(failure, good())
     config = config_for(server, n=5, timeout=0.3)
     assert generate(config, ignore)["answers"] == 1
     assert len(server.asked) == 2
     assert len(pool_of(config).candidates) == 5
 
 
-def test_retry_after_is_waited_for(serve: Any, config_for: Any) -> None:
+def test_the_pause_of_retry_after_is_kept(serve: Any, config_for: Any) -> None:
     server = serve(status(429, Retry_After="1"), good())
     generate(config_for(server, n=5), ignore)
     assert server.times[1] - server.times[0] >= 1
 
 
 @pytest.mark.parametrize(
-    ("trouble", "message"),
+    ("failure", "message"),
     [
         (status(429, "Quota is used up"), "Quota is used up"),
         (status(500, "Out of memory"), "Out of memory"),
@@ -71,10 +71,10 @@ def test_retry_after_is_waited_for(serve: Any, config_for: Any) -> None:
         (hang, r"longer than 0.3 s several times; raise --timeout"),
     ],
 )
-def test_lasting_troubles_stop_with_their_reason(
-    serve: Any, config_for: Any, trouble: Step, message: str
+def test_lasting_failures_stop_with_their_reason(
+    serve: Any, config_for: Any, failure: Step, message: str
 ) -> None:
-    server = serve(*[trouble] * 9)
+    server = serve(*[failure] * 9)
     with pytest.raises(EndpointError, match=message):
         generate(config_for(server, timeout=0.3, max_retries=1), ignore)
     assert len(server.asked) == 2
@@ -88,7 +88,7 @@ def test_lasting_troubles_stop_with_their_reason(
         (404, r"--model 'm': 127\.0\.0\.1:\d+ knows"),
     ],
 )
-def test_refusals_that_are_the_users_to_mend(
+def test_refusals_that_the_user_can_fix(
     serve: Any, config_for: Any, code: int, message: str
 ) -> None:
     server = serve(status(code))
@@ -97,7 +97,7 @@ def test_refusals_that_are_the_users_to_mend(
     assert len(server.asked) == 1
 
 
-def test_json_mode_is_left_out_where_it_is_refused(serve: Any, config_for: Any) -> None:
+def test_json_mode_is_left_out_after_a_refusal(serve: Any, config_for: Any) -> None:
     server = serve(status(400, "this field is unknown"), good(), good())
     manifest = generate(config_for(server), ignore)
     assert [("response_format" in asked, "seed" in asked) for asked in server.asked] == [
@@ -108,7 +108,7 @@ def test_json_mode_is_left_out_where_it_is_refused(serve: Any, config_for: Any) 
     assert manifest["settings"]["refused_options"] == ["response_format"]
 
 
-def test_an_option_is_left_out_by_name(serve: Any, config_for: Any) -> None:
+def test_an_option_named_in_the_refusal_is_left_out(serve: Any, config_for: Any) -> None:
     server = serve(
         status(400, "temperature: only 1 is supported"), status(422, "extra field: seed"), good(6)
     )
@@ -117,7 +117,7 @@ def test_an_option_is_left_out_by_name(serve: Any, config_for: Any) -> None:
     assert "response_format" in server.asked[-1]
 
 
-def test_a_request_refused_for_good_ends_with_the_servers_words(
+def test_a_request_that_stays_refused_ends_with_the_servers_message(
     serve: Any, config_for: Any
 ) -> None:
     server = serve(*[status(400, "The context is too long")] * 9)
@@ -128,7 +128,7 @@ def test_a_request_refused_for_good_ends_with_the_servers_words(
     assert len(server.asked) == 4
 
 
-def test_the_key_is_sent_and_written_nowhere(
+def test_the_key_is_sent_but_never_written(
     serve: Any, config_for: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {SECRET}\n")
@@ -146,9 +146,7 @@ def test_the_key_is_sent_and_written_nowhere(
     assert SECRET not in repr(config)
 
 
-def test_a_key_is_needed_beyond_this_machine(
-    config_for: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_remote_endpoint_needs_a_key(config_for: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     remote = config_for("https://teacher.invalid/v1")
     with pytest.raises(
         InputError, match=r"OPENAI_API_KEY is not set, and teacher\.invalid is not this machine"
@@ -157,7 +155,7 @@ def test_a_key_is_needed_beyond_this_machine(
     assert not remote.out.parent.exists()
     for faulty in ("sk-one two", "sk-ключ"):
         monkeypatch.setenv("OPENAI_API_KEY", faulty)
-        with pytest.raises(InputError, match="OPENAI_API_KEY: holds a space or a character"):
+        with pytest.raises(InputError, match="OPENAI_API_KEY: contains a space or a character"):
             generate(remote, ignore)
 
 
@@ -183,7 +181,7 @@ def test_loopback_needs_neither_key_nor_proxy(
         ("http://10.0.0.1/v1", False),
     ],
 )
-def test_loopback_is_told_from_names_like_it(url: str, local: bool) -> None:
+def test_loopback_is_distinguished_from_similar_names(url: str, local: bool) -> None:
     check_url(url)
     assert is_loopback(url) is local
 
@@ -191,17 +189,25 @@ def test_loopback_is_told_from_names_like_it(url: str, local: bool) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "", "127.0.0.1:8000", "ftp://host/v1", "http://", "http://[::1/v1", "http://host:99999/v1", "http://ho st/v1",
-        "https://me:secret@host/v1", "https://host/v1?key=secret", "http://host/v1/chat/completions",
+        "",
+        "127.0.0.1:8000",
+        "ftp://host/v1",
+        "http://",
+        "http://[::1/v1",
+        "http://host:99999/v1",
+        "http://ho st/v1",
+        "https://me:secret@host/v1",
+        "https://host/v1?key=secret",
+        "http://host/v1/chat/completions",
     ],
-)  # fmt: skip
+)
 def test_bad_urls_are_refused_without_repeating_a_secret(url: str) -> None:
     with pytest.raises(InputError, match="--endpoint") as refused:
         check_url(url)
     assert "secret" not in str(refused.value)
 
 
-def test_a_missing_client_is_told_with_the_command(
+def test_a_missing_client_package_is_named_with_the_command(
     config_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)

@@ -1,4 +1,4 @@
-"""Varied selections stand further apart than random ones, and follow nothing but the texts."""
+"""Varied selections are farther apart than random ones, and depend on the texts only."""
 
 from __future__ import annotations
 
@@ -20,17 +20,15 @@ TEXTS = [
 
 
 def angles(*degrees: float) -> np.ndarray:
-    """Unit vectors in the plane: cosine distances that can be worked out by hand."""
+    """Unit vectors in the plane, with cosine distances that can be computed by hand."""
     radians = np.radians(degrees)
     return np.stack([np.cos(radians), np.sin(radians)], axis=1)
 
 
 def test_farthest_first_by_hand() -> None:
     vectors = angles(0, 10, 90, 170, 180)
-    assert select_varied(vectors, 2)[0] in (
-        0,
-        4,
-    )  # the ends have the lowest mean cosine, the middle the highest
+    # The two ends have the lowest mean cosine, the middle has the highest.
+    assert select_varied(vectors, 2)[0] in (0, 4)
     assert set(select_varied(vectors, 3)) == {0, 2, 4}
     assert select_varied(angles(0, 5, 40, 45), 2) == [0, 3]
 
@@ -44,11 +42,9 @@ def test_beats_random_selections(shipped: ScenarioSet) -> None:
     gains = []
     for item in shipped.catalogue.items:
         situations = [s.situation for s in shipped.filter(item=item)]
-        varied, drawn = (
-            spread(situations, select_varied(situations, 15)),
-            random_spread(situations, 15, draws=50),
-        )
-        gains.append((varied.minimum - drawn.minimum, varied.mean - drawn.mean))
+        varied = spread(situations, select_varied(situations, 15))
+        random = random_spread(situations, 15, draws=50)
+        gains.append((varied.minimum - random.minimum, varied.mean - random.mean))
     assert np.min(gains) > 0
     assert np.mean(gains, axis=0)[0] > 0.03
 
@@ -58,7 +54,8 @@ def test_duplicates_come_after_all_distinct_texts() -> None:
     chosen = select_varied(texts, len(texts))
     assert {texts[i] for i in chosen[: len(TEXTS)]} == set(TEXTS)
     assert sorted(chosen) == list(range(len(texts)))
-    assert all(i % 3 == 0 for i in chosen[: len(TEXTS)])  # of equal ones the first
+    # Of equal texts, the first is selected.
+    assert all(i % 3 == 0 for i in chosen[: len(TEXTS)])
 
 
 def test_order_of_texts_only_breaks_ties() -> None:
@@ -67,10 +64,8 @@ def test_order_of_texts_only_breaks_ties() -> None:
     for seed in range(5):
         shuffled = vectors[np.random.default_rng(seed).permutation(len(vectors))]
         assert {tuple(shuffled[i]) for i in select_varied(shuffled, 12)} == chosen
-    assert select_varied(["a fox", "some hens", "these cows"], 2) == [
-        0,
-        1,
-    ]  # nothing in common: by order
+    # Texts without a common word are selected in their order.
+    assert select_varied(["a fox", "some hens", "these cows"], 2) == [0, 1]
 
 
 def test_a_shorter_selection_is_the_beginning_of_a_longer_one(shipped: ScenarioSet) -> None:
@@ -93,7 +88,7 @@ def test_impossible_sizes_raise(k: int) -> None:
         select_varied(TEXTS, k)
 
 
-def test_vectors_with_holes_raise() -> None:
+def test_vectors_with_nan_raise() -> None:
     with pytest.raises(InputError, match="NaN or infinity"):
         select_varied(np.array([[1.0, np.nan], [0.0, 1.0]]), 1)
     code = "from interp_culture.scenarios.diversity import select_varied; select_varied([], 1)"
@@ -108,9 +103,9 @@ def test_texts_without_a_word_are_alike_among_themselves() -> None:
 
 
 def test_spread_by_hand() -> None:
-    found = spread(angles(0, 60, 90), [0, 1, 2])
-    assert found.minimum == pytest.approx(1 - np.cos(np.radians(30)))
-    assert found.mean == pytest.approx((0.5 + 2 * (1 - np.cos(np.radians(30)))) / 3)
+    result = spread(angles(0, 60, 90), [0, 1, 2])
+    assert result.minimum == pytest.approx(1 - np.cos(np.radians(30)))
+    assert result.mean == pytest.approx((0.5 + 2 * (1 - np.cos(np.radians(30)))) / 3)
     assert np.isnan(spread(TEXTS, [2]).mean)
     assert spread(TEXTS, [0, 1]).minimum == pytest.approx(1)
 

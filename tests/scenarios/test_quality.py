@@ -1,4 +1,4 @@
-"""The checks pass on the shipped set and fail on sets that were spoilt on purpose."""
+"""The checks pass on the shipped set and fail on sets with planted faults."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import numpy as np
 import pytest
 
 from interp_culture.reporting.scenario_page import quality_page
-from interp_culture.scenarios.quality import (
-    check_quality,
+from interp_culture.scenarios.measures import (
     is_bare_negation,
     keyword_shares,
     nearest_pairs,
     reading_grade,
     shared_by_halves,
 )
+from interp_culture.scenarios.quality import check_quality
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 
 
-def spoilt(scenarios: ScenarioSet, change: Callable[[Scenario], dict[str, str]]) -> dict[str, bool]:
-    """Which checks still hold after `change` has been applied to every scenario."""
+def checks_after(
+    scenarios: ScenarioSet, change: Callable[[Scenario], dict[str, str]]
+) -> dict[str, bool]:
+    """Whether each check passes after `change` has been applied to every scenario."""
     changed = tuple(s.model_copy(update=change(s)) for s in scenarios)
     return {c.name: c.ok for c in check_quality(ScenarioSet(changed, scenarios.catalogue))}
 
@@ -32,15 +34,15 @@ def test_the_shipped_set_keeps_every_range(shipped: ScenarioSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("change", "failing"),
     [
         (
             lambda s: {"positive": s.positive + " And more."},
-            {"length difference, mean", "told by length"},
+            {"length difference, mean", "guessed from length"},
         ),
         (
             lambda s: {"positive": "Freely, " + s.positive, "negative": "Duly, " + s.negative},
-            {"told by words"},
+            {"guessed from words"},
         ),
         (lambda s: {"positive": s.negative.replace(" ", " not ", 1)}, {"bare negations"}),
         (
@@ -50,7 +52,7 @@ def test_the_shipped_set_keeps_every_range(shipped: ScenarioSet) -> None:
         (lambda s: {"positive": s.positive + " What a wonderful joy!"}, {"tone"}),
         (
             lambda s: {"situation": s.situation + " It is a question of abortion."},
-            {"stray keyword", "own keyword"},
+            {"stray keyword", "item keyword"},
         ),
         (
             lambda s: {"situation": "Notwithstanding internationalisation, " * 9 + s.situation},
@@ -58,12 +60,12 @@ def test_the_shipped_set_keeps_every_range(shipped: ScenarioSet) -> None:
         ),
     ],
 )
-def test_faults_are_found(shipped: ScenarioSet, change: Callable, found: set[str]) -> None:
-    held = spoilt(shipped.sample(4), change)
-    assert found <= {name for name, ok in held.items() if not ok}
+def test_faults_are_found(shipped: ScenarioSet, change: Callable, failing: set[str]) -> None:
+    passes = checks_after(shipped.sample(4), change)
+    assert failing <= {name for name, ok in passes.items() if not ok}
 
 
-def test_an_empty_cell_is_no_balance(shipped: ScenarioSet) -> None:
+def test_an_empty_cell_is_out_of_range(shipped: ScenarioSet) -> None:
     rest = ScenarioSet(tuple(s for s in shipped if s.cell != "Y01/legal"), shipped.catalogue)
     (cells,) = (c for c in check_quality(rest) if c.name == "cell sizes")
     assert cells.value == 20
@@ -72,15 +74,14 @@ def test_an_empty_cell_is_no_balance(shipped: ScenarioSet) -> None:
 
 def test_bare_negation() -> None:
     assert is_bare_negation("She signs the list.", "She does not sign the list.")
-    assert (
-        is_bare_negation("She signed the list.", "She didn\u2019t sign the list.") is False
-    )  # "didn't" is not on the list
+    # "didn't" is not among the negations.
+    assert not is_bare_negation("She signed the list.", "She didn\u2019t sign the list.")
     assert is_bare_negation("Sign the list.", "Do not sign the list.")
     assert not is_bare_negation("Sign the list.", "Walk past the list.")
 
 
 def test_keywords_by_hand(shipped: ScenarioSet) -> None:
-    """Beginnings of words, in the situation and both options; a keyword of an item of the same axis is not stray."""
+    """Keywords are beginnings of words; those of another item of the same axis are not stray."""
     base = next(s for s in shipped if s.item == "X05")
     texts = [
         {"situation": "She rings a stranger.", "positive": "Yes.", "negative": "No."},
@@ -102,13 +103,16 @@ def test_reading_grade_by_hand(shipped: ScenarioSet) -> None:
             "negative": "Let it be.",
         }
     )
-    words, letters, sentences = 14, 41, 4
+    words = 14
+    letters = 41
+    sentences = 4
     expected = 0.0588 * 100 * letters / words - 0.296 * 100 * sentences / words - 15.8
     assert reading_grade(ScenarioSet((s,), shipped.catalogue))[s.id] == pytest.approx(expected)
 
 
 def test_nearest_pairs_by_hand(shipped: ScenarioSet) -> None:
-    one, two = shipped.scenarios[0], shipped.scenarios[40]
+    one = shipped.scenarios[0]
+    two = shipped.scenarios[40]
     twin = two.model_copy(update={"id": "twin", "situation": one.situation})
     pairs = nearest_pairs(ScenarioSet((one, *shipped.scenarios[1:9], twin), shipped.catalogue), 2)
     assert {pairs["first"][0], pairs["second"][0]} == {one.id, "twin"}
@@ -118,7 +122,7 @@ def test_nearest_pairs_by_hand(shipped: ScenarioSet) -> None:
 
 def test_page_names_what_it_measured(shipped: ScenarioSet) -> None:
     page = quality_page(shipped.sample(2))
-    assert "| told by words | 0." in page
+    assert "| guessed from words | 0." in page
     assert "| Y01 | God is important (F063) | 2 | 2 | 2 |" in page
 
 
@@ -128,25 +132,10 @@ def few(shipped: ScenarioSet, n: int) -> ScenarioSet:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 19])
-def test_no_check_is_lost_by_the_number_of_scenarios_alone(shipped: ScenarioSet, n: int) -> None:
-    """A small part of a set that keeps every range can keep it too: its openings all differ."""
-    openings = [
-        "One",
-        "Two",
-        "Red",
-        "Blue",
-        "Far",
-        "Near",
-        "Old",
-        "New",
-        "Up",
-        "Down",
-        "In",
-        "Out",
-        "On",
-        "Off",
-    ]
-    openings += ["Hot", "Cold", "Wet", "Dry", "Now"]
+def test_a_small_set_can_pass_every_check(shipped: ScenarioSet, n: int) -> None:
+    """A few scenarios whose openings all differ are within the range for openings."""
+    words = "One Two Red Blue Far Near Old New Up Down In Out On Off Hot Cold Wet Dry Now"
+    openings = words.split()
     varied = tuple(
         s.model_copy(update={"situation": f"{openings[i]} thing. {s.situation}"})
         for i, s in enumerate(few(shipped, n))
@@ -157,7 +146,7 @@ def test_no_check_is_lost_by_the_number_of_scenarios_alone(shipped: ScenarioSet,
     assert ("shared by the halves" in checks) is (n > 1)
 
 
-def test_like_openings_are_found_in_a_small_set(shipped: ScenarioSet) -> None:
+def test_equal_openings_fail_in_a_small_set(shipped: ScenarioSet) -> None:
     alike = tuple(
         s.model_copy(update={"situation": f"A clerk {s.situation}"}) for s in few(shipped, 5)
     )
@@ -180,7 +169,7 @@ def test_the_nearest_pair_is_never_a_scenario_with_itself(shipped: ScenarioSet) 
     assert nearest_pairs(ScenarioSet(made[:1], shipped.catalogue)).empty
 
 
-def test_halves_of_a_set_that_cannot_be_split_are_not_counted(shipped: ScenarioSet) -> None:
+def test_a_set_that_cannot_be_split_has_no_shared_situations(shipped: ScenarioSet) -> None:
     assert np.isnan(shared_by_halves(few(shipped, 1)))
     assert shared_by_halves(few(shipped, 4)) == 0
 
@@ -191,7 +180,7 @@ def test_texts_without_a_word_have_no_grade(shipped: ScenarioSet) -> None:
     mixed = ScenarioSet((*made, *few(shipped, 3)), shipped.catalogue)
     assert reading_grade(mixed).notna().sum() == 3
     checks = {c.name for c in check_quality(ScenarioSet(made, shipped.catalogue))}
-    assert not {"reading grade", "told by words"} & checks
+    assert not {"reading grade", "guessed from words"} & checks
     assert "reading grade" in {c.name for c in check_quality(mixed)}
 
 

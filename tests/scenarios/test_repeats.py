@@ -1,4 +1,4 @@
-"""Which texts are the same to a reader, and splits that keep them together."""
+"""Normalised texts, groups of near-identical ones, and splits that keep groups together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interp_culture.scenarios.repeats import grouped_halves, near_identical
 from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
 from interp_culture.scenarios.wording import comparable, word_sequence
 
-# Digests of (training half, held-out half): every published number hangs on them.
+# Digests of (training half, held-out half). Every published number depends on them.
 PUBLISHED = {
     ("controls", 42): ("0a8c7b9cc14c178d", "d82c4c5272a43665"),
     ("controls", 7): ("5960c5cdd7eab309", "ef4e7429c2da406d"),
@@ -80,14 +80,14 @@ def test_near_identical_texts_differ_by_one_word_at_most(text: str, same: bool) 
     assert (groups[0] == groups[1]) is same
 
 
-def test_numbers_and_short_texts_are_told_apart() -> None:
+def test_numbers_and_short_texts_are_different() -> None:
     numbered = [f"{SENTENCE} number {i}" for i in range(5)]
     assert len(set(near_identical(numbered))) == 5
     assert len(set(near_identical(["take the bus", "take the tram"]))) == 2
     assert near_identical(["?", "!", "?"]) == [0, 1, 0]
 
 
-def test_groups_are_closed_and_do_not_depend_on_the_order() -> None:
+def test_groups_are_transitive_and_do_not_depend_on_the_order() -> None:
     chain = [
         SENTENCE,
         SENTENCE.replace("warm", "cold"),
@@ -100,7 +100,7 @@ def test_groups_are_closed_and_do_not_depend_on_the_order() -> None:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_grouped_halves_keep_groups_whole_and_cells_balanced(seed: int) -> None:
-    """Random cells and groups: a partition, no group torn apart, cells off by the largest group at most."""
+    """Every group stays whole, and cells are uneven by at most the size of the largest group."""
     rng = random.Random(seed)
     n = rng.randint(8, 60)
     cells = [rng.choice("abc") for _ in range(n)]
@@ -149,8 +149,8 @@ def test_a_situation_in_two_cells_is_in_one_half() -> None:
         assert Counter(s.domain for s in train) == {"home": 5, "work": 5}
 
 
-def test_a_form_of_words_is_no_repeat() -> None:
-    """Where one question introduces all options, the options tell the scenarios apart."""
+def test_a_set_phrase_is_not_a_repeat() -> None:
+    """If all scenarios share one question, their options are compared."""
     asked = "Which of these two would you say?"
     scenarios = tea_set(
         *(tea(i, asked, positive=f"Green {i}", negative=f"Black {i}") for i in range(8))
@@ -196,11 +196,19 @@ def test_sets_that_cannot_be_split(
 @pytest.mark.parametrize(
     "module",
     [
-        "scenarios.wording",
-        "scenarios.repeats",
-        "scenarios.lettered",
-        "scenarios.scenario",
+        "scenarios.behaviours",
+        "scenarios.diversity",
         "scenarios.files",
+        "scenarios.lettered",
+        "scenarios.measures",
+        "scenarios.neutral",
+        "scenarios.quality",
+        "scenarios.repeats",
+        "scenarios.scenario",
+        "scenarios.teacher.candidates",
+        "scenarios.teacher.client",
+        "scenarios.teacher.pipeline",
+        "scenarios.wording",
         "readout.prompts",
     ],
 )

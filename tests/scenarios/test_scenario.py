@@ -1,4 +1,4 @@
-"""Loading, validating, splitting; every fault of a file is named with line, field and fix."""
+"""Loading, validating and splitting; every fault of a file is named with line, field and fix."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ from interp_culture.scenarios.files import load_controls, load_scenarios, shippe
 from interp_culture.scenarios.scenario import ScenarioSet
 
 GOOD = {
-    "id": "Y01-family-01", "axis": "Y", "item": "Y01", "domain": "family",
-    "situation": "Someone must choose.", "positive": "Take this.", "negative": "Take that.",
-}  # fmt: skip
+    "id": "Y01-family-01",
+    "axis": "Y",
+    "item": "Y01",
+    "domain": "family",
+    "situation": "Someone must choose.",
+    "positive": "Take this.",
+    "negative": "Take that.",
+}
 
 
 def test_shipped_set_fills_every_cell(shipped: ScenarioSet) -> None:
@@ -121,11 +126,11 @@ def test_names_of_shipped_sets(
         ([{**GOOD, "item": "Y09"}], r":1: field 'item': unknown item 'Y09'"),
         ([{**GOOD, "axis": "X"}], r":1: field 'axis': 'X', but item Y01 belongs to axis 'Y'"),
         ([{**GOOD, "positive": "  "}], r":1: field 'positive': empty text; write one"),
-        ([{**GOOD, "negative": GOOD["positive"]}], r"the same text; nothing can be chosen"),
+        ([{**GOOD, "negative": GOOD["positive"]}], r"the same text; write two different options"),
         ([{**GOOD, "mood": "x"}], r":1: field 'mood': not a field of this record"),
         ([b'{"id": "Y01-fam\xff"}'], r":1: byte 16 is not UTF-8"),
-        ([GOOD, b'{"id": "Y01-family-02", "axis"'], r":2: not a whole JSON object .* truncated"),
-        ([b""], r"no scenario in it"),
+        ([GOOD, b'{"id": "Y01-family-02", "axis"'], r":2: invalid JSON .* cut off"),
+        ([b""], r"contains no scenario"),
     ],
 )
 def test_faults_are_named(write_lines: Any, lines: list, message: str) -> None:
@@ -153,20 +158,20 @@ def test_missing_files_and_wrong_endings(tmp_path: Path) -> None:
         load_scenarios(tmp_path / "x.csv")
 
 
-def test_a_pool_beside_the_set_is_no_part_of_it(write_lines: Any, tmp_path: Path) -> None:
+def test_a_pool_in_the_folder_is_not_part_of_the_set(write_lines: Any, tmp_path: Path) -> None:
     write_lines(GOOD)
     write_lines({"candidate": None}, name="mine.pool.jsonl")
     assert [s.id for s in load_scenarios(tmp_path)] == [GOOD["id"]]
 
 
-def test_own_axes_come_from_a_file_beside(write_lines: Any, tmp_path: Path) -> None:
+def test_axes_come_from_a_file_in_the_same_folder(write_lines: Any, tmp_path: Path) -> None:
     (tmp_path / "axes.yaml").write_text(
         "name: tone\naxes:\n  F: {negative: casual, positive: formal}\n"
         "domains: [mail]\nitems:\n  F1: {axis: F, label: greeting}\n"
     )
-    own = load_scenarios(write_lines({**GOOD, "axis": "F", "item": "F1", "domain": "mail"}))
-    assert own.axes == ["F"]
-    assert own.catalogue.axes["F"].label == "casual → formal"
+    scenarios = load_scenarios(write_lines({**GOOD, "axis": "F", "item": "F1", "domain": "mail"}))
+    assert scenarios.axes == ["F"]
+    assert scenarios.catalogue.axes["F"].label == "casual → formal"
     (tmp_path / "axes.yaml").write_text(
         "name: tone\naxes: {}\ndomains: [mail]\nitems:\n  F1: {axis: G, label: g}\n"
     )
@@ -177,7 +182,7 @@ def test_own_axes_come_from_a_file_beside(write_lines: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("word", ["no", "on", "null", "1990", "2001-01-01"])
-def test_a_word_that_yaml_takes_for_a_value_has_to_be_quoted(
+def test_a_word_that_yaml_reads_as_a_value_must_be_quoted(
     write_lines: Any, tmp_path: Path, word: str
 ) -> None:
     axes = "name: vote\naxes:\n  F: {{negative: {}, positive: 'yes'}}\ndomains: [mail]\n"
@@ -210,17 +215,15 @@ def test_the_same_texts_again_are_read_once(write_lines: Any, change: dict[str, 
 
 
 @pytest.mark.parametrize("negative", ["take THIS.", "Take\u200b this.", "Take  this."])
-def test_options_that_differ_by_nothing_visible_are_the_same(
-    write_lines: Any, negative: str
-) -> None:
-    with pytest.raises(InputError, match="the same text; nothing can be chosen"):
+def test_options_without_a_visible_difference_are_the_same(write_lines: Any, negative: str) -> None:
+    with pytest.raises(InputError, match="the same text; write two different options"):
         load_scenarios(write_lines({**GOOD, "negative": negative}))
 
 
 def test_a_scenario_with_more_than_two_choices(write_lines: Any) -> None:
     choices = ["Take this.", "Take none.", "Take that."]
-    (found,) = load_scenarios(write_lines({**GOOD, "choices": choices}), "refuse")
-    assert found.choices == tuple(choices)
+    (scenario,) = load_scenarios(write_lines({**GOOD, "choices": choices}), "refuse")
+    assert scenario.choices == tuple(choices)
     with pytest.raises(InputError, match=r"field 'choices': .*both poles must be among them"):
         load_scenarios(write_lines({**GOOD, "choices": choices[:2]}))
 

@@ -1,0 +1,1 @@
+"""New scenarios from a teacher model, asked through an OpenAI-compatible endpoint."""

@@ -1,4 +1,4 @@
-"""Candidate dilemmas of a teacher model: judged one by one, kept line by line, so that no interruption loses any."""
+"""Candidate dilemmas of a teacher model: parsing, rules, and the pool file that keeps them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,25 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from interp_culture.errors import InputError
 from interp_culture.scenarios.diversity import likeness
-from interp_culture.scenarios.quality import is_bare_negation, words_of
+from interp_culture.scenarios.measures import is_bare_negation
 from interp_culture.scenarios.scenario import Text
+from interp_culture.scenarios.wording import words_of
 
+THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 OPENING = re.compile(r"[\[{]")
-# A model that repeats a bracket thousands of times must not keep the parser busy for minutes.
+# An answer that repeats a bracket thousands of times would keep the parser busy for minutes.
 MAX_FALSE_STARTS = 100
 
-OneLine = Annotated[
-    Text, BeforeValidator(lambda text: " ".join(text.split()) if isinstance(text, str) else text)
-]
+
+def _on_one_line(text: Any) -> Any:
+    return " ".join(text.split()) if isinstance(text, str) else text
+
+
+OneLine = Annotated[Text, BeforeValidator(_on_one_line)]
 
 
 class Candidate(BaseModel):
-    """A dilemma as a teacher writes it; further fields of an answer are left out."""
+    """A dilemma as a teacher writes it. Other fields of an answer are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -38,10 +43,11 @@ class Candidate(BaseModel):
 
 @dataclass(frozen=True)
 class Rules:
-    """What a candidate must keep; the defaults are those of the shipped scenarios.
+    """Limits for a candidate. The defaults are those of the shipped scenarios.
 
-    max_length_difference: words by which the two options may differ.
-    max_likeness: TF-IDF cosine of its situation with that of any other candidate.
+    Attributes:
+        max_length_difference: words by which the two options may differ.
+        max_likeness: TF-IDF cosine of its situation with that of any other candidate, 0 to 1.
     """
 
     max_length_difference: int = 3
@@ -49,7 +55,12 @@ class Rules:
 
 
 class Tally(BaseModel):
-    """What answers cost and why candidates in them were refused. `unmetered` answers came without token counts."""
+    """The cost of answers, and the reasons why candidates in them were rejected.
+
+    Attributes:
+        unmetered: answers for which the endpoint reported no token counts.
+        rejected: number of rejected candidates or answers by reason.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,17 +71,22 @@ class Tally(BaseModel):
     rejected: dict[str, int] = {}
 
     def add(self, tokens_in: int | None, tokens_out: int | None) -> None:
+        """Count one answer."""
         self.answers += 1
         self.tokens_in += tokens_in or 0
         self.tokens_out += tokens_out or 0
         self.unmetered += tokens_in is None or tokens_out is None
 
     def reject(self, reason: str) -> None:
+        """Count one rejected candidate or answer."""
         self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
 
 class Entry(BaseModel):
-    """One line of a pool: a candidate, or the tally of a request (its last line), and where it came from."""
+    """One line of a pool: where it came from, and a candidate or the tally of a request.
+
+    The tally is the last line of a request.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,43 +103,59 @@ class Entry(BaseModel):
 
 
 def parse_answer(text: str) -> list[Any]:
-    """The records in an answer, none if it holds no readable JSON.
+    """The records in an answer; an empty list if it contains no readable JSON.
 
-    Thoughts, fences and talk around the JSON do no harm; of an answer that breaks off, the whole records count.
+    Thoughts, code fences and text around the JSON are ignored. An answer that was cut off gives
+    its complete records.
+
+    >>> parse_answer('Here you are: {"scenarios": [{"situation": "Tea?"}]}')
+    [{'situation': 'Tea?'}]
     """
-    text = re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)
-    decoder, found, place, failed = json.JSONDecoder(strict=False), [], 0, 0
-    while failed < MAX_FALSE_STARTS and (start := OPENING.search(text, place)):
+    text = THOUGHTS.sub("", text)
+    # Teachers write line breaks within strings, which strict JSON forbids.
+    decoder = json.JSONDecoder(strict=False)
+    records: list[Any] = []
+    position = 0
+    false_starts = 0
+    while false_starts < MAX_FALSE_STARTS and (opening := OPENING.search(text, position)):
         try:
-            value, place = decoder.raw_decode(text, start.start())
-            found += _records(value)
+            value, position = decoder.raw_decode(text, opening.start())
+            records += _records(value)
         except (ValueError, RecursionError):
-            place, failed = start.end(), failed + 1
-    return found
+            position = opening.end()
+            false_starts += 1
+    return records
 
 
 def _records(value: Any) -> list[Any]:
-    """The list in {"scenarios": [...]}, whatever its name; a bare list of objects; or the one object."""
-    lists = [
-        v for v in ([value] if isinstance(value, list) else value.values()) if isinstance(v, list)
-    ]
-    records = next((v for v in lists if any(isinstance(r, dict) for r in v)), [])
-    return records or ([value] if isinstance(value, dict) else [])
+    """The list in {"scenarios": [...]}, whatever its name; a list of objects; or one object."""
+    values = [value] if isinstance(value, list) else value.values()
+    for records in values:
+        if isinstance(records, list) and any(isinstance(record, dict) for record in records):
+            return records
+    return [value] if isinstance(value, dict) else []
 
 
 def judge(record: Any, situations: Sequence[str], rules: Rules) -> Candidate | str:
-    """The candidate, or the reason why it is refused."""
+    """The candidate, or the reason why it is rejected.
+
+    Args:
+        record: one record of an answer.
+        situations: the situations of all candidates so far.
+    """
     try:
         candidate = Candidate.model_validate(record)
     except ValidationError:
         return "wrong fields"
-    positive, negative = words_of(candidate.positive), words_of(candidate.negative)
+    positive = words_of(candidate.positive)
+    negative = words_of(candidate.negative)
     if positive == negative:
         return "identical options"
     if is_bare_negation(candidate.positive, candidate.negative):
         return "bare negation"
     if abs(len(positive) - len(negative)) > rules.max_length_difference:
         return "unequal lengths"
+    # Last, because TF-IDF over all situations is the slowest check.
     if likeness(situations, candidate.situation) > rules.max_likeness:
         return "near-duplicate"
     return candidate
@@ -131,35 +163,41 @@ def judge(record: Any, situations: Sequence[str], rules: Rules) -> Candidate | s
 
 @dataclass
 class Pool:
-    """The entries of a pool file. Only `append` changes it: the line stands on disk when it returns."""
+    """The entries of a pool file. Only `append` changes them."""
 
     path: Path
     entries: list[Entry] = field(default_factory=list)
 
     @property
     def candidates(self) -> list[Candidate]:
+        """All candidates, in the order of the file."""
         return [e.candidate for e in self.entries if e.candidate]
 
     @property
     def situations(self) -> list[str]:
+        """The situation of each candidate."""
         return [c.situation for c in self.candidates]
 
     @property
     def next_request(self) -> int:
+        """Number of the next request, from 1."""
         return 1 + max((e.request for e in self.entries), default=0)
 
     def total(self) -> Tally:
-        """The tally over all requests, those of earlier runs included."""
-        tallies = [e.tally for e in self.entries if e.tally]
-        counts = {
-            f: sum(getattr(t, f) for t in tallies)
-            for f in ("answers", "tokens_in", "tokens_out", "unmetered")
-        }
-        return Tally(
-            **counts, rejected=dict(sum((Counter(t.rejected) for t in tallies), Counter()))
-        )
+        """The tally over all requests, including those of earlier runs."""
+        total = Tally()
+        rejected: Counter[str] = Counter()
+        for tally in (e.tally for e in self.entries if e.tally):
+            total.answers += tally.answers
+            total.tokens_in += tally.tokens_in
+            total.tokens_out += tally.tokens_out
+            total.unmetered += tally.unmetered
+            rejected.update(tally.rejected)
+        total.rejected = dict(rejected)
+        return total
 
     def append(self, entry: Entry) -> None:
+        """Add an entry; it is in the file when this returns, so that no interruption loses it."""
         line = json.dumps(entry.model_dump(exclude_none=True), ensure_ascii=False)
         with self.path.open("ab") as file:
             file.write(line.encode() + b"\n")
@@ -167,9 +205,14 @@ class Pool:
 
 
 def read_pool(path: Path, origin: dict[str, str]) -> Pool:
-    """The pool on disk, empty where there is none; InputError if any line has another origin.
+    """The pool in a file; an empty pool if there is no file.
 
-    Such a pool is refused, not filtered: the lines to come would mix with somebody else's.
+    Args:
+        origin: fields that every entry must have (catalogue, item, domain, model).
+
+    Raises:
+        InputError: the file cannot be read, or a line is not an entry or has another origin.
+            Such a pool is refused as a whole, since new lines would mix with others.
     """
     try:
         raw = path.read_bytes() if path.exists() else b""
@@ -177,17 +220,23 @@ def read_pool(path: Path, origin: dict[str, str]) -> Pool:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); choose another --out"
         ) from error
-    whole = raw[: len(raw) - _torn(raw)]
-    lines = [
-        (f"{path}:{number}", line)
-        for number, line in enumerate(whole.split(b"\n"), start=1)
-        if line.strip()
-    ]
-    return Pool(path, [_parse(line, where, origin) for where, line in lines])
+    complete = raw[: len(raw) - _torn(raw)]
+    entries = []
+    # Only \n ends a line: a text may contain U+2028 and other line separators.
+    for number, line in enumerate(complete.split(b"\n"), start=1):
+        if line.strip():
+            entries.append(_parse(line, f"{path}:{number}", origin))
+    return Pool(path, entries)
 
 
 def open_pool(path: Path, origin: dict[str, str]) -> tuple[Pool, int]:
-    """The pool, ready to be written to, and the number of bytes cut from its end: a line that was torn."""
+    """The pool, ready to be written to, and the number of bytes removed from its end.
+
+    An incomplete last line, left by a process that was killed while writing, is removed.
+
+    Raises:
+        InputError: as in `read_pool`, or the file cannot be written.
+    """
     pool = read_pool(path, origin)
     try:
         with path.open("a+b") as file:
@@ -205,7 +254,7 @@ def open_pool(path: Path, origin: dict[str, str]) -> tuple[Pool, int]:
 
 
 def _torn(raw: bytes) -> int:
-    """Length of a last line that breaks off, as a process leaves it that is killed while writing."""
+    """Length in bytes of an incomplete last line, 0 if the last line is complete."""
     last = raw[raw.rfind(b"\n") + 1 :]
     try:
         Entry.model_validate_json(last)
@@ -221,12 +270,14 @@ def _parse(line: bytes, where: str, origin: dict[str, str]) -> Entry:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "line"
         raise InputError(
-            f"{where}: not an entry of a pool ({place}: {first['msg']}); remove the line, or choose another --out"
+            f"{where}: not an entry of a pool ({place}: {first['msg']}); "
+            "remove the line, or choose another --out"
         ) from error
-    for name, asked in origin.items():
-        if (found := getattr(entry, name)) != asked:
+    for name, requested in origin.items():
+        value = getattr(entry, name)
+        if value != requested:
             raise InputError(
-                f"{where}: its {name} is {found!r}, but {asked!r} is asked for; "
+                f"{where}: the {name} of this pool is {value!r}, but this run has {requested!r}; "
                 "choose another --out, or move this pool away"
             )
     return entry
