@@ -13,15 +13,11 @@ import pytest
 from command_line import fails, run
 
 from interp_culture.errors import InputError
-from interp_culture.survey import culture_map, microdata
-from interp_culture.survey.microdata import (
-    SurveySummary,
-    autonomy,
-    postmaterialism,
-    read_survey,
-    write_survey,
-)
+from interp_culture.survey import microdata
+from interp_culture.survey.microdata import SurveySummary, read_survey, write_survey
 from interp_culture.survey.microdata_files import kinds
+from interp_culture.survey.projection import project
+from interp_culture.survey.valid_answers import autonomy, postmaterialism
 from interp_culture.survey.wvs import countries, survey_items
 
 pyreadstat = pytest.importorskip("pyreadstat")
@@ -149,9 +145,9 @@ def test_values_off_the_scale_are_counted_and_not_of_this_nation_is_not(wave7: A
         wave7(people(WAVE7, {"Q254": 5, "Q209": 7}, {"Q254": 6, "Q209": 0}, {"Q254": 1}))
     )
     assert noted(
-        summary, "Warning: Q209: values that are not answers from 1 to 3, taken as missing: 2."
+        summary, "Warning: Q209: values that are not answers from 1 to 3, counted as missing: 2."
     )
-    assert noted(summary, "Q254: values that are not answers from 1 to 4, taken as missing: 1.")
+    assert noted(summary, "Q254: values that are not answers from 1 to 4, counted as missing: 1.")
 
 
 def test_autonomy_is_rebuilt_from_its_parts(wave7: Any) -> None:
@@ -205,7 +201,7 @@ def test_aims_replace_a_lacking_index(wave7: Any) -> None:
     summary = read_survey(wave7(people(base, *({"Q154": a, "Q155": b} for a, b in rows))))
     assert mean_of(summary, "X01")["mean"] == pytest.approx(5 / 3)
     assert mean_of(summary, "X01")["n"] == 3
-    assert noted(summary, "Q154: values that are not answers from 1 to 4, taken as missing: 1.")
+    assert noted(summary, "Q154: values that are not answers from 1 to 4, counted as missing: 1.")
 
 
 def test_user_missing_values_but_not_of_the_autonomy_index(tmp_path: Path) -> None:
@@ -297,9 +293,9 @@ def test_places_are_the_projection_of_planted_means(wave7: Any) -> None:
         spans = [np.linspace(s.minimum, s.maximum, 4).round() for s in survey_items().itertuples()]
         expected = np.array(spans) @ (shares if number else shares[::-1])
         found = summary.places.set_index("iso3").loc[iso3]
-        assert [found.x, found.y] == pytest.approx(culture_map.project(expected), abs=0.05)
+        assert [found.x, found.y] == pytest.approx(project(expected), abs=0.05)
         own = summary.means[summary.means.iso3 == iso3]["mean"].to_numpy()
-        assert [found.x, found.y] == pytest.approx(culture_map.project(own))
+        assert [found.x, found.y] == pytest.approx(project(own))
         official = countries().loc[iso3]
         assert (found.map_x, found.map_y, found.map_year) == (
             official.x,
@@ -399,7 +395,7 @@ def test_a_file_that_is_no_survey_file(tmp_path: Path, wave7: Any) -> None:
     assert "no such file" in refused(tmp_path / "none.csv")
     assert "no such file" in refused(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"PK")
-    assert "read are .csv, .sav and .dta, not .zip; unpack" in refused(tmp_path / "a.zip")
+    assert "only .csv, .sav and .dta can be read, not .zip; unpack" in refused(tmp_path / "a.zip")
     message = refused(save(people(WAVE7, {}).drop(columns="A_YEAR"), tmp_path / "t.csv"))
     assert (
         "WVS wave 7: looked for B_COUNTRY_ALPHA or B_COUNTRY, A_YEAR, any of Q164, Y003" in message
@@ -407,10 +403,10 @@ def test_a_file_that_is_no_survey_file(tmp_path: Path, wave7: Any) -> None:
     assert "missing: A_YEAR\n" in message
     assert message.endswith("missing: COUNTRY_ALPHA or S003, S020")
     message = refused(save(pd.DataFrame({"a": [1], "Q1": [2]}), tmp_path / "other.csv"))
-    assert "by its 2 columns" in message
+    assert "judging by its 2 columns" in message
     assert "missing: cntry_AN or cntry, year, any of F063" in message
     (tmp_path / "empty.csv").write_bytes(b"")
-    assert "not a survey file that is known" in refused(tmp_path / "empty.csv")
+    assert "not a known survey file" in refused(tmp_path / "empty.csv")
     assert "column names only" in refused(wave7(people(WAVE7, {}).iloc[:0]))
     assert "unknown country code skipped: QQQ (1)" in refused(
         wave7(people(WAVE7, {"B_COUNTRY_ALPHA": "QQQ", "B_COUNTRY": 0}))
@@ -449,7 +445,7 @@ def test_bare_decimal_commas_do_not_shift_the_columns(wave7: Any) -> None:
     path = wave7(people(WAVE7, {}, {}))
     path.write_text(path.read_text().replace(",1.0,", ",1,5,"))
     message = refused(path)
-    assert "line 2: 14 values expected, as in the header, 15 found" in message
+    assert "line 2: 14 values expected, as in the header, but 15 present" in message
     assert "decimal points" in message
 
 
