@@ -10,7 +10,7 @@ import pandas as pd
 from interp_culture.errors import InputError
 from interp_culture.survey.wvs import countries
 
-# Survey codes that are absent from ISO 3166, and Great Britain, mapped to the codes of the 2023 map.
+# Survey codes absent from ISO 3166, and Great Britain, mapped to the codes of the 2023 map.
 SURVEY_CODES = {
     **dict.fromkeys(["XK", "XKX", "915"], "XKX"),
     **dict.fromkeys(["NIR", "GB-NIR", "GBR-NIR", "909"], "GBR-NIR"),

@@ -11,8 +11,9 @@ from jaxtyping import Float
 
 from interp_culture.errors import InputError
 from interp_culture.stats import Estimate, bootstrap_weights, free_values, weighted_means
-from interp_culture.survey.projection import answers, project
-from interp_culture.survey.projection import scores as scores
+
+# `scores` is unused here but part of this module's public interface.
+from interp_culture.survey.projection import answers, project, scores  # noqa: F401
 from interp_culture.survey.wvs import countries, load_facts, survey_items
 
 # The map coordinate, as a column number, that steering of an axis is meant to move.

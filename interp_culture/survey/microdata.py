@@ -103,9 +103,7 @@ def read_survey(
     weighting = f"weighted by {kind.weight}" if kind.weight in table else "unweighted"
     source = f"{kind.title}, {path.name}, {weighting}"
     provenance = {
-        "file": path.name,
-        "sha256": _sha256(path),
-        "kind": kind.name,
+        **_file_provenance(path, kind),
         "source": source,
         "rows": {"read": len(table), "used": len(rows)},
         "years": years,
@@ -142,9 +140,10 @@ def write_survey(folder: str | Path, summary: SurveySummary) -> None:
     write_json(folder / "manifest.json", manifest)
 
 
-def _sha256(path: Path) -> str:
+def _file_provenance(path: Path, kind: Kind) -> dict[str, Any]:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"file": path.name, "sha256": digest, "kind": kind.name}
 
 
 def _usable_rows(table: pd.DataFrame, kind: Kind, notes: list[str]) -> pd.DataFrame:

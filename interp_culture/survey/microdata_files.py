@@ -233,11 +233,12 @@ def _check_utf8(path: Path) -> None:
 def _read_labelled(path: Path) -> tuple[Kind, pd.DataFrame]:
     """Read an SPSS or Stata file, with the values that it declares missing as NaN."""
     pyreadstat = load_package("pyreadstat")
-    if path.suffix.lower() == ".dta":
-        read, options = pyreadstat.read_dta, {}
-    else:
-        # pyreadstat replaces declared missing values itself unless asked to keep them.
-        read, options = pyreadstat.read_sav, {"user_missing": True}
+    read = pyreadstat.read_dta
+    options = {}
+    if path.suffix.lower() != ".dta":
+        read = pyreadstat.read_sav
+        # Otherwise pyreadstat drops all declared missing values, and with them answers of Y003.
+        options = {"user_missing": True}
     try:
         kind, column_of = recognise(path, read(path, metadataonly=True)[1].column_names)
         table, meta = read(path, usecols=list(column_of.values()), **options)
@@ -268,7 +269,7 @@ def _renamed(table: pd.DataFrame, column_of: dict[str, str]) -> pd.DataFrame:
 
 
 def _numbers(path: Path, column: pd.Series) -> pd.Series:
-    """The column as floats, blanks as NaN. Raises InputError with line and column for other text."""
+    """The column as floats, blanks as NaN. Raises InputError with line and column for text."""
     if pd.api.types.is_numeric_dtype(column):
         return column.astype(float)
     texts = pd.Series(column.dropna().unique()).astype(str)
