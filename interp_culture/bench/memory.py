@@ -37,6 +37,7 @@ def peak_memory(
         "layers": list(layers),
     }
     rows = []
+    # A process cannot reset its peak, so each side needs a new one.
     for side in SIDES:
         command = [sys.executable, "-m", "interp_culture.bench.memory", side]
         finished = subprocess.run(

@@ -76,6 +76,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 # The paper's coefficients.
 ALPHA = 0.4
 SWEEP_ALPHA = 0.2
+# The paper computes perplexity over the first 128 generated tokens.
 NEW_TOKENS = 128
 
 

@@ -44,6 +44,7 @@ def place(table: pd.DataFrame, seed: int = 42) -> dict[str, float]:
     """
     items = survey_items().index
     table = _survey_rows(table)
+    # Domains first, so that each has equal weight whatever its number of scenarios.
     domain_means = table.groupby(["item", "domain"]).p_positive.mean()
     item_scores = domain_means.groupby("item").mean()[items].to_numpy()
     position = project(answers(item_scores))
@@ -119,6 +120,7 @@ def displacements(
     start = place(before, seed)
     end = place(after, seed)
     observed = [end["x"] - start["x"], end["y"] - start["y"]]
+    # One seed draws the same scenarios in both readouts, which pairs the draws.
     draws = place_draws(after, seed) - place_draws(before, seed)
     return np.vstack([observed, draws])
 

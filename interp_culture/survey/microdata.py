@@ -29,6 +29,7 @@ from interp_culture.survey.wvs import survey_items
 # A weighted figure from fewer answers can reveal single persons.
 FEW_ANSWERS = 100
 MAX_NAMED = 10
+# The keys of a survey, and of the answers to one item in it.
 SURVEY = ["iso3", "year"]
 CELL = [*SURVEY, "item"]
 PLAUSIBLE_YEARS = (1900, 2100)

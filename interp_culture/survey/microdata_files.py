@@ -21,6 +21,7 @@ from interp_culture.errors import InputError
 from interp_culture.survey.country_codes import load_package, locate
 from interp_culture.survey.wvs import survey_items
 
+# Texts that exported files use for a missing value.
 BLANK = {"", ".", "NA", "NaN", "nan"}
 
 

@@ -153,6 +153,7 @@ def nearest_answer(item: str, mean: float) -> int:
     4
     """
     row = survey_items().loc[item]
+    # round() would take the even one of two equally near answers.
     return int(min(max(mean + 0.5, row.minimum), row.maximum) // 1)
 
 

@@ -100,6 +100,7 @@ def write_answers(
     for (item, part, _), reply in zip(asked, replies, strict=True):
         reading = read_reply(reply, questions()[item])
         rows.append({"item": item, "part": part, "reply": reply.strip(), **vars(reading)})
+    # Int64 allows a missing value.
     return pd.DataFrame(rows).astype({"value": "Int64"})
 
 
