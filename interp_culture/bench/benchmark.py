@@ -1,11 +1,11 @@
-"""The whole benchmark: every task by every side in turn, what is compared, what is printed, what is kept."""
+"""The benchmark: every side does every task in turn, and times and outputs are compared."""
 
 from __future__ import annotations
 
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from importlib.metadata import version
@@ -38,12 +38,14 @@ MODEL = "smollm2"
 
 
 class Benchmark:
-    """Both sides on the embedded model in float32 on this machine's CPU.
+    """This package and the other sides on the embedded model, in float32 on this machine's CPU.
 
     Attributes:
         rounds: how often every side does every task, in turn.
-        n_read, n_sweep: scenarios of the readouts and of the sweep.
-        peers: whether Dialz and steering-vectors take part; their environment is built on first use.
+        n_read, n_sweep: numbers of scenarios of the readouts and of the sweep.
+        peers: whether Dialz and steering-vectors take part; their environment is built on first
+            use.
+        on_step: is called with a line on every step.
     """
 
     def __init__(
@@ -57,49 +59,45 @@ class Benchmark:
     ) -> None:
         if rounds < 1:
             raise InputError(f"rounds is {rounds}: give 1 or more")
-        self.rounds, self.n_read, self.n_sweep, self.peers, self.on_step = (
-            rounds,
-            n_read,
-            n_sweep,
-            peers,
-            on_step,
-        )
+        self.rounds = rounds
+        self.n_read = n_read
+        self.n_sweep = n_sweep
+        self.peers = peers
+        self.on_step = on_step
 
     def run(self) -> dict[str, Any]:
-        """All results: tables as lists of records, and what they were measured on."""
+        """All results: tables as lists of records, and the machine and versions."""
         threads = choose_threads()
         model = load_model(MODEL, device="cpu", dtype="float32")
         scenarios = load_scenarios()
         setting = _setting(model)
         tasks = make_tasks(setting, scenarios, self.n_sweep, self.n_read)
         with ExitStack() as stack:
-            sides = {OURS: None, **self._others(model, stack)}
-            timed, outputs = self._rounds(tasks, sides)
+            sides = {OURS: None, **self._other_sides(model, stack)}
+            timings, outputs = self._run_rounds(tasks, sides)
         self.on_step("utilisation, bfloat16, growth, memory")
-        read = spread(scenarios, self.n_read)
-        groups, _ = token_groups(model, spread(scenarios, 4), ReadoutFormat("continuation"))
+        read_scenarios = spread(scenarios, self.n_read)
+        few_scenarios = spread(scenarios, 4)
+        groups, _ = token_groups(model, few_scenarios, ReadoutFormat("continuation"))
+        memory = peak_memory(_model_folder(), groups, range(0, model.n_layers, 8))
+        sizes = {"rounds": self.rounds, "n_read": self.n_read, "n_sweep": self.n_sweep}
         return {
-            "about": {
-                **_about(threads),
-                "rounds": self.rounds,
-                "n_read": self.n_read,
-                "n_sweep": self.n_sweep,
-            },
-            "seconds": timed,
-            "tasks": summarise(timed, tasks, outputs),
+            "about": {**_about(threads), **sizes},
+            "seconds": timings,
+            "tasks": summarise(timings, tasks, outputs),
             "sweep": best_layers(outputs),
-            "utilisation": utilisation(model, read),
-            "bfloat16": bfloat16(MODEL, spread(scenarios, 4), model),
+            "utilisation": utilisation(model, read_scenarios),
+            "bfloat16": bfloat16(MODEL, few_scenarios, model),
             "growth": growth(model.tokenizer).to_dict("records"),
-            "memory": peak_memory(_folder(), groups, range(0, model.n_layers, 8)).to_dict(
-                "records"
-            ),
+            "memory": memory.to_dict("records"),
         }
 
-    def _others(self, model: LanguageModel, stack: ExitStack) -> dict[str, Any]:
+    def _other_sides(self, model: LanguageModel, stack: ExitStack) -> dict[str, Any]:
         from transformers import AutoModelForCausalLM
 
-        hf_model = AutoModelForCausalLM.from_pretrained(_folder(), dtype=torch.float32).eval()
+        folder = _model_folder()
+        # TransformerLens changes a model in place, so plain Hugging Face needs a copy.
+        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         sides: dict[str, Any] = {
             "hugging face": PlainHuggingFace(hf_model, model.tokenizer),
             "transformer lens": PlainTransformerLens(model.bridge, model.tokenizer),
@@ -107,47 +105,58 @@ class Benchmark:
         if self.peers:
             self.on_step("the peers' environment")
             python = build_environment(cache_dir() / "peers")
-            sides["dialz"] = stack.enter_context(Peer("dialz", python, _folder()))
+            sides["dialz"] = stack.enter_context(Peer("dialz", python, folder))
             sides["steering-vectors"] = stack.enter_context(
-                Peer("steering-vectors", python, _folder())
+                Peer("steering-vectors", python, folder)
             )
         return sides
 
-    def _rounds(
+    def _run_rounds(
         self, tasks: list[Task], sides: dict[str, Any]
     ) -> tuple[list[dict[str, Any]], dict[tuple, Any]]:
-        """Every task by every side, the order turned by one from round to round; outputs are those of the last."""
-        timed, outputs = [], {}
+        """Timings of every task by every side, and the outputs of the last round.
+
+        The order of the sides is rotated by one from round to round, so that none is always first.
+        """
+        timings = []
+        outputs = {}
         for number in range(self.rounds):
             for task in tasks:
                 self.on_step(f"round {number + 1} of {self.rounds}: {task.name}")
-                for name in _turned(list(sides), number):
-                    if (done := _timed(task, name, sides[name])) is not None:
-                        outputs[task.name, name] = done[1]
-                        timed.append(
-                            {"task": task.name, "side": name, "round": number, "seconds": done[0]}
-                        )
-        return timed, outputs
+                for name in _rotated(list(sides), number):
+                    if not _can_do(task, sides[name]):
+                        continue
+                    seconds, output = _timed(task, sides[name])
+                    outputs[task.name, name] = output
+                    timings.append(
+                        {"task": task.name, "side": name, "round": number, "seconds": seconds}
+                    )
+        return timings, outputs
 
 
 def summarise(
-    timed: list[dict[str, Any]], tasks: list[Task], outputs: dict[tuple, Any]
+    timings: list[dict[str, Any]], tasks: list[Task], outputs: dict[tuple, Any]
 ) -> list[dict[str, Any]]:
-    """One row a task and other side: median seconds of both, ratio to ours (median, least, most of the rounds').
+    """Compare our time and output with those of every other side, one row per task and side.
 
-    difference is the largest from our output, or the share of texts that differ. A task that no other side has is held
-    against all sides of its rival, without a difference.
+    A task that only we have is compared with all sides of its rival task, without a difference.
+
+    Returns:
+        task, against (the other side), ours, theirs (median seconds), ratio, ratio_low, ratio_high
+        (their seconds over ours in the same round: median, minimum, maximum), difference (largest
+        from our output, or share of texts that differ) and tolerance.
     """
-    seconds = pd.DataFrame(timed).pivot_table(
+    seconds = pd.DataFrame(timings).pivot_table(
         index=["task", "side"], columns="round", values="seconds"
     )
     rows = []
     for task in tasks:
-        held = task.rival or task.name
-        for side in seconds.loc[held].index:
-            if (held, side) == (task.name, OURS):
+        compared_task = task.rival or task.name
+        ours = seconds.loc[task.name, OURS]
+        for side in seconds.loc[compared_task].index:
+            if compared_task == task.name and side == OURS:
                 continue
-            ours, theirs = seconds.loc[task.name, OURS], seconds.loc[held, side]
+            theirs = seconds.loc[compared_task, side]
             ratios = theirs / ours
             rows.append(
                 {
@@ -166,51 +175,69 @@ def summarise(
 
 
 def best_layers(outputs: dict[tuple, Any], k: int = 4) -> dict[str, Any]:
-    """The best layers by each kind of sweep, how the gradient ranks all layers (Spearman), and how many it measured."""
+    """Compare the three kinds of sweep.
+
+    Returns:
+        exact, gradient, refined (the best k layers by each), spearman (rank correlation of the
+        gradient's differentials with the exact ones, over all layers), measured (number of layers
+        that the refined sweep measured).
+    """
     tables = {name: outputs[f"{name} sweep", OURS] for name in SWEEP_METHODS}
     axis = tables["exact"].steered.iloc[0]
-    means = {name: table.groupby("layer").differential.mean() for name, table in tables.items()}
+    differentials = {
+        name: table.groupby("layer").differential.mean() for name, table in tables.items()
+    }
     refined = tables["refined"]
     return {
         **{name: top_layers(table, axis, k) for name, table in tables.items()},
-        "spearman": float(means["gradient"].corr(means["exact"], method="spearman")),
+        "spearman": float(
+            differentials["gradient"].corr(differentials["exact"], method="spearman")
+        ),
         "measured": int(refined[refined.method == "exact"].layer.nunique()),
     }
 
 
 def _setting(model: LanguageModel) -> Setting:
-    """Vectors from a few scenarios; warm caches and the readout's validity, which is measured once, not timed."""
+    """Vectors from a few scenarios, and the layers that are steered together."""
     vectors = extract(model, spread(load_scenarios(), 12))
+    # Validity is measured once per model and then cached; it must not fall into a timed task.
     for readout in READOUTS:
         check_readout(model, readout)
     middle = model.n_layers // 2
     return Setting(model, vectors, tuple(range(middle - 1, middle + 3)))
 
 
-def _timed(task: Task, name: str, side: Any) -> tuple[float, Any] | None:
-    if side is not None and task.theirs is None:
-        return None
+def _can_do(task: Task, side: Any) -> bool:
+    """Whether a side (None: this package) has an implementation of a task."""
+    return side is None or task.theirs is not None
+
+
+def _timed(task: Task, side: Any) -> tuple[float, Any]:
+    """Seconds and output of a task by a side (None: this package)."""
     start = time.perf_counter()
-    out = task.ours() if side is None or task.theirs is None else task.theirs(side)
+    output = task.ours() if side is None or task.theirs is None else task.theirs(side)
     seconds = time.perf_counter() - start
-    # A peer's own clock leaves out the way there and back.
-    return (side.take_seconds() if isinstance(side, Peer) else seconds), out
+    # A peer's own clock leaves out the communication between the processes.
+    if isinstance(side, Peer):
+        seconds = side.take_seconds()
+    return seconds, output
 
 
-def _turned(names: list[str], by: int) -> Iterator[str]:
-    yield from names[by % len(names) :]
-    yield from names[: by % len(names)]
+def _rotated(names: list[str], by: int) -> list[str]:
+    start = by % len(names)
+    return names[start:] + names[:start]
 
 
 def _difference(task: Task, outputs: dict[tuple, Any], side: str) -> float:
-    ours, theirs = task.comparable(outputs[task.name, OURS]), outputs[task.name, side]
+    ours = task.comparable(outputs[task.name, OURS])
+    theirs = outputs[task.name, side]
     if isinstance(ours, list):
         return float(np.mean([a != b for a, b in zip(ours, theirs, strict=True)]))
     return float(np.abs(ours - theirs).max())
 
 
-def _folder() -> Path:
-    """Where the embedded model's weights lie once `load_model` has unpacked them."""
+def _model_folder() -> Path:
+    """The folder with the embedded model's weights, once `load_model` has unpacked them."""
     return cache_dir() / "models" / "-".join(EMBEDDED[MODEL])
 
 

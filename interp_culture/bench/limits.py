@@ -1,10 +1,10 @@
-"""How near the work comes to what the machine can do: model FLOP utilisation, least time, bfloat16 and its error."""
+"""How close the engine comes to the machine's limits: FLOP utilisation, least time, bfloat16."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,14 +23,16 @@ from interp_culture.stats import bootstrap_weights, weighted_means
 
 
 def pass_flops(model: LanguageModel, batch: Batch) -> float:
-    """Floating-point operations of one pass over a batch's tokens without padding: matrix products of the blocks.
+    """Floating-point operations of the blocks in one pass over a batch, padding left out.
 
-    Two for every weight and token, and the attention of each token over what it sees (scores and values).
+    Counted are two operations per weight and token, and the attention of each token over the
+    tokens it sees (scores and values).
     """
     weights = sum(p.numel() for p in model.bridge.blocks.parameters() if p.ndim == 2)
     tokens = int((~batch.is_padding).sum())
     seen = int(batch.visible[~batch.is_padding].sum())
     if batch.stem is not None:
+        # All rows see the whole stem, and the stem's own tokens see those before them.
         stem = batch.stem.tokens.shape[1]
         seen += tokens * stem + stem * (stem + 1) // 2
         tokens += stem
@@ -46,52 +48,53 @@ def answer_flops(model: LanguageModel, batch: Batch) -> float:
 
 
 def readout_flops(model: LanguageModel, batches: Sequence[Batch]) -> float:
-    """Floating-point operations of a plain readout: one pass over every batch, and what is read of it."""
+    """Floating-point operations of a plain readout: one pass over every batch, with unembedding."""
     return sum(pass_flops(model, batch) + answer_flops(model, batch) for batch in batches)
 
 
 def utilisation(model: LanguageModel, scenarios: ScenarioSet, repeats: int = 3) -> dict[str, float]:
-    """Shares of the measured matrix-multiply peak, and the readout's time over the least that its tokens need.
+    """Shares of the measured matrix-multiply peak. All are medians of `repeats`, taken in turn.
 
-    peak is in GFLOP/s, sustained, of the shape of the model's own products. All are medians of
-    `repeats`, taken in turn.
+    Returns:
+        peak_gflops (sustained, for the shape of the model's own products), blocks_share and
+        readout_share (shares of the peak), readout_over_least_time (the readout's time over the
+        least time that its tokens need).
     """
-    form = ReadoutFormat("continuation")
-    groups, _ = token_groups(model, scenarios, form)
+    groups, _ = token_groups(model, scenarios, ReadoutFormat("continuation"))
     batches = lay_out(model, groups)
-    shape = (
-        batch_tokens(model) // 2,
-        model.d_model,
-        getattr(model.text_config, "intermediate_size", 4 * model.d_model),
-    )
-    peaks, passes, readouts = [], [], []
+    width = getattr(model.text_config, "intermediate_size", 4 * model.d_model)
+    shape = (batch_tokens(model) // 2, model.d_model, width)
     whole = readout_flops(model, batches)
-    kept = trace(model, batches[0], layers=[0])
-    nothing = Edit(
-        0, torch.zeros(model.d_model), 0.0, hook_point="hook_resid_pre"
-    )  # all blocks run, and no more
+    plain_trace = trace(model, batches[0], layers=[0])
+    # An edit of zero before block 0 makes every block run, and nothing else.
+    zero_edit = Edit(0, torch.zeros(model.d_model), 0.0, hook_point="hook_resid_pre")
+    peaks = []
+    pass_seconds = []
+    readout_seconds = []
     for _ in range(repeats):
         peaks.append(matmul_rate(model.dtype, str(model.device), shape, repeats=40))
-        start = time.perf_counter()
-        resume(model, kept, [[nothing]])
-        passes.append(time.perf_counter() - start)
-        start = time.perf_counter()
-        read_runs(model, scenarios, {"": ()}, readout="continuation")
-        readouts.append(time.perf_counter() - start)
-    peak, blocks, readout = (statistics.median(values) for values in (peaks, passes, readouts))
+        pass_seconds.append(_seconds(lambda: resume(model, plain_trace, [[zero_edit]])))
+        readout_seconds.append(
+            _seconds(lambda: read_runs(model, scenarios, {"": ()}, readout="continuation"))
+        )
+    peak = statistics.median(peaks)
+    readout = statistics.median(readout_seconds)
     return {
         "peak_gflops": peak / 1e9,
-        "blocks_share": pass_flops(model, batches[0]) / blocks / peak,
+        "blocks_share": pass_flops(model, batches[0]) / statistics.median(pass_seconds) / peak,
         "readout_share": whole / readout / peak,
         "readout_over_least_time": readout * peak / whole,
     }
 
 
 def bfloat16(source: str, scenarios: ScenarioSet, model: LanguageModel) -> dict[str, float]:
-    """bfloat16 against float32 on this machine: speed, and the error of the logit difference beside the noise.
+    """Speed and error of bfloat16 against float32 on this machine.
 
-    noise is the standard error of the mean logit difference by bootstrap over items and scenarios: an error of the
-    mean below it does not show in a result.
+    Returns:
+        matmul_ratio, readout_ratio (speed of bfloat16 over float32); rms_error, largest_error (of
+        the logit difference); error_of_mean and noise_of_mean (standard error of the mean logit
+        difference by bootstrap over items and scenarios). An error of the mean below the noise
+        does not show in a result.
     """
     half = load_model(source, device=str(model.device), dtype="bfloat16")
     start = time.perf_counter()
@@ -99,19 +102,24 @@ def bfloat16(source: str, scenarios: ScenarioSet, model: LanguageModel) -> dict[
     between = time.perf_counter()
     half_table = read_runs(half, scenarios, {"": ()}, readout="continuation")
     end = time.perf_counter()
+    logit_diffs = full_table.logit_diff.to_numpy()
     error = (half_table.logit_diff - full_table.logit_diff).to_numpy()
-    axes, items = full_table.axis.to_numpy(), full_table["item"].to_numpy()
-    weights = bootstrap_weights(axes, items)
-    means = [
-        weighted_means(weights, full_table.logit_diff.to_numpy(), axes == axis)
-        for axis in sorted(set(axes))
-    ]
+    axes = full_table.axis.to_numpy()
+    weights = bootstrap_weights(axes, full_table["item"].to_numpy())
+    draws = [weighted_means(weights, logit_diffs, axes == axis) for axis in sorted(set(axes))]
+    half_rate = matmul_rate(torch.bfloat16, str(model.device))
+    full_rate = matmul_rate(torch.float32, str(model.device))
     return {
-        "matmul_ratio": matmul_rate(torch.bfloat16, str(model.device))
-        / matmul_rate(torch.float32, str(model.device)),
+        "matmul_ratio": half_rate / full_rate,
         "readout_ratio": (between - start) / (end - between),
         "rms_error": float(np.sqrt((error**2).mean())),
         "largest_error": float(np.abs(error).max()),
         "error_of_mean": float(abs(error.mean())),
-        "noise_of_mean": float(np.mean([m.std() for m in means])),
+        "noise_of_mean": float(np.mean([means.std() for means in draws])),
     }
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

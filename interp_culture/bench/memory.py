@@ -1,4 +1,4 @@
-"""Peak memory of a short sweep, each side in a process of its own."""
+"""Peak memory of a short sweep, measured in a separate process for each side."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
-from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens
+from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens, Run
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.logprobs import answer_logprob, score_runs
@@ -24,9 +23,13 @@ SIDES = ("ours", "transformer lens", "hugging face")
 def peak_memory(
     folder: Path, groups: Sequence[Sequence[TokenSequence]], layers: Sequence[int]
 ) -> pd.DataFrame:
-    """MiB held at most, the model included, while the groups' answers are scored with each layer steered.
+    """Peak memory while the groups' answers are scored, with each of the layers steered alone.
 
-    Returns: side, peak_mb.
+    Args:
+        folder: the model's folder.
+
+    Returns:
+        side, peak_mb (MiB, including the model).
     """
     work = {
         "folder": str(folder),
@@ -34,52 +37,66 @@ def peak_memory(
         "layers": list(layers),
     }
     rows = []
+    # A process cannot reset its peak, so each side needs a new one.
     for side in SIDES:
         command = [sys.executable, "-m", "interp_culture.bench.memory", side]
-        done = subprocess.run(
+        finished = subprocess.run(
             command, input=json.dumps(work), capture_output=True, text=True, check=True
         )
-        rows.append({"side": side, "peak_mb": float(done.stdout.split()[-1])})
+        rows.append({"side": side, "peak_mb": float(finished.stdout.split()[-1])})
     return pd.DataFrame(rows)
 
 
 def _work(side: str, folder: str, groups: list, layers: list[int]) -> None:
     if side == "hugging face":
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        worker: Any = PlainHuggingFace(hf_model, AutoTokenizer.from_pretrained(folder))
-        width, depth = hf_model.config.hidden_size, hf_model.config.num_hidden_layers
-    else:
-        model = load_model(folder, device="cpu", dtype="float32")
-        worker = PlainTransformerLens(model.bridge, model.tokenizer)
-        width, depth = model.d_model, model.n_layers
+        _plain_hugging_face(folder, groups, layers)
+        return
+    model = load_model(folder, device="cpu", dtype="float32")
     if side == "ours":
         sequences = [[TokenSequence(tuple(p), tuple(a)) for p, a in members] for members in groups]
-        score_runs(
-            model, sequences, {n: [Edit(n, torch.ones(width), 1.0)] for n in layers}, answer_logprob
-        )
-    else:
-        prompts, answers = zip(*[s for members in groups for s in members], strict=True)
-        ones = torch.ones(depth, width).numpy()
-        worker.score(
-            prompts, answers, [{"layers": [n], "vectors": ones, "alpha": 1.0} for n in layers]
-        )
+        vector = torch.ones(model.d_model)
+        runs = {layer: [Edit(layer, vector, 1.0)] for layer in layers}
+        score_runs(model, sequences, runs, answer_logprob)
+        return
+    worker = PlainTransformerLens(model.bridge, model.tokenizer)
+    prompts, answers = _flat(groups)
+    worker.score(prompts, answers, _runs(layers, model.n_layers, model.d_model))
+
+
+def _plain_hugging_face(folder: str, groups: list, layers: list[int]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    worker = PlainHuggingFace(hf_model, AutoTokenizer.from_pretrained(folder))
+    prompts, answers = _flat(groups)
+    runs = _runs(layers, hf_model.config.num_hidden_layers, hf_model.config.hidden_size)
+    worker.score(prompts, answers, runs)
+
+
+def _flat(groups: list) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts and answers of all members of all groups."""
+    members = [member for group in groups for member in group]
+    return [prompt for prompt, _ in members], [answer for _, answer in members]
+
+
+def _runs(layers: list[int], n_layers: int, d_model: int) -> list[Run]:
+    vectors = torch.ones(n_layers, d_model).numpy()
+    return [{"layers": [layer], "vectors": vectors, "alpha": 1.0} for layer in layers]
 
 
 def _peak_mb() -> float:
-    """A child inherits its parent's ru_maxrss on Linux, which is therefore asked for the process's own peak."""
+    """Peak memory of this process in MiB."""
     import resource
 
+    # On Linux, ru_maxrss starts at the value of the parent process, but VmHWM does not.
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(
-            x for x in status.read_text(encoding="ascii").splitlines() if x.startswith("VmHWM")
-        )
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 1024
-    )
+        lines = status.read_text(encoding="ascii").splitlines()
+        (peak_line,) = [line for line in lines if line.startswith("VmHWM")]
+        return int(peak_line.split()[1]) / 1024
+    # macOS gives bytes, other systems KiB.
+    unit = 2**20 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""The benchmark's work done by Dialz or by steering-vectors: a server that runs in the peers' own environment.
+"""A server that does the benchmark's tasks with Dialz or steering-vectors, in their environment.
 
     python peer_server.py {dialz|steering-vectors} MODEL_FOLDER
 
-The folder must be one that the environment's transformers reads rightly, with a tokenizer that pads on the right. The
-server says `{"ready": ...}`, then answers each line `{"task", "arguments", "out"}` with a line of JSON: seconds (of the
-work alone), values or the .npy `file` that holds them, and peak_mb (MiB, of the process so far), or `error`. Runs are
-null or `{"layers", "vectors", "alpha"}`, where vectors is an .npy file of shape [layer, d_model]: `alpha * vectors[l]`
-is added to the output of every block l of `layers`.
+The environment's transformers must be able to read the folder, whose tokenizer must pad on the
+right. The server prints `{"ready": ...}`. It then answers each line `{"task", "arguments", "out"}`
+with a line of JSON: seconds (of the task alone), values or the .npy `file` with them, and peak_mb
+(MiB, of the process so far); or `error`. A run is null or `{"layers", "vectors", "alpha"}`, where
+vectors is an .npy file of shape [layer, d_model]: `alpha * vectors[l]` is added to the output of
+every block l of `layers`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Run = dict[str, Any] | None
 
 
 class Library(ABC):
-    """What is the same with both: batches of similar length padded on the left, and what is read of them."""
+    """The tasks in terms of forward passes over left-padded batches of similar length."""
 
     def __init__(self, model: Any, hf_model: Any, folder: Path) -> None:
         self.model = model
@@ -43,13 +44,14 @@ class Library(ABC):
 
     @abstractmethod
     def train(self, pairs: list[tuple[str, str]]) -> np.ndarray:
-        """The mean difference after every block, [layer, d_model], by the library's own function."""
+        """The mean difference after every block, [layer, d_model], by the library's function."""
 
     @abstractmethod
     def steered(self, run: dict[str, Any]) -> Any:
-        """A context in which `self.model` is steered, by the library's own means."""
+        """A context in which `self.model` is steered by the library."""
 
     def extract(self, pairs: list[list[str]]) -> np.ndarray:
+        # Similar lengths in a batch need less padding.
         return self.train(sorted(((x, y) for x, y in pairs), key=lambda pair: -len(pair[0])))
 
     def read(self, prompts: list[list[int]], tokens: list[int], runs: list[Run]) -> np.ndarray:
@@ -62,11 +64,11 @@ class Library(ABC):
         self, prompts: list[list[int]], answers: list[list[int]], runs: list[Run]
     ) -> np.ndarray:
         out = np.empty((len(runs), len(prompts)))
-        for r, members, rows in self.passes(
-            [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)], runs
-        ):
-            mine = [answers[i] for i in members]
-            out[r, members] = answer_logprobs(self.logits(rows, max(map(len, mine))), mine).cpu()
+        sequences = [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
+        for r, members, rows in self.passes(sequences, runs):
+            batch_answers = [answers[i] for i in members]
+            logits = self.logits(rows, max(map(len, batch_answers)))
+            out[r, members] = answer_logprobs(logits, batch_answers).cpu()
         return out
 
     def generate(
@@ -86,15 +88,19 @@ class Library(ABC):
                 use_cache=True,
                 pad_token_id=self.pad,
             )
-            for i, new in zip(members, whole[:, tokens.shape[1] :].tolist(), strict=True):
-                stop = next((n for n, token in enumerate(new) if token in self.ends), len(new))
-                out[r][i] = new[:stop]
+            continuations = whole[:, tokens.shape[1] :].tolist()
+            for i, continuation in zip(members, continuations, strict=True):
+                out[r][i] = self.until_end(continuation)
         return out
+
+    def until_end(self, tokens: list[int]) -> list[int]:
+        ends = [position for position, token in enumerate(tokens) if token in self.ends]
+        return tokens[: ends[0]] if ends else tokens
 
     def passes(
         self, sequences: list[list[int]], runs: list[Run]
     ) -> Iterator[tuple[int, list[int], list[list[int]]]]:
-        """(number of the run, members of the batch, their sequences), the model steered meanwhile."""
+        """Batches as (index of the run, members, their sequences), each yielded while steered."""
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         for r, run in enumerate(runs):
             with self.steered(run) if run else nullcontext():
@@ -103,9 +109,10 @@ class Library(ABC):
                     yield r, members, [sequences[i] for i in members]
 
     def logits(self, rows: list[list[int]], keep: int) -> torch.Tensor:
-        """At the last `keep` positions: [row, kept, vocabulary]."""
+        """Logits at the last `keep` positions: [row, kept, vocabulary]."""
         tokens, mask = self.padded(rows)
-        # Neither transformers nor the libraries derive positions from the mask, and Dialz fails on a batch without.
+        # Neither transformers nor the libraries derive positions from the mask, and Dialz fails on
+        # a batch without positions.
         positions = (mask.cumsum(-1) - 1).masked_fill(mask == 0, 1)
         inputs = {
             "attention_mask": mask,
@@ -118,22 +125,22 @@ class Library(ABC):
     def padded(self, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens and mask."""
         device = self.model.device
-        return pad_left(rows, self.pad).to(device), pad_left(
-            [[1] * len(row) for row in rows], 0
-        ).to(device)
+        tokens = pad_left(rows, self.pad)
+        mask = pad_left([[1] * len(row) for row in rows], 0)
+        return tokens.to(device), mask.to(device)
 
 
 class Dialz(Library):
-    """A SteeringModel with every block wrapped, so that a run may steer any of them."""
+    """A Dialz SteeringModel with every block wrapped, so that a run can steer any of them."""
 
     def __init__(self, folder: Path) -> None:
         from dialz import SteeringModel
 
         exact = load(folder)
         model = SteeringModel(str(folder), range(exact.config.num_hidden_layers))
-        # Dialz loads in float16 and offers nothing else: the weights are put back as they are in the file.
-        for rounded, right in zip(model.parameters(), exact.parameters(), strict=True):
-            rounded.data = right.data.to(model.device)
+        # Dialz can only load in float16, so the exact weights are put back.
+        for rounded, original in zip(model.parameters(), exact.parameters(), strict=True):
+            rounded.data = original.data.to(model.device)
         super().__init__(model.eval(), exact, folder)
 
     def train(self, pairs: list[tuple[str, str]]) -> np.ndarray:
@@ -142,29 +149,35 @@ class Dialz(Library):
         dataset = Dataset()
         for positive, negative in pairs:
             dataset.add_entry(positive, negative)
-        layers = range(self.model.config.num_hidden_layers)  # by default Dialz leaves block 0 out
+        # All blocks are named, since Dialz leaves out block 0 by default.
+        layers = range(self.model.config.num_hidden_layers)
         hidden: dict[int, np.ndarray] = {}
-        settings = {
-            "hidden_layers": layers,
-            "batch_size": BATCH,
-            "transform_hiddens": lambda h: hidden.update(h) or h,
-        }
+
+        def record(hidden_states: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+            hidden.update(hidden_states)
+            return hidden_states
+
+        settings = {"hidden_layers": layers, "batch_size": BATCH, "transform_hiddens": record}
         with self.without_final_norm():
             trained = SteeringVector.train(self.model, dataset, method="mean_diff", **settings)
-        # Dialz turns a direction round where most pairs, unlike their mean, lie against it.
-        differences = [(hidden[layer][::2] - hidden[layer][1::2]).mean(0) for layer in layers]
-        return np.stack(
-            [
-                np.sign(d @ trained.directions[i]) * trained.directions[i]
-                for i, d in enumerate(differences)
-            ]
-        )
+        # Dialz reverses a direction if most pairs are opposite to it, even if their mean is not.
+        directions = []
+        for layer in layers:
+            difference = (hidden[layer][::2] - hidden[layer][1::2]).mean(0)
+            direction = trained.directions[layer]
+            directions.append(np.sign(difference @ direction) * direction)
+        return np.stack(directions)
 
     @contextmanager
     def without_final_norm(self) -> Iterator[None]:
-        """Dialz steers the last block's output before the final norm and reads it after: here it reads it before."""
+        """A context without the final norm.
+
+        Dialz steers the last block's output before the final norm but reads it after. Here it also
+        reads it before.
+        """
         body = self.model.model.model
-        norm, body.norm = body.norm, torch.nn.Identity()
+        norm = body.norm
+        body.norm = torch.nn.Identity()
         try:
             yield
         finally:
@@ -184,7 +197,7 @@ class Dialz(Library):
 
 
 class SteeringVectors(Library):
-    """A Hugging Face model, which steering-vectors hooks from outside."""
+    """A Hugging Face model that steering-vectors adds hooks to."""
 
     def __init__(self, folder: Path) -> None:
         model = load(folder)
@@ -193,7 +206,8 @@ class SteeringVectors(Library):
     def train(self, pairs: list[tuple[str, str]]) -> np.ndarray:
         from steering_vectors import mean_aggregator, train_steering_vector
 
-        blocks = self.model.get_decoder()  # without the head, whose logits nobody reads
+        # The decoder has no unembedding, whose logits are not needed.
+        blocks = self.model.get_decoder()
         trained = train_steering_vector(
             blocks,
             self.tokenizer,
@@ -202,18 +216,14 @@ class SteeringVectors(Library):
             read_token_index=-1,
             batch_size=BATCH,
         )
-        return (
-            torch.stack([trained.layer_activations[i] for i in range(len(blocks.layers))])
-            .cpu()
-            .numpy()
-        )
+        activations = trained.layer_activations
+        return torch.stack([activations[i] for i in range(len(blocks.layers))]).cpu().numpy()
 
     def steered(self, run: dict[str, Any]) -> Any:
         from steering_vectors import SteeringVector
 
-        steps = {
-            i: torch.from_numpy(run["vectors"][i]).to(self.model.device) for i in run["layers"]
-        }
+        vectors = torch.from_numpy(run["vectors"]).to(self.model.device)
+        steps = {layer: vectors[layer] for layer in run["layers"]}
         return SteeringVector(steps).apply(self.model, multiplier=run["alpha"])
 
 
@@ -229,10 +239,14 @@ def pad_left(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
 
 
 def answer_logprobs(logits: torch.Tensor, answers: list[list[int]]) -> torch.Tensor:
-    """Sum over each answer's tokens; the last `len(answer)` kept positions of a row predict them."""
+    """Sum of the log-probabilities of each answer's tokens, in nats.
+
+    The last `len(answer)` kept positions of a row predict these tokens.
+    """
     targets = pad_left(answers, -1).to(logits.device)
-    picked = logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0] - logits.logsumexp(-1)
-    return picked.where(targets >= 0, 0).sum(-1)
+    target_logits = logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    logprobs = target_logits - logits.logsumexp(-1)
+    return logprobs.where(targets >= 0, 0).sum(-1)
 
 
 def load(folder: Path) -> Any:
@@ -241,7 +255,8 @@ def load(folder: Path) -> Any:
 
 
 def peak_mb() -> float:
-    """The process's own peak, in MiB: on Linux ru_maxrss is inherited from the process that started this one."""
+    """Peak memory of this process in MiB."""
+    # On Linux, ru_maxrss starts at the value of the parent process, but VmHWM does not.
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
@@ -281,7 +296,7 @@ def serve(name: str, folder: Path, lines: TextIO, out: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    # The libraries print and draw bars: stdout is kept for the answers, and what they print goes to stderr.
+    # The libraries print text and progress bars. These go to stderr, to keep stdout for answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     serve(sys.argv[1], Path(sys.argv[2]), sys.stdin, answers)

@@ -1,7 +1,7 @@
-"""Dialz and steering-vectors at the benchmark's work, each in a process of the peers' own environment.
+"""Dialz and steering-vectors as sides of the benchmark, in processes of a separate environment.
 
-They need another transformers than this package does. `Peer` has the interface of `plain.PlainHuggingFace`; the
-seconds that it keeps are the server's, without what goes between the processes.
+They need an older version of transformers than this package. `Peer` has the interface of
+`plain.PlainHuggingFace`; its seconds are the server's, without communication between processes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from interp_culture.bench.plain import Run
 from interp_culture.errors import InputError
 
 SERVER = Path(__file__).with_name("peer_server.py")
-# torch comes first and pinned: unpinned it pulls gigabytes of CUDA packages. Dialz imports IPython without asking for
-# it; 4.57.6 is the newest transformers that both peers allow.
+# torch is installed first and pinned, since unpinned it pulls gigabytes of CUDA packages. Dialz
+# imports IPython without requiring it. 4.57.6 is the newest transformers that both peers allow.
 PACKAGES = (
     ("torch==2.13.0",),
     ("dialz==1.1.4", "steering-vectors==0.12.2", "transformers==4.57.6", "ipython"),
@@ -33,35 +33,43 @@ PACKAGES = (
 
 
 class PeerError(RuntimeError):
-    """The peers' environment could not be built, or a peer failed at its work."""
+    """The peers' environment could not be built, or a peer failed at a task."""
 
 
 def build_environment(folder: Path) -> Path:
-    """Create the peers' virtual environment where it is not complete yet; returns its python."""
+    """Create the peers' virtual environment unless it is complete.
+
+    Returns:
+        The path of its python.
+
+    Raises:
+        PeerError: if a command fails; the message has the end of the log.
+    """
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    marker, wanted = folder / "complete.json", json.dumps(PACKAGES)
+    marker = folder / "complete.json"
+    wanted = json.dumps(PACKAGES)
     if marker.exists() and marker.read_text(encoding="utf-8") == wanted:
         return python
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "install.log"
     log.write_bytes(b"")
-    _logged([sys.executable, "-m", "venv", str(folder)], log)
+    _run_logged([sys.executable, "-m", "venv", str(folder)], log)
+    install = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     for packages in PACKAGES:
-        _logged(
-            [str(python), "-m", "pip", "install", "--disable-pip-version-check", *packages], log
-        )
+        _run_logged([*install, *packages], log)
     marker.write_text(wanted, encoding="utf-8")
     return python
 
 
-def _logged(command: list[str], log: Path) -> None:
+def _run_logged(command: list[str], log: Path) -> None:
     with log.open("ab") as file:
-        done = subprocess.run(
+        finished = subprocess.run(
             command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
         )
-    if done.returncode:
+    if finished.returncode:
         raise PeerError(
-            f"exit code {done.returncode} from: {' '.join(command)}; {log} ends:\n{_end_of(log)}"
+            f"exit code {finished.returncode} from: {' '.join(command)}; "
+            f"{log} ends:\n{_end_of(log)}"
         )
 
 
@@ -69,10 +77,14 @@ def _end_of(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:])
 
 
-def in_words_of_transformers_4(folder: Path, target: Path) -> None:
-    """Lay out a model folder as transformers 4 reads it.
+def write_for_transformers_4(folder: Path, target: Path) -> None:
+    """Write a copy of a model folder, with links to its files, that transformers 4 can read.
 
-    It takes what 5 has renamed for absent: of a rotary base of 100000 it would silently make its default of 10000.
+    transformers 4 ignores the config fields that version 5 renamed: a rotary base of 100000 would
+    silently become the default of 10000.
+
+    Raises:
+        InputError: if the model's rotary embeddings cannot be described in version 4.
     """
     for file in folder.iterdir():
         (target / file.name).symlink_to(file.resolve())
@@ -81,7 +93,7 @@ def in_words_of_transformers_4(folder: Path, target: Path) -> None:
     if rope:
         if "rope_theta" not in rope or rope.get("rope_type", "default") != "default":
             raise InputError(
-                f"{folder}: transformers 4 has no words for its rotary embeddings {rope}"
+                f"{folder}: transformers 4 cannot describe its rotary embeddings {rope}"
             )
         config["rope_theta"] = rope["rope_theta"]
     tokens = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -95,9 +107,9 @@ class Peer:
     """A peer's process, which lives as long as the `with` block.
 
     Attributes:
-        seconds: of the work since they were last taken, without the way there and back.
-        peak_mb: MiB of memory that the process has held at most so far, its model included.
-        versions: of the library, transformers and torch.
+        seconds: time of the tasks since `take_seconds`, without communication.
+        peak_mb: peak memory of the process so far, in MiB, including its model.
+        versions: package -> version, of the library, transformers and torch.
     """
 
     def __init__(
@@ -109,7 +121,8 @@ class Peer:
     ) -> None:
         if not python.exists():
             raise InputError(
-                f"{python}: no such python; build the peers' environment with build_environment(folder)"
+                f"{python}: no such python; "
+                "build the peers' environment with build_environment(folder)"
             )
         self.name = name
         self.seconds = 0.0
@@ -119,8 +132,8 @@ class Peer:
         self._log = self._folder / "stderr.log"
         model = self._folder / "model"
         model.mkdir()
-        in_words_of_transformers_4(model_folder, model)
-        # -I: nothing of the environment that this process runs in.
+        write_for_transformers_4(model_folder, model)
+        # -I keeps out the packages and settings of the environment that this process runs in.
         self._process = self._start([str(python), "-I", str(server), name, str(model)])
         try:
             self.versions: dict[str, str] = self._reply()["versions"]
@@ -134,24 +147,25 @@ class Peer:
     def read(
         self, prompts: list[list[int]], tokens: list[int], runs: Sequence[Run]
     ) -> Float[np.ndarray, "run prompt token"]:
-        return self._ask("read", prompts=prompts, tokens=tokens, runs=self._written(runs))
+        return self._ask("read", prompts=prompts, tokens=tokens, runs=self._with_files(runs))
 
     def score(
         self, prompts: list[list[int]], answers: list[list[int]], runs: Sequence[Run]
     ) -> Float[np.ndarray, "run prompt"]:
-        return self._ask("score", prompts=prompts, answers=answers, runs=self._written(runs))
+        return self._ask("score", prompts=prompts, answers=answers, runs=self._with_files(runs))
 
     def generate(
         self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]
     ) -> list[list[list[int]]]:
         return self._ask(
-            "generate", prompts=prompts, max_new_tokens=max_new_tokens, runs=self._written(runs)
+            "generate", prompts=prompts, max_new_tokens=max_new_tokens, runs=self._with_files(runs)
         )
 
     def take_seconds(self) -> float:
-        """The seconds of the work since the last call."""
-        taken, self.seconds = self.seconds, 0.0
-        return taken
+        """The seconds of the tasks since the last call."""
+        seconds = self.seconds
+        self.seconds = 0.0
+        return seconds
 
     def close(self) -> None:
         """End the process."""
@@ -185,15 +199,17 @@ class Peer:
                 env=env,
             )
 
-    def _written(self, runs: Sequence[Run]) -> list[dict[str, Any] | None]:
-        """The runs as the server takes them: their vectors in files."""
-        out: list[dict[str, Any] | None] = []
+    def _with_files(self, runs: Sequence[Run]) -> list[dict[str, Any] | None]:
+        """The runs in the form that the server expects, with the vectors in files."""
+        requests: list[dict[str, Any] | None] = []
         for i, run in enumerate(runs):
+            if run is None:
+                requests.append(None)
+                continue
             file = self._folder / f"vectors-{i}.npy"
-            if run is not None:
-                np.save(file, np.stack(list(run["vectors"])), allow_pickle=False)
-            out.append(None if run is None else {**run, "vectors": str(file)})
-        return out
+            np.save(file, np.stack(list(run["vectors"])), allow_pickle=False)
+            requests.append({**run, "vectors": str(file)})
+        return requests
 
     def _ask(self, task: str, **arguments: Any) -> Any:
         out = self._folder / "values.npy"
@@ -203,7 +219,7 @@ class Peer:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # the reply says why
+            pass  # The process has ended; `_reply` reports why.
         reply = self._reply()
         self.seconds += reply["seconds"]
         self.peak_mb = reply["peak_mb"]

@@ -1,7 +1,7 @@
-"""The benchmark's work written by hand: Hugging Face with forward hooks, and TransformerLens with its own calls.
+"""The benchmark's tasks written by hand for plain Hugging Face and for plain TransformerLens.
 
-Both are what a careful user of the library writes: batches of similar length padded on the left, masks and positions
-that leave the padding out, logits of the positions that are read and of no other, and no gradients.
+Both do what a careful user of the library would: batches of similar length with left padding, masks
+and positions that leave the padding out, logits only at the positions that are read, no gradients.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BATCH = 16
 
 
 class Steering(TypedDict):
-    """`alpha * vectors[l]` is added to the output of every block l of `layers`, at all positions."""
+    """Adds `alpha * vectors[l]` to the output of every block l of `layers`, at all positions."""
 
     layers: list[int]
     vectors: Sequence[np.ndarray] | np.ndarray
@@ -33,7 +33,12 @@ Run = Steering | None
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences of similar length, padded on the left; `members` are their places in the list they come from."""
+    """Sequences of similar length, padded on the left.
+
+    Attributes:
+        members: the indices of the sequences in the list that they come from.
+        mask: 1 at tokens, 0 at padding.
+    """
 
     members: list[int]
     tokens: Int[Tensor, "row pos"]
@@ -41,31 +46,33 @@ class Batch:
 
     @property
     def inputs(self) -> dict[str, Tensor]:
-        """What a forward pass needs besides the tokens: without positions of its own, padding would shift them."""
+        """The further inputs of a forward pass."""
+        # By default positions would count the padding.
         positions = (self.mask.cumsum(-1) - 1).masked_fill(self.mask == 0, 1)
         return {"attention_mask": self.mask, "position_ids": positions}
 
 
 def make_batches(sequences: Sequence[Sequence[int]], pad: int, device: torch.device) -> list[Batch]:
-    """The sequences by falling length, BATCH at a time."""
+    """Batches of the sequences in order of decreasing length."""
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     batches = []
     for start in range(0, len(order), BATCH):
         members = order[start : start + BATCH]
         rows = [list(sequences[i]) for i in members]
-        tokens, mask = pad_left(rows, pad), pad_left([[1] * len(row) for row in rows], 0)
+        tokens = pad_left(rows, pad)
+        mask = pad_left([[1] * len(row) for row in rows], 0)
         batches.append(Batch(members, tokens.to(device), mask.to(device)))
     return batches
 
 
 def pad_left(rows: Sequence[Sequence[int]], fill: int) -> Int[Tensor, "row pos"]:
-    """Rows of differing length, the short ones filled up in front."""
+    """Rows of different lengths as one array, the shorter ones filled up on the left."""
     width = max(map(len, rows))
     return torch.tensor([[fill] * (width - len(row)) + list(row) for row in rows])
 
 
 class _Plain(ABC):
-    """What is the same with both libraries; a subclass says how a pass is made."""
+    """The tasks in terms of a forward pass, which a subclass implements with its library."""
 
     def __init__(self, hf_model: Any, tokenizer: Any) -> None:
         self.hf_model = hf_model
@@ -76,7 +83,10 @@ class _Plain(ABC):
 
     @torch.inference_mode()
     def extract(self, pairs: list[tuple[str, str]]) -> Float[np.ndarray, "layer d_model"]:
-        """Mean over pairs of the residual stream after every block, at the last token: first minus second text."""
+        """The mean difference of the residual stream, first minus second text of each pair.
+
+        It is taken after every block, at the last token.
+        """
         texts = [text for pair in pairs for text in pair]
         signs = torch.tensor([1.0, -1.0] * len(pairs))
         total: Tensor | float = 0.0
@@ -106,46 +116,48 @@ class _Plain(ABC):
         batches = self._batches([[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)])
         for r, run in enumerate(runs):
             for batch in batches:
-                mine = [answers[i] for i in batch.members]
-                logits = self._logits(run, batch, max(map(len, mine)))
-                out[r, batch.members] = answer_logprobs(logits, mine).cpu()
+                batch_answers = [answers[i] for i in batch.members]
+                logits = self._logits(run, batch, max(map(len, batch_answers)))
+                out[r, batch.members] = answer_logprobs(logits, batch_answers).cpu()
         return out
 
     @torch.inference_mode()
     def generate(
         self, prompts: list[list[int]], max_new_tokens: int, runs: Sequence[Run]
     ) -> list[list[list[int]]]:
-        """Greedy new tokens of every prompt under every run, up to the token that ends the answer, without it."""
+        """Greedy new tokens of every prompt under every run, without the token that ends them."""
         out: list[list[list[int]]] = [[[] for _ in prompts] for _ in runs]
         batches = self._batches(prompts)
         for r, run in enumerate(runs):
             for batch in batches:
                 with self._steered(run):
                     whole = self._greedy(batch, max_new_tokens)
-                for i, new in zip(
-                    batch.members, whole[:, batch.tokens.shape[1] :].tolist(), strict=True
-                ):
-                    stop = next((n for n, token in enumerate(new) if token in self.ends), len(new))
-                    out[r][i] = new[:stop]
+                continuations = whole[:, batch.tokens.shape[1] :].tolist()
+                for i, tokens in zip(batch.members, continuations, strict=True):
+                    out[r][i] = self._until_end(tokens)
         return out
+
+    def _until_end(self, tokens: list[int]) -> list[int]:
+        ends = [position for position, token in enumerate(tokens) if token in self.ends]
+        return tokens[: ends[0]] if ends else tokens
 
     @abstractmethod
     def _last_residuals(self, batch: Batch) -> Float[Tensor, "row layer d_model"]:
-        """After every block, at the last token."""
+        """The residual stream after every block, at the last token."""
 
     @abstractmethod
     def _logits(self, run: Run, batch: Batch, keep: int) -> Float[Tensor, "row kept d_vocab"]:
-        """At the last `keep` positions."""
+        """Logits at the last `keep` positions."""
 
     @abstractmethod
     def _steered(self, run: Run) -> AbstractContextManager[None]:
-        """The model steered for the time of a block."""
+        """A context in which the model is steered."""
 
     def _greedy(self, batch: Batch, max_new_tokens: int) -> Int[Tensor, "row pos"]:
-        """The batch and its likeliest continuation; what a checkpoint's own settings would change is off.
-
-        TransformerLens too is faster by this way than by its own `generate`, which unembeds the whole prompt.
-        """
+        """The batch with its greedy continuation."""
+        # A checkpoint's own settings (repetition penalties) would change the result, so they are
+        # off. TransformerLens uses this function too: its own `generate` unembeds the whole
+        # prompt, which is slower.
         return self.hf_model.generate(
             input_ids=batch.tokens,
             attention_mask=batch.mask,
@@ -162,27 +174,30 @@ class _Plain(ABC):
         return make_batches(sequences, self.pad, self.hf_model.device)
 
     def _steps(self, run: Run) -> dict[int, Float[Tensor, " d_model"]]:
-        """What is added, by block."""
+        """The vector that is added, by block."""
         if run is None:
             return {}
         like = {"device": self.hf_model.device, "dtype": self.hf_model.dtype}
-        return {
-            i: torch.as_tensor(run["alpha"] * run["vectors"][i]).to(**like) for i in run["layers"]
-        }
+        steps = {}
+        for layer in run["layers"]:
+            step = run["alpha"] * run["vectors"][layer]
+            steps[layer] = torch.as_tensor(step).to(**like)
+        return steps
 
 
 class PlainHuggingFace(_Plain):
     """Forward hooks on the blocks of a Hugging Face causal language model."""
 
     def _last_residuals(self, batch: Batch) -> Float[Tensor, "row layer d_model"]:
-        kept: list[Tensor] = []
+        residuals: list[Tensor] = []
 
-        def keep(module: Any, args: Any, output: Any) -> None:
-            kept.append((output[0] if isinstance(output, tuple) else output)[:, -1].clone())
+        def record(module: Any, args: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            residuals.append(hidden[:, -1].clone())
 
-        with hooked([(block, keep) for block in self._blocks]):
+        with hooked([(block, record) for block in self._blocks]):
             self._logits(None, batch, 1)
-        return torch.stack(kept, dim=1)
+        return torch.stack(residuals, dim=1)
 
     def _logits(self, run: Run, batch: Batch, keep: int) -> Float[Tensor, "row kept d_vocab"]:
         with self._steered(run):
@@ -191,14 +206,17 @@ class PlainHuggingFace(_Plain):
             ).logits
 
     def _steered(self, run: Run) -> AbstractContextManager[None]:
-        def add(step: Tensor) -> Callable:
-            return lambda module, args, out: (
-                (out[0] + step, *out[1:]) if isinstance(out, tuple) else out + step
-            )
+        def adding(step: Tensor) -> Callable:
+            def hook(module: Any, args: Any, output: Any) -> Any:
+                # Blocks return a tuple in some versions of transformers.
+                if isinstance(output, tuple):
+                    return (output[0] + step, *output[1:])
+                return output + step
 
-        return hooked(
-            [(self._blocks[layer], add(step)) for layer, step in self._steps(run).items()]
-        )
+            return hook
+
+        steps = self._steps(run)
+        return hooked([(self._blocks[layer], adding(step)) for layer, step in steps.items()])
 
     @property
     def _blocks(self) -> Any:
@@ -227,28 +245,26 @@ class PlainTransformerLens(_Plain):
     def _logits(self, run: Run, batch: Batch, keep: int) -> Float[Tensor, "row kept d_vocab"]:
         return self.bridge.run_with_hooks(
             batch.tokens,
-            fwd_hooks=self._adding(run),
+            fwd_hooks=self._fwd_hooks(run),
             **batch.inputs,
             logits_to_keep=keep,
             use_cache=False,
         )
 
     def _steered(self, run: Run) -> AbstractContextManager[None]:
-        return self.bridge.hooks(fwd_hooks=self._adding(run))
+        return self.bridge.hooks(fwd_hooks=self._fwd_hooks(run))
 
-    def _adding(self, run: Run) -> list[tuple[str, Callable]]:
-        def add(step: Tensor) -> Callable:
+    def _fwd_hooks(self, run: Run) -> list[tuple[str, Callable]]:
+        def adding(step: Tensor) -> Callable:
             return lambda activation, hook: activation + step
 
-        return [
-            (f"blocks.{layer}.hook_resid_post", add(step))
-            for layer, step in self._steps(run).items()
-        ]
+        steps = self._steps(run)
+        return [(f"blocks.{layer}.hook_resid_post", adding(step)) for layer, step in steps.items()]
 
 
 @contextmanager
 def hooked(hooks: Sequence[tuple[Any, Callable]]) -> Iterator[None]:
-    """Forward hooks on modules for the time of the block."""
+    """A context in which modules have forward hooks."""
     handles = [module.register_forward_hook(hook) for module, hook in hooks]
     try:
         yield
@@ -260,9 +276,11 @@ def hooked(hooks: Sequence[tuple[Any, Callable]]) -> Iterator[None]:
 def answer_logprobs(
     logits: Float[Tensor, "row kept d_vocab"], answers: Sequence[Sequence[int]]
 ) -> Float[Tensor, " row"]:
-    """Sum over each answer's tokens; the last `len(answer)` kept positions of a row predict them."""
+    """Sum of the log-probabilities of each answer's tokens, in nats.
+
+    The last `len(answer)` kept positions of a row predict these tokens.
+    """
     targets = pad_left(answers, -1).to(logits.device)
-    picked = logits.gather(-1, targets.clamp(min=0)[..., None])[
-        ..., 0
-    ].float() - logits.float().logsumexp(-1)
-    return picked.where(targets >= 0, 0).sum(-1)
+    target_logits = logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0].float()
+    logprobs = target_logits - logits.float().logsumexp(-1)
+    return logprobs.where(targets >= 0, 0).sum(-1)

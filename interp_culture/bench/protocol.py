@@ -1,7 +1,7 @@
-"""The paper's whole protocol on a model of true shape and random weights: time, utilisation, memory.
+"""Time, utilisation and memory of the paper's whole protocol, on a model of random weights.
 
-What it says about speed and memory holds for the real checkpoints; about culture it says nothing. On a machine
-without a GPU it runs a small shape, which shows only that the script works.
+The model has the shape of a published one, so speed and memory are those of the real checkpoint;
+its answers mean nothing. Without a GPU a small shape runs, which only shows that the script works.
 
     python -m interp_culture.bench.protocol --shape qwen3-4b --out results/protocol.json
 """
@@ -43,38 +43,48 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3-4b": (
         "Qwen3Config",
         {
-            "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
-            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+            "vocab_size": 151936, "hidden_size": 2560, "intermediate_size": 9728,
+            "num_hidden_layers": 36, "num_attention_heads": 32, "num_key_value_heads": 8,
+            "head_dim": 128,
         },
     ),
     "llama-3.2-3b": (
         "LlamaConfig",
         {
-            "vocab_size": 128256, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
-            "num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 128,
+            "vocab_size": 128256, "hidden_size": 3072, "intermediate_size": 8192,
+            "num_hidden_layers": 28, "num_attention_heads": 24, "num_key_value_heads": 8,
+            "head_dim": 128,
         },
     ),
     "gemma-3-4b": (
         "Gemma3TextConfig",
         {
-            "vocab_size": 262208, "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 34,
-            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "sliding_window": 1024,
+            "vocab_size": 262208, "hidden_size": 2560, "intermediate_size": 10240,
+            "num_hidden_layers": 34, "num_attention_heads": 8, "num_key_value_heads": 4,
+            "head_dim": 256, "sliding_window": 1024,
         },
     ),
     "small": (
         "LlamaConfig",
         {
-            "vocab_size": 49152, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 6,
+            "vocab_size": 49152, "hidden_size": 128, "intermediate_size": 256,
+            "num_hidden_layers": 6,
             "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
         },
     ),
 }  # fmt: skip
-ALPHA, SWEEP_ALPHA = 0.4, 0.2  # the paper's
+# The paper's coefficients.
+ALPHA = 0.4
+SWEEP_ALPHA = 0.2
+# The paper computes perplexity over the first 128 generated tokens.
 NEW_TOKENS = 128
 
 
 def build(shape: str, device: str, dtype: torch.dtype) -> LanguageModel:
-    """A random model of the shape, with the embedded model's tokenizer, whose tokens all of them have."""
+    """A model of the shape with random weights and the embedded model's tokenizer.
+
+    Every shape's vocabulary is at least as large as that tokenizer's.
+    """
     import transformers
 
     name, sizes = SHAPES[shape]
@@ -88,10 +98,11 @@ def build(shape: str, device: str, dtype: torch.dtype) -> LanguageModel:
 
 
 class Protocol:
-    """Extraction, sweep, steering, nine personas and generation over the scenarios; `seconds` by step."""
+    """Extraction, sweep, steering, nine personas and generation; `seconds` is by step."""
 
     def __init__(self, model: LanguageModel, scenarios: ScenarioSet, new_tokens: int) -> None:
-        self.model, self.new_tokens = model, new_tokens
+        self.model = model
+        self.new_tokens = new_tokens
         self.train, self.test = scenarios.split(42)
         self.seconds: dict[str, float] = {}
 
@@ -101,15 +112,13 @@ class Protocol:
         with self.step("sweep, all layers, both signs"):
             sweep = layer_sweep(self.model, self.train, vectors, alpha=[SWEEP_ALPHA, -SWEEP_ALPHA])
         edits = self.edits(vectors, {axis: top_layers(sweep, axis) for axis in vectors})
+        runs = {"": (), **edits}
         with self.step("steering, both axes and signs"):
-            read_runs(self.model, self.test, {"": (), **edits}, readout="letters")
+            read_runs(self.model, self.test, runs, readout="letters")
         with self.step("nine personas, plain and steered"):
             for system in personas():
                 read_runs(
-                    self.model,
-                    self.test,
-                    {"": (), **edits},
-                    readout=ReadoutFormat("letters", system=system),
+                    self.model, self.test, runs, readout=ReadoutFormat("letters", system=system)
                 )
         questions = [Prompt(f"{s.situation} What would you do?") for s in self.test.scenarios[:16]]
         with self.step("generation"):
@@ -120,7 +129,12 @@ class Protocol:
     def edits(
         self, vectors: dict[str, SteeringVectors], layers: dict[str, list[int]]
     ) -> dict[Any, Any]:
-        return {(a, s): steer(v, layers[a], s * ALPHA) for a, v in vectors.items() for s in (1, -1)}
+        """The edits of every axis and sign."""
+        return {
+            (axis, sign): steer(vector, layers[axis], sign * ALPHA)
+            for axis, vector in vectors.items()
+            for sign in (1, -1)
+        }
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -133,11 +147,17 @@ class Protocol:
 
 def personas() -> list[str | None]:
     """None, and the basic and the advanced persona of the paper's four countries."""
-    return [None, *(p(iso3).text for iso3 in TARGETS for p in (basic_persona, advanced_persona))]
+    systems: list[str | None] = [None]
+    for iso3 in TARGETS:
+        systems += [basic_persona(iso3).text, advanced_persona(iso3).text]
+    return systems
 
 
 def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, float]:
-    """Share of the measured matrix-multiply peak in a plain readout with an advanced persona."""
+    """The share of the measured matrix-multiply peak that a plain readout reaches.
+
+    The readout has an advanced persona.
+    """
     system = advanced_persona("India").text
     groups, _ = token_groups(model, scenarios, ReadoutFormat("letters", system=system))
     work = readout_flops(model, lay_out(model, groups))
@@ -157,18 +177,20 @@ def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
 
 
 def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, float]:
-    """A steered readout with an advanced persona beside plain hooks on the same model, which compute the same."""
-    system, layer = advanced_persona("India").text, model.n_layers // 2
-    vectors = torch.randn(model.n_layers, model.d_model)
-    edits = steer(
-        SteeringVectors("X", "random", vectors, vectors.norm(dim=-1), {"model": model.name}),
-        [layer],
-        ALPHA,
-    )
+    """Seconds of a steered readout by this package and by plain Hugging Face hooks.
+
+    Both compute the same on the same model, under an advanced persona.
+    """
+    system = advanced_persona("India").text
+    layer = model.n_layers // 2
+    directions = torch.randn(model.n_layers, model.d_model)
+    norms = directions.norm(dim=-1)
+    vectors = SteeringVectors("X", "random", directions, norms, {"model": model.name})
+    edits = steer(vectors, [layer], ALPHA)
     groups, _ = token_groups(model, scenarios, ReadoutFormat("letters", system=system))
     prompts = [list(s.prompt) for members in groups for s in members]
     plain = PlainHuggingFace(model.bridge.original_model, model.tokenizer)
-    run: Any = {"layers": [layer], "vectors": vectors.numpy(), "alpha": ALPHA}
+    run: Any = {"layers": [layer], "vectors": directions.numpy(), "alpha": ALPHA}
     ours = timed(
         model,
         lambda: read_runs(
@@ -180,17 +202,21 @@ def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
 
 
 def agreement(device: str, dtype: torch.dtype, scenarios: ScenarioSet) -> float:
-    """Largest difference of the logit difference on the small shape: this device and dtype against float32 on CPU."""
-    exact, other = build("small", "cpu", torch.float32), build("small", device, dtype)
-    other.bridge.original_model.load_state_dict(exact.bridge.original_model.state_dict())
-    tables = [
-        read_runs(m, scenarios, {"": ()}, readout="continuation").logit_diff for m in (exact, other)
-    ]
-    return float(np.abs(tables[0] - tables[1]).max())
+    """The largest error of the logit difference on this device and dtype, for the small shape.
+
+    The reference is float32 on the CPU.
+    """
+    reference = build("small", "cpu", torch.float32)
+    tested = build("small", device, dtype)
+    tested.bridge.original_model.load_state_dict(reference.bridge.original_model.state_dict())
+    runs = {"": ()}
+    expected = read_runs(reference, scenarios, runs, readout="continuation").logit_diff
+    measured = read_runs(tested, scenarios, runs, readout="continuation").logit_diff
+    return float(np.abs(expected - measured).max())
 
 
 def timed(model: LanguageModel, work: Callable[[], Any]) -> float:
-    """Seconds of the second of two runs."""
+    """Seconds of the second of two runs; the first one warms up caches and the device."""
     work()
     synchronise(model)
     start = time.perf_counter()
@@ -200,6 +226,7 @@ def timed(model: LanguageModel, work: Callable[[], Any]) -> float:
 
 
 def synchronise(model: LanguageModel) -> None:
+    # CUDA runs asynchronously: without this, only the launch of the work would be timed.
     if model.device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -213,7 +240,7 @@ def main(
     ] = 0,
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("results/protocol.json"),
 ) -> None:
-    """Run the protocol and print what it took."""
+    """Run the protocol and print its time and memory."""
     gpu = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
     shape = shape or ("qwen3-4b" if gpu else "small")

@@ -1,7 +1,7 @@
-"""The benchmark's pieces of work, each as this package does it and as another implementation would.
+"""The benchmark's tasks, each as done by this package and by another implementation.
 
-Both sides get the same scenarios, prompts and vectors and give arrays of the same meaning, so that what is timed is
-also compared.
+Both sides get the same scenarios, prompts and vectors and return arrays of the same meaning, so
+that the timed outputs are also compared.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NEW_TOKENS = 24
 
 @runtime_checkable
 class Worker(Protocol):
-    """What `plain` and `peers` offer."""
+    """The interface of the sides in `plain` and `peers`."""
 
     def extract(self, pairs: list[tuple[str, str]]) -> np.ndarray: ...
     def read(
@@ -51,9 +51,14 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A piece of work. `theirs` is None where no other implementation has it: then it is timed against `rival`'s.
+    """A task of the benchmark.
 
-    `comparable` makes of our output what theirs is.
+    Attributes:
+        ours: does the task with this package.
+        theirs: does it with another implementation; None if no other has it.
+        tolerance: the largest accepted difference of the outputs; None if they are not compared.
+        rival: the task of the others that is compared in time, if `theirs` is None.
+        comparable: converts our output to the form of theirs.
     """
 
     name: str
@@ -66,7 +71,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all tasks share: the model, the vectors, the layers that are steered at once."""
+    """The model, the vectors and the layers steered together, shared by all tasks."""
 
     model: LanguageModel
     vectors: dict[str, SteeringVectors]
@@ -88,7 +93,10 @@ class Setting:
 
 
 def make_tasks(setting: Setting, scenarios: ScenarioSet, n_sweep: int, n_read: int) -> list[Task]:
-    """The tasks over `n_read` scenarios of all items; the sweep over `n_sweep` of one axis, since it is long."""
+    """The tasks, over `n_read` scenarios of all items.
+
+    Sweeps take longer, so they use `n_sweep` scenarios of one axis.
+    """
     read = spread(scenarios, n_read)
     swept = spread(scenarios.filter(axis=setting.axis), n_sweep)
     return [
@@ -130,12 +138,12 @@ def make_tasks(setting: Setting, scenarios: ScenarioSet, n_sweep: int, n_read: i
 
 
 def spread(scenarios: ScenarioSet, n: int) -> ScenarioSet:
-    """`n` scenarios at even distances."""
-    places = np.linspace(0, len(scenarios) - 1, n).round().astype(int)
-    return ScenarioSet(tuple(scenarios.scenarios[i] for i in places), scenarios.catalogue)
+    """`n` scenarios, evenly spaced over the set."""
+    indices = np.linspace(0, len(scenarios) - 1, n).round().astype(int)
+    return ScenarioSet(tuple(scenarios.scenarios[i] for i in indices), scenarios.catalogue)
 
 
-# -- extraction: [axis, layer, d_model] ---------------------------------------------------------------------
+# -- extraction: [axis, layer, d_model] ------------------------------------------------------------
 
 
 def _directions(
@@ -145,11 +153,14 @@ def _directions(
 
 
 def _their_directions(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
-    by_axis = [scenarios.filter(axis=axis) for axis in scenarios.axes]
-    return np.stack([worker.extract([contrastive_texts(s) for s in own]) for own in by_axis])
+    directions = []
+    for axis in scenarios.axes:
+        pairs = [contrastive_texts(scenario) for scenario in scenarios.filter(axis=axis)]
+        directions.append(worker.extract(pairs))
+    return np.stack(directions)
 
 
-# -- the sweep: change of the logit difference, [layer, scenario] -------------------------------------------
+# -- the sweep: change of the logit difference, [layer, scenario] ----------------------------------
 
 
 def _sweep(setting: Setting, scenarios: ScenarioSet, method: SweepMethod) -> pd.DataFrame:
@@ -162,9 +173,9 @@ def _sweep(setting: Setting, scenarios: ScenarioSet, method: SweepMethod) -> pd.
 def _logit_shifts(
     scenarios: ScenarioSet, sweep: pd.DataFrame
 ) -> Float[np.ndarray, "layer scenario"]:
-    return sweep.pivot(index="layer", columns="id", values="logit_shift")[
-        [s.id for s in scenarios]
-    ].to_numpy()
+    by_layer = sweep.pivot(index="layer", columns="id", values="logit_shift")
+    ids = [scenario.id for scenario in scenarios]
+    return by_layer[ids].to_numpy()
 
 
 def _their_sweep(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
@@ -173,13 +184,12 @@ def _their_sweep(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np
     return diffs[1:] - diffs[:1]
 
 
-# -- readouts: the logit difference, [scenario] -------------------------------------------------------------
+# -- readouts: the logit difference, [scenario] ----------------------------------------------------
 
 
 def _choices(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
-    return read_runs(
-        setting.model, scenarios, {"": ()}, readout="continuation"
-    ).logit_diff.to_numpy()
+    table = read_runs(setting.model, scenarios, {"": ()}, readout="continuation")
+    return table.logit_diff.to_numpy()
 
 
 def _their_choices(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
@@ -192,15 +202,17 @@ def _scored(
     sequences = [setting.model.tokenise(p) for s in scenarios for p in continuation_prompts(s)]
     answers = [list(s.answer) for s in sequences]
     sums = worker.score([list(s.prompt) for s in sequences], answers, runs)
-    each = sums / np.array([len(a) for a in answers])
-    return each[:, 0::2] - each[:, 1::2]
+    per_token = sums / np.array([len(a) for a in answers])
+    # Prompts alternate between the positive and the negative option of a scenario.
+    return per_token[:, 0::2] - per_token[:, 1::2]
 
 
 def _letters(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
     runs = {"": setting.edits()}
-    return read_runs(
+    table = read_runs(
         setting.model, scenarios, runs, readout=ReadoutFormat("letters", system=_persona())
-    ).logit_diff.to_numpy()
+    )
+    return table.logit_diff.to_numpy()
 
 
 def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
@@ -210,17 +222,17 @@ def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> 
     prompts = [p for s in scenarios for p in letter_prompts(s, "both", 42, _persona())]
     ids = [list(setting.model.tokenise(p.prompt).prompt) for p in prompts]
     logits = worker.read(ids, tokens, [setting.run(setting.layers)])[0]
-    signed = (logits[:, 0] - logits[:, 1]) * np.array(
-        [1 if p.positive == 0 else -1 for p in prompts]
-    )
-    return signed.reshape(-1, 2).mean(1)
+    # positive is the index of the positive pole's letter; every scenario has both orders.
+    signs = np.array([1 if p.positive == 0 else -1 for p in prompts])
+    logit_diffs = (logits[:, 0] - logits[:, 1]) * signs
+    return logit_diffs.reshape(-1, 2).mean(1)
 
 
 def _persona() -> str:
     return advanced_persona("India").text
 
 
-# -- generation: texts --------------------------------------------------------------------------------------
+# -- generation: texts -----------------------------------------------------------------------------
 
 
 def _texts(setting: Setting, scenarios: ScenarioSet) -> list[str]:

@@ -1,4 +1,4 @@
-"""The World Values Survey: facts, personas, direct questions, the cultural map."""
+"""The World Values Survey: country facts, personas, direct questions and the cultural map."""
 
 import lazy_loader
 

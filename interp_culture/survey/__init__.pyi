@@ -1,4 +1,4 @@
-# The public names of this room; each is imported when it is first used.
+# The public names of this package; each is imported on first use.
 from . import culture_map
 from .microdata import SurveySummary, read_survey
 from .personas import Persona, advanced_persona, basic_persona, respondent_persona

@@ -1,8 +1,6 @@
-"""Item scores -> answers on the survey's scales -> coordinates on the Inglehart-Welzel map.
+"""Positions, distances and movements of readouts on the Inglehart-Welzel cultural map.
 
-x: survival -> self-expression, y: traditional -> secular-rational. Means, standard deviations and weights of the
-ten items come from a public recomputation of the factor analysis; the rescaling of the factors is the official
-one (x = 1.81 F_x + 0.038, y = 1.61 F_y - 0.1).
+x: survival (-) to self-expression (+). y: traditional (-) to secular-rational (+).
 """
 
 from __future__ import annotations
@@ -13,57 +11,47 @@ from jaxtyping import Float
 
 from interp_culture.errors import InputError
 from interp_culture.stats import Estimate, bootstrap_weights, free_values, weighted_means
+
+# `scores` is unused here but part of this module's public interface.
+from interp_culture.survey.projection import answers, project, scores  # noqa: F401
 from interp_culture.survey.wvs import countries, load_facts, survey_items
 
-SCALE = {"x": (1.81, 0.038), "y": (1.61, -0.1)}
+# The map coordinate, as a column number, that steering of an axis is meant to move.
+COORDINATE_OF_AXIS = {"X": 0, "Y": 1}
+ANGLE_COLUMNS = ["angle", "low", "high"]
+RATIO_COLUMNS = ["ratio", "ratio_low", "ratio_high", "defined"]
+CHECK_COLUMNS = ["iso3", "year", "x", "y", "map_x", "map_y", "map_year", "same_survey"]
 
 
 def covers(items: set[str]) -> bool:
-    """Whether scores of these items can be placed on the map: it takes all ten."""
+    """Whether these items have a position on the map, which needs all ten survey items."""
     return set(survey_items().index) <= items
 
 
-def answers(scores: Float[np.ndarray, "*draw item"]) -> Float[np.ndarray, "*draw item"]:
-    """Scores in [0, 1] (1 = positive pole; items in `survey_items` order) as answers on each question's scale."""
-    items = survey_items()
-    low, high = items.minimum.to_numpy(float), items.maximum.to_numpy(float)
-    toward_high = np.where(items.sign_of_positive_pole == 1, scores, 1 - scores)
-    return low + toward_high * (high - low)
-
-
-def scores(answers: Float[np.ndarray, "*draw item"]) -> Float[np.ndarray, "*draw item"]:
-    """The inverse of `answers`: answers on each question's scale as scores in [0, 1], 1 = positive pole."""
-    items = survey_items()
-    low, high = items.minimum.to_numpy(float), items.maximum.to_numpy(float)
-    toward_high = (answers - low) / (high - low)
-    return np.where(items.sign_of_positive_pole == 1, toward_high, 1 - toward_high)
-
-
-def project(answers: Float[np.ndarray, "*draw item"]) -> Float[np.ndarray, "*draw 2"]:
-    """Answers on the survey's scales -> (x, y)."""
-    items = survey_items()
-    z = (answers - items["mean"].to_numpy()) / items.sd.to_numpy()
-    factors = np.stack([z @ items.weight_x.to_numpy(), z @ items.weight_y.to_numpy()], axis=-1)
-    scale = np.array([SCALE["x"][0], SCALE["y"][0]])
-    shift = np.array([SCALE["x"][1], SCALE["y"][1]])
-    return factors * scale + shift
-
-
 def place(table: pd.DataFrame, seed: int = 42) -> dict[str, float]:
-    """Where a readout (a table of `probe`) lies on the map.
+    """The map position of a readout, with 95% intervals from `place_draws`.
 
-    Item scores are means over domains of the mean p_positive; intervals (95%) come from `place_draws`.
+    An item's score is the mean over domains of the mean p_positive.
+
+    Args:
+        table: a table of `probe` (columns item, domain and p_positive are used).
 
     Returns:
         x, y, x_low, x_high, y_low, y_high (map units).
+
+    Raises:
+        InputError: if one of the ten items has no scenario.
     """
-    items, table = survey_items(), _placed(table)
-    cells = table.groupby(["item", "domain"]).p_positive.mean()
-    point = project(answers(cells.groupby("item").mean()[items.index].to_numpy()))
+    items = survey_items().index
+    table = _survey_rows(table)
+    # Domains first, so that each has equal weight whatever its number of scenarios.
+    domain_means = table.groupby(["item", "domain"]).p_positive.mean()
+    item_scores = domain_means.groupby("item").mean()[items].to_numpy()
+    position = project(answers(item_scores))
     low, high = np.percentile(place_draws(table, seed), [2.5, 97.5], axis=0)
     return {
-        "x": point[0],
-        "y": point[1],
+        "x": position[0],
+        "y": position[1],
         "x_low": low[0],
         "x_high": high[0],
         "y_low": low[1],
@@ -72,33 +60,43 @@ def place(table: pd.DataFrame, seed: int = 42) -> dict[str, float]:
 
 
 def place_draws(table: pd.DataFrame, seed: int = 42) -> Float[np.ndarray, "draw 2"]:
-    """Bootstrap draws of `place`: over the scenarios of each item, the ten items being fixed by the map.
+    """Bootstrap draws of `place`, over the scenarios of each item; the map fixes the ten items.
 
-    Every domain of an item weighs the same, as in `place`, however many scenarios it has. Tables of the same scenarios
-    in the same order are drawn alike: what is computed from two of them, draw by draw, is paired. All are NaN where
-    an item has one scenario, of which nothing can be drawn, or fewer than six scenarios vary freely.
+    As in `place`, the domains of an item have equal weight, whatever their numbers of scenarios.
+    Two tables of the same scenarios in the same order get the same draws, so that differences
+    between them are paired. All draws are NaN if an item has a single scenario, or if fewer than
+    six scenarios vary freely.
     """
-    table = _placed(table)
-    names, values = table["item"].to_numpy(), table.p_positive.to_numpy()
+    table = _survey_rows(table)
+    item_names = table["item"].to_numpy()
+    values = table.p_positive.to_numpy()
     # Each item is its own stratum and cluster, so that only its scenarios are drawn.
-    weights = bootstrap_weights(names, names, seed=seed) * _domain_weights(table)
-    n = free_values(names)
-    means = [weighted_means(weights, values, names == item, n) for item in survey_items().index]
+    weights = bootstrap_weights(item_names, item_names, seed=seed) * _domain_weights(table)
+    n = free_values(item_names)
+    means = [
+        weighted_means(weights, values, item_names == item, n) for item in survey_items().index
+    ]
     return project(answers(np.stack(means, axis=-1)))
 
 
 def _domain_weights(table: pd.DataFrame) -> Float[np.ndarray, " scenario"]:
-    """The weight of each scenario with which an item's mean is the mean of its domains' means; 1 where those are even.
+    """Scenario weights that make an item's mean the mean of its domain means.
 
-    `n_item / (n_domains n_cell)`, for an item of n_item scenarios in n_domains domains, n_cell of them in this one.
+    The weight is `n_item / (n_domains n_cell)`, for an item with n_item scenarios in n_domains
+    domains, n_cell of them in the scenario's own domain. It is 1 for domains of equal size.
     """
-    of_item = table.groupby("item").domain
+    domains = table.groupby("item").domain
     n_cell = table.groupby(["item", "domain"]).domain.transform("size")
-    return (of_item.transform("size") / (of_item.transform("nunique") * n_cell)).to_numpy()
+    return (domains.transform("size") / (domains.transform("nunique") * n_cell)).to_numpy()
 
 
 def no_preference() -> tuple[float, float]:
-    """Where a model without any preference lies: (x, y) of ten scores of 0.5."""
+    """The map position (x, y) of a model without any preference: all ten scores are 0.5.
+
+    >>> x, y = no_preference()
+    >>> f"{x:+.2f} {y:+.2f}"
+    '+0.19 +1.84'
+    """
     x, y = project(answers(np.full(len(survey_items()), 0.5)))
     return float(x), float(y)
 
@@ -106,38 +104,61 @@ def no_preference() -> tuple[float, float]:
 def displacements(
     before: pd.DataFrame, after: pd.DataFrame, seed: int = 42
 ) -> Float[np.ndarray, "draw 2"]:
-    """How far the model moved on the map between two readouts of the same scenarios: (x, y), map units.
+    """The change of map position from one readout to another of the same scenarios.
 
-    The observed displacement first, then the draws of the bootstrap, paired by scenario.
+    Returns:
+        (x, y) in map units, after minus before: the observed change in the first row, then the
+        bootstrap draws, paired by scenario.
+
+    Raises:
+        InputError: if the tables hold different scenarios.
     """
     if list(before.id) != list(after.id):
         raise InputError(
             "`before` and `after` hold different scenarios: read the same set for both"
         )
-    here, there = place(before, seed), place(after, seed)
-    drawn = place_draws(after, seed) - place_draws(before, seed)
-    return np.vstack([[there["x"] - here["x"], there["y"] - here["y"]], drawn])
+    start = place(before, seed)
+    end = place(after, seed)
+    observed = [end["x"] - start["x"], end["y"] - start["y"]]
+    # One seed draws the same scenarios in both readouts, which pairs the draws.
+    draws = place_draws(after, seed) - place_draws(before, seed)
+    return np.vstack([observed, draws])
 
 
 def distances(x: float, y: float) -> pd.DataFrame:
-    """Euclidean distance (map units) to every country, nearest first: iso3, country, distance, rank."""
+    """Euclidean distance from (x, y) to every country, nearest first.
+
+    Returns:
+        iso3, country, distance (map units), rank (1 = nearest).
+
+    >>> distances(0.5, -0.2).head(2)
+      iso3   country  distance  rank
+    0  PRT  Portugal  0.178802     1
+    1  POL    Poland  0.251006     2
+    """
     table = countries().reset_index()
     table["distance"] = np.hypot(table.x - x, table.y - y)
     table = table.sort_values("distance", ignore_index=True)
-    return table.assign(rank=table.index + 1)[["iso3", "country", "distance", "rank"]]
+    table["rank"] = table.index + 1
+    return table[["iso3", "country", "distance", "rank"]]
 
 
 def distance_to(iso3: str, points: Float[np.ndarray, "*draw 2"]) -> Float[np.ndarray, "*draw"]:
     """Euclidean distance (map units) of each point to one country's published coordinates."""
-    there = countries().loc[iso3]
-    return np.hypot(points[..., 0] - there.x, points[..., 1] - there.y)
+    country = countries().loc[iso3]
+    return np.hypot(points[..., 0] - country.x, points[..., 1] - country.y)
 
 
 def human_coupling() -> dict[str, float]:
-    """How the two axes go together over countries: r, and the slope of each axis on the other.
+    """How the two axes covary over countries; the human baseline of the entanglement ratio.
 
-    A society 1 further on x lies `y_per_x` further on y: the human baseline of the entanglement ratio.
-    r_low, r_high: 95% interval (Fisher's z; countries taken as independent).
+    Returns:
+        r (Pearson); r_low, r_high (95% interval by Fisher's z, countries taken as independent);
+        y_per_x, x_per_y (slopes: a country 1 higher on x is `y_per_x` higher on y).
+
+    >>> coupling = human_coupling()
+    >>> f"{coupling['r']:.2f} {coupling['y_per_x']:.2f} {coupling['x_per_y']:.2f}"
+    '0.58 0.47 0.73'
     """
     from scipy.stats import linregress, pearsonr
 
@@ -154,119 +175,136 @@ def human_coupling() -> dict[str, float]:
 
 
 def projection_check() -> pd.DataFrame:
-    """Countries whose ten item means are shipped, projected, beside their published coordinates.
+    """Projected and published coordinates of the countries whose ten item means are shipped.
 
-    Returns iso3, year (of the means), x, y, map_x, map_y, map_year and same_survey: whether the years are at most
-    one apart. India's published coordinates are of an older survey, and say nothing of the projection.
+    Returns:
+        iso3, year (of the means), x, y (projected), map_x, map_y (published), map_year and
+        same_survey (whether the two years are at most one apart). India's published coordinates
+        come from an older survey than its means, so they do not test the projection.
     """
-    items, rows = survey_items().index, []
-    for iso3, own in load_facts().means.groupby("iso3"):
-        means = own.set_index("item")["mean"]
-        if set(items) <= set(means.index):
-            x, y = project(means[items].to_numpy())
-            there, year = countries().loc[iso3], int(own.year.max())
-            rows.append(
-                (
-                    iso3,
-                    year,
-                    x,
-                    y,
-                    there.x,
-                    there.y,
-                    there.survey_year,
-                    abs(year - there.survey_year) <= 1,
-                )
-            )
-    return pd.DataFrame(
-        rows, columns=["iso3", "year", "x", "y", "map_x", "map_y", "map_year", "same_survey"]
-    )
+    items = survey_items().index
+    rows = []
+    for iso3, facts in load_facts().means.groupby("iso3"):
+        means = facts.set_index("item")["mean"]
+        if not set(items) <= set(means.index):
+            continue
+        x, y = project(means[items].to_numpy())
+        published = countries().loc[iso3]
+        year = int(facts.year.max())
+        same_survey = abs(year - published.survey_year) <= 1
+        rows.append(
+            (iso3, year, x, y, published.x, published.y, published.survey_year, same_survey)
+        )
+    return pd.DataFrame(rows, columns=CHECK_COLUMNS)
 
 
 def projection_accuracy() -> dict[str, float]:
-    """How well the projection meets the published map: n countries, rms error and correlation of each coordinate."""
-    table = projection_check().query("same_survey")
-    out: dict[str, float] = {"n": float(len(table))}
+    """How well projected coordinates agree with published ones, over countries of the same survey.
+
+    Returns:
+        n (countries), rms_x, rms_y (root mean square error, map units), r_x, r_y (correlations).
+    """
+    check = projection_check()
+    table = check[check.same_survey]
+    accuracy: dict[str, float] = {"n": float(len(table))}
     for axis in ("x", "y"):
-        out[f"rms_{axis}"] = float(np.sqrt(((table[axis] - table[f"map_{axis}"]) ** 2).mean()))
-        out[f"r_{axis}"] = float(np.corrcoef(table[axis], table[f"map_{axis}"])[0, 1])
-    return out
+        projected = table[axis]
+        published = table[f"map_{axis}"]
+        accuracy[f"rms_{axis}"] = float(np.sqrt(((projected - published) ** 2).mean()))
+        accuracy[f"r_{axis}"] = float(np.corrcoef(projected, published)[0, 1])
+    return accuracy
 
 
 def projection_coupling() -> dict[str, float]:
-    """The coupling that the map's own arithmetic makes: all items of one axis move alike, the others stay.
+    """The coupling that the map's own arithmetic creates.
 
-    Every item weighs on both coordinates, so a change of the five X items alone moves y as well.
+    Every item has a weight on both coordinates, so moving only the five X items also moves y.
+
+    Returns:
+        axis -> |change of the other coordinate| / |change of the axis' own coordinate|, when the
+        items of this axis all move from the negative to the positive pole and the others stay.
     """
-    items = survey_items()
-    step = project(answers(np.zeros(len(items))))
-    out = {}
-    for axis, on, off in (("X", 0, 1), ("Y", 1, 0)):
-        moved = project(answers(items.index.str.startswith(axis).astype(float))) - step
-        out[axis] = float(abs(moved[off] / moved[on]))
-    return out
+    items = survey_items().index
+    start = project(answers(np.zeros(len(items))))
+    coupling = {}
+    for axis, target in COORDINATE_OF_AXIS.items():
+        shift = project(answers(items.str.startswith(axis).astype(float))) - start
+        coupling[axis] = float(abs(shift[1 - target] / shift[target]))
+    return coupling
 
 
 def places(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Map coordinates of the plain model, of every steered run, and of a model without any preference."""
-    rows = []
-    for (steered, alpha), run in readouts[readouts.method != "random"].groupby(
-        ["steered", "alpha"], sort=True
-    ):
-        rows.append({"steered": steered, "alpha": alpha, **place(run)})
+    """Map positions of the plain model, of every steered run, and of a model without preference.
+
+    Args:
+        readouts: tables of `probe`, with the columns steered, alpha and method. Runs with random
+            vectors are left out.
+
+    Returns:
+        steered, alpha, and the columns of `place`. The row without preference has
+        steered = "neutral" and an interval of width 0.
+    """
+    runs = readouts[readouts.method != "random"].groupby(["steered", "alpha"], sort=True)
+    rows = [{"steered": steered, "alpha": alpha, **place(run)} for (steered, alpha), run in runs]
     x, y = no_preference()
     neutral = {"x": x, "x_low": x, "x_high": x, "y": y, "y_low": y, "y_high": y}
     return pd.DataFrame([*rows, {"steered": "neutral", "alpha": 0.0, **neutral}])
 
 
 def movements(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Where steering of X and of Y moves the plain model on the map, at every alpha.
+    """The direction in which steering of X and of Y moves the plain model on the map, per alpha.
+
+    Args:
+        readouts: as for `places`; the row group with method "plain" is the start.
 
     Returns:
-        steered, alpha, angle, low, high (degrees: 0 along the steered coordinate as intended, 90 where the other one
-        alone moves, to the pole of the same sign, -90 to the opposite pole, 180 backward; the interval lies around the
-        angle and may reach beyond 180), ratio, ratio_low, ratio_high (equation 5 from coordinates: `min(1, |other| /
-        |steered|)`) and defined (whether the interval of the steered coordinate's change excludes 0). Intervals: 95%,
+        One row per steered axis and alpha: steered, alpha; angle, low, high (degrees: 0 if only
+        the steered coordinate moves, in the intended direction; 90 if only the other one moves,
+        to the pole of the same sign; -90 if it moves to the opposite pole; 180 if the steered one
+        moves backward; the interval is around the angle and may go beyond 180); ratio, ratio_low,
+        ratio_high (equation 5 on coordinates: `min(1, |other| / |steered|)`); defined (whether
+        the interval of the steered coordinate's change excludes 0). Intervals: 95%, by a
         bootstrap paired by scenario.
     """
-    plain, rows = readouts[readouts.method == "plain"], []
-    own = readouts[~readouts.method.isin(("plain", "random")) & readouts.steered.isin(("X", "Y"))]
-    for (steered, alpha), run in own.groupby(["steered", "alpha"], sort=True):
-        moved = np.sign(alpha) * displacements(plain, run).T
-        along, across = moved if steered == "X" else moved[::-1]
-        angle, ratio = np.degrees(np.arctan2(across, along)), np.minimum(1, np.abs(across / along))
-        turned = angle[0] + (angle - angle[0] + 180) % 360 - 180
-        turn, er = Estimate.of(turned[0], turned[1:]), Estimate.of(ratio[0], ratio[1:])
-        defined = Estimate.of(along[0], along[1:]).excludes_zero
-        rows.append(
-            (steered, alpha, turn.value, turn.low, turn.high, er.value, er.low, er.high, defined)
-        )
-    names = [
-        "steered",
-        "alpha",
-        "angle",
-        "low",
-        "high",
-        "ratio",
-        "ratio_low",
-        "ratio_high",
-        "defined",
-    ]
-    return pd.DataFrame(rows, columns=names)
+    plain = readouts[readouts.method == "plain"]
+    with_vectors = ~readouts.method.isin(("plain", "random"))
+    steered_runs = readouts[with_vectors & readouts.steered.isin(COORDINATE_OF_AXIS)]
+    rows = []
+    for (steered, alpha), run in steered_runs.groupby(["steered", "alpha"], sort=True):
+        target = COORDINATE_OF_AXIS[steered]
+        shifts = np.sign(alpha) * displacements(plain, run)
+        rows.append((steered, alpha, *_movement(shifts[:, target], shifts[:, 1 - target])))
+    return pd.DataFrame(rows, columns=["steered", "alpha", *ANGLE_COLUMNS, *RATIO_COLUMNS])
+
+
+def _movement(
+    target: Float[np.ndarray, " draw"], other: Float[np.ndarray, " draw"]
+) -> tuple[float, float, float, float, float, float, bool]:
+    """Angle and ratio of a shift, each with its interval, and whether the ratio is defined.
+
+    Both arrays hold the observed change first, then the bootstrap draws.
+    """
+    angles = np.degrees(np.arctan2(other, target))
+    # Draws are turned to within 180 degrees of the observed angle, since angles are cyclic.
+    angles = angles[0] + (angles - angles[0] + 180) % 360 - 180
+    ratios = np.minimum(1, np.abs(other / target))
+    angle = Estimate.of(angles[0], angles[1:])
+    ratio = Estimate.of(ratios[0], ratios[1:])
+    defined = Estimate.of(target[0], target[1:]).excludes_zero
+    return angle.value, angle.low, angle.high, ratio.value, ratio.low, ratio.high, defined
 
 
 def all_distances(located: pd.DataFrame) -> pd.DataFrame:
-    """Distance of every place to every country (map units), with the country's rank."""
-    return pd.concat(
-        [
-            distances(p.x, p.y).assign(steered=p.steered, alpha=p.alpha)
-            for p in located.itertuples()
-        ],
-        ignore_index=True,
-    )
+    """Distance (map units) of every row of `places` to every country, with the country's rank."""
+    tables = []
+    for row in located.itertuples():
+        to_countries = distances(row.x, row.y)
+        tables.append(to_countries.assign(steered=row.steered, alpha=row.alpha))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _placed(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the ten items. Raises InputError where one has none."""
+def _survey_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the ten items. Raises InputError if an item has none."""
     items = survey_items().index
     if missing := sorted(set(items) - set(table["item"])):
         raise InputError(f"the map needs all ten items; no scenario of {', '.join(missing)}")

@@ -1,41 +1,40 @@
-"""The published survey files that a user may bring: told by their columns, read column by column, countries as iso3.
+"""The three published survey files that can be read: how they are recognised and parsed.
 
-Known are the WVS wave 7 file, the EVS/WVS joint file and the Integrated Values Surveys, as .csv, .sav or .dta.
-Columns are renamed to their ids and turned into numbers; what the numbers mean is the business of `microdata`.
+Known are the WVS wave 7 file, the EVS/WVS joint file and the Integrated Values Surveys, as .csv,
+.sav or .dta. Columns are renamed to their ids and converted to numbers; `valid_answers` and
+`microdata` interpret the numbers.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pandas as pd
 
 from interp_culture.errors import InputError
-from interp_culture.survey.wvs import countries, survey_items
+from interp_culture.survey.country_codes import load_package, locate
+from interp_culture.survey.wvs import survey_items
 
+# Texts that exported files use for a missing value.
 BLANK = {"", ".", "NA", "NaN", "nan"}
-# Codes of the surveys that ISO 3166 does not have, and Great Britain; on the right as on the 2023 map.
-OWN_CODES = {
-    **dict.fromkeys(["XK", "XKX", "915"], "XKX"),
-    **dict.fromkeys(["NIR", "GB-NIR", "GBR-NIR", "909"], "GBR-NIR"),
-    "GB-GBN": "GBR",
-}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One of the published files: which column holds what. Of the two country columns one is enough.
+    """The columns of one of the published files.
 
-    `items` is item -> column of the answer, the two derived columns included; `qualities` are independence,
-    determination, religious faith, obedience; `aims` the first and second of four.
+    Attributes:
+        letters, number: the two country columns, of which one is enough; `standard` is the ISO 3166
+            standard of `letters` ("alpha_2" or "alpha_3").
+        items: item -> column of the answer, including the two derived columns.
+        qualities: independence, determination, religious faith, obedience.
+        aims: the first and the second choice of four aims.
     """
 
     name: str
@@ -51,58 +50,77 @@ class Kind:
 
     @property
     def columns(self) -> list[str]:
-        """Every column that is of use, by its id."""
+        """The ids of all columns that are read."""
         head = [self.letters, self.number, self.year, self.weight]
         return [*head, *self.items.values(), *self.qualities, *self.aims]
 
-    def lacking(self, found: Iterable[str]) -> list[str]:
-        """What is needed and not among the found columns: a country, a year, and one item at least."""
+    def lacking(self, present: Iterable[str]) -> list[str]:
+        """Requirements that the present columns do not meet: a country, a year, and one item."""
         items = list(self.items.values())
-        needs = {
+        requirements = {
             f"{self.letters} or {self.number}": [self.letters, self.number],
             self.year: [self.year],
             f"any of {', '.join(items)}": [*items, *self.qualities, *self.aims],
         }
-        return [need for need, columns in needs.items() if not set(columns) & set(found)]
+        return [need for need, ids in requirements.items() if not set(ids) & set(present)]
 
 
 @cache
 def kinds() -> tuple[Kind, ...]:
-    """The three published files. In WVS wave 7 all but the derived items go by their question number."""
+    """The three published files."""
     items = survey_items()
     ivs = items.ivs_id.to_dict()
+    # WVS wave 7 names answers by question number, except for the two derived items.
     wvs7 = {item: ivs[item] if ";" in ids else ids for item, ids in items.wvs7.items()}
-    parts = (("A029", "A039", "A040", "A042"), ("E003", "E004"))
-    wave7 = ("B_COUNTRY_ALPHA", "alpha_3", "B_COUNTRY", "A_YEAR", "W_WEIGHT")
-    return (
-        Kind("wvs7", "WVS wave 7", *wave7, wvs7, ("Q8", "Q14", "Q15", "Q17"), ("Q154", "Q155")),
-        Kind(
-            "joint",
-            "EVS/WVS joint file",
-            "cntry_AN",
-            "alpha_2",
-            "cntry",
-            "year",
-            "gwght",
-            ivs,
-            *parts,
-        ),
-        Kind(
-            "integrated",
-            "Integrated Values Surveys",
-            "COUNTRY_ALPHA",
-            "alpha_3",
-            "S003",
-            "S020",
-            "S017",
-            ivs,
-            *parts,
-        ),
+    wave7 = Kind(
+        name="wvs7",
+        title="WVS wave 7",
+        letters="B_COUNTRY_ALPHA",
+        standard="alpha_3",
+        number="B_COUNTRY",
+        year="A_YEAR",
+        weight="W_WEIGHT",
+        items=wvs7,
+        qualities=("Q8", "Q14", "Q15", "Q17"),
+        aims=("Q154", "Q155"),
     )
+    joint = Kind(
+        name="joint",
+        title="EVS/WVS joint file",
+        letters="cntry_AN",
+        standard="alpha_2",
+        number="cntry",
+        year="year",
+        weight="gwght",
+        items=ivs,
+        qualities=("A029", "A039", "A040", "A042"),
+        aims=("E003", "E004"),
+    )
+    integrated = Kind(
+        name="integrated",
+        title="Integrated Values Surveys",
+        letters="COUNTRY_ALPHA",
+        standard="alpha_3",
+        number="S003",
+        year="S020",
+        weight="S017",
+        items=ivs,
+        qualities=joint.qualities,
+        aims=joint.aims,
+    )
+    return wave7, joint, integrated
 
 
 def read_rows(path: Path) -> tuple[Kind, pd.DataFrame]:
-    """The kind of file, and one row a respondent: iso3, code (the file's own country code), columns by their ids."""
+    """The kind of a survey file and its rows, one per respondent.
+
+    Returns:
+        The kind, and a table with iso3 (None if unknown), code (the file's own country code) and
+        the numeric columns by their ids.
+
+    Raises:
+        InputError: if the file is absent, of another kind, damaged, or holds text for numbers.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a survey file (.csv, .sav or .dta)")
     readers = {
@@ -111,52 +129,51 @@ def read_rows(path: Path) -> tuple[Kind, pd.DataFrame]:
         ".zsav": _read_labelled,
         ".dta": _read_labelled,
     }
-    if (read := readers.get(path.suffix.lower())) is None:
+    read = readers.get(path.suffix.lower())
+    if read is None:
         raise InputError(
-            f"{path}: read are .csv, .sav and .dta, not {path.suffix or 'a file without extension'}; "
+            f"{path}: only .csv, .sav and .dta can be read, "
+            f"not {path.suffix or 'a file without extension'}; "
             "unpack an archive first, or download the file in one of these formats"
         )
     kind, table = read(path)
-    labels = table[[c for c in (kind.letters, kind.number) if c in table]].astype(str)
-    iso3, code = _locate(labels, kind)
-    numbers = {c: _numbers(path, table[c]) for c in kind.columns if c in table and c not in labels}
+    country_columns = [column for column in (kind.letters, kind.number) if column in table]
+    labels = table[country_columns].astype(str)
+    iso3, code = locate(labels, {kind.letters: kind.standard, kind.number: "numeric"})
+    numeric = [column for column in kind.columns if column in table and column not in labels]
+    numbers = {column: _numbers(path, table[column]) for column in numeric}
     return kind, pd.DataFrame({"iso3": iso3, "code": code, **numbers})
 
 
 def recognise(path: Path, columns: list[str]) -> tuple[Kind, dict[str, str]]:
-    """The kind of file that has these columns, and id -> column; InputError names what each kind lacks."""
+    """The kind of file with these columns, and the mapping id -> column.
+
+    Raises:
+        InputError: if it is none of the known files; the message lists what each kind lacks.
+    """
     faults = []
     for kind in kinds():
-        found = _find(columns, kind.columns)
-        lacking = kind.lacking(found)
+        column_of = _match_columns(columns, kind.columns)
+        lacking = kind.lacking(column_of)
         if not lacking:
-            return kind, found
-        faults.append(
-            f"  {kind.title}: looked for {', '.join(kind.lacking([]))}; missing: {', '.join(lacking)}"
-        )
-    raise InputError(
-        "\n".join(
-            [f"{path}: not a survey file that is known, by its {len(columns)} columns", *faults]
-        )
-    )
+            return kind, column_of
+        required = ", ".join(kind.lacking([]))
+        faults.append(f"  {kind.title}: looked for {required}; missing: {', '.join(lacking)}")
+    header = f"{path}: not a known survey file, judging by its {len(columns)} columns"
+    raise InputError("\n".join([header, *faults]))
 
 
-def country_name(iso3: str) -> str:
-    """The name on the 2023 map, else the name in ISO 3166."""
-    if iso3 in countries().index:
-        return str(countries().country[iso3])
-    found = _load("pycountry").countries.get(alpha_3=iso3)
-    return str(getattr(found, "common_name", found.name))
+def _match_columns(columns: list[str], ids: list[str]) -> dict[str, str]:
+    """Id -> column, in either case.
 
-
-def _find(columns: list[str], ids: list[str]) -> dict[str, str]:
-    """Id -> column: named as the id, or as the id and a label ("Q164: Importance of God"), in either case."""
-    found = {}
+    A column is named by the id alone, or by the id and a label ("Q164: Importance of God").
+    """
+    column_of = {}
     for name in ids:
         pattern = re.compile(rf"\s*{name}\s*(?:$|[:\s])", re.IGNORECASE)
-        if matches := [c for c in columns if pattern.match(c)]:
-            found[name] = min(matches, key=len)
-    return found
+        if matches := [column for column in columns if pattern.match(column)]:
+            column_of[name] = min(matches, key=len)
+    return column_of
 
 
 def _read_csv(path: Path) -> tuple[Kind, pd.DataFrame]:
@@ -164,35 +181,46 @@ def _read_csv(path: Path) -> tuple[Kind, pd.DataFrame]:
     from pyarrow import csv as arrow
 
     delimiter, header = _csv_header(path)
-    kind, found = recognise(path, header)
+    kind, column_of = recognise(path, header)
+    columns = list(column_of.values())
     as_text = arrow.ConvertOptions(
-        include_columns=list(found.values()), column_types={c: string() for c in found.values()}
+        include_columns=columns, column_types={column: string() for column in columns}
     )
-    # One thread: only then does a fault come with its row.
-    reading, parsing = (
-        arrow.ReadOptions(use_threads=False),
-        arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-    )
+    # With more than one thread, pyarrow does not name the row of a fault.
+    reading = arrow.ReadOptions(use_threads=False)
+    parsing = arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
         table = arrow.read_csv(
             path, read_options=reading, parse_options=parsing, convert_options=as_text
         )
     except ArrowInvalid as error:
-        told = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
-        what = (
-            "line {}: {} values expected, as in the header, {} found".format(*told.groups())
-            if told
-            else str(error)
-        )
         raise InputError(
-            f"{path}: {what[:200]}; numbers with a decimal comma in a comma-separated file look like this: "
-            "export with decimal points, or fetch the file again"
+            f"{path}: {_csv_fault(error)}; numbers with a decimal comma in a comma-separated file "
+            "look like this: export with decimal points, or download the file again"
         ) from error
-    return kind, table.to_pandas().rename(columns={column: name for name, column in found.items()})
+    return kind, _renamed(table.to_pandas(), column_of)
+
+
+def _csv_fault(error: Exception) -> str:
+    row_fault = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
+    if row_fault is None:
+        return str(error)[:200]
+    line, expected, actual = row_fault.groups()
+    return f"line {line}: {expected} values expected, as in the header, but {actual} present"
 
 
 def _csv_header(path: Path) -> tuple[str, list[str]]:
-    """The separator and the column names: of comma, semicolon and tab the one that makes the most columns."""
+    """The separator (comma, semicolon or tab, by the number of columns) and the column names."""
+    _check_utf8(path)
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        first_line = text.readline()
+    headers = {
+        delimiter: next(csv.reader([first_line], delimiter=delimiter), []) for delimiter in ",;\t"
+    }
+    return max(headers.items(), key=lambda header: len(header[1]))
+
+
+def _check_utf8(path: Path) -> None:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -201,52 +229,60 @@ def _csv_header(path: Path) -> tuple[str, list[str]]:
                 raise InputError(
                     f"{path}:{number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
                 ) from error
-    with path.open(encoding="utf-8-sig", newline="") as text:
-        first = text.readline()
-    headers = {
-        delimiter: next(csv.reader([first], delimiter=delimiter), []) for delimiter in ",;\t"
-    }
-    return max(headers.items(), key=lambda item: len(item[1]))
 
 
 def _read_labelled(path: Path) -> tuple[Kind, pd.DataFrame]:
-    """SPSS and Stata files. Y003 is often declared missing from -5 to -1; its -1 and -2 are answers and are kept."""
-    pyreadstat = _load("pyreadstat")
-    stata = path.suffix.lower() == ".dta"
-    read, options = (
-        (pyreadstat.read_dta, {}) if stata else (pyreadstat.read_sav, {"user_missing": True})
-    )
+    """Read an SPSS or Stata file, with the values that it declares missing as NaN."""
+    pyreadstat = load_package("pyreadstat")
+    read = pyreadstat.read_dta
+    options = {}
+    if path.suffix.lower() != ".dta":
+        read = pyreadstat.read_sav
+        # Otherwise pyreadstat drops all declared missing values, and with them answers of Y003.
+        options = {"user_missing": True}
     try:
-        kind, found = recognise(path, read(path, metadataonly=True)[1].column_names)
-        table, meta = read(path, usecols=list(found.values()), **options)
+        kind, column_of = recognise(path, read(path, metadataonly=True)[1].column_names)
+        table, meta = read(path, usecols=list(column_of.values()), **options)
     except (pyreadstat.ReadstatError, pyreadstat.PyreadstatError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path}: not readable as {path.suffix}: {error}; is it whole? Fetch the file again"
+            f"{path}: not readable as {path.suffix}: {error}; is the file complete? "
+            "Download it again"
         ) from error
     for column, ranges in meta.missing_ranges.items():
         if column in table and pd.api.types.is_numeric_dtype(table[column]):
-            answer = table[column].between(-2, 2) if column == found.get("Y003") else False
-            for bounds in ranges:
-                table[column] = table[column].mask(
-                    table[column].between(bounds["lo"], bounds["hi"]) & ~answer
-                )
-    return kind, table.rename(columns={column: name for name, column in found.items()})
+            is_autonomy = column == column_of.get("Y003")
+            table[column] = _mask_ranges(table[column], ranges, is_autonomy=is_autonomy)
+    return kind, _renamed(table, column_of)
+
+
+def _mask_ranges(
+    values: pd.Series, ranges: list[dict[str, float]], *, is_autonomy: bool
+) -> pd.Series:
+    # Y003 is often declared missing from -5 to -1, but its -1 and -2 are answers.
+    is_answer = values.between(-2, 2) & is_autonomy
+    for bounds in ranges:
+        values = values.mask(values.between(bounds["lo"], bounds["hi"]) & ~is_answer)
+    return values
+
+
+def _renamed(table: pd.DataFrame, column_of: dict[str, str]) -> pd.DataFrame:
+    return table.rename(columns={column: name for name, column in column_of.items()})
 
 
 def _numbers(path: Path, column: pd.Series) -> pd.Series:
-    """The column as floats, blanks as NaN; any other text is an InputError with its line and column."""
+    """The column as floats, blanks as NaN. Raises InputError with line and column for text."""
     if pd.api.types.is_numeric_dtype(column):
         return column.astype(float)
-    seen = pd.Series(column.dropna().unique()).astype(str)
-    values = pd.to_numeric(seen.str.strip(), errors="coerce")
-    strange = seen[values.isna() & ~seen.str.strip().isin(BLANK)]
-    if not strange.empty:
-        _refuse(path, column, strange.tolist())
-    return column.map(dict(zip(seen, values, strict=True))).astype(float)
+    texts = pd.Series(column.dropna().unique()).astype(str)
+    values = pd.to_numeric(texts.str.strip(), errors="coerce")
+    not_numbers = texts[values.isna() & ~texts.str.strip().isin(BLANK)]
+    if not not_numbers.empty:
+        _refuse(path, column, not_numbers.tolist())
+    return column.map(dict(zip(texts, values, strict=True))).astype(float)
 
 
-def _refuse(path: Path, column: pd.Series, strange: list[str]) -> NoReturn:
-    row = int(column.isin(strange).to_numpy().argmax())
+def _refuse(path: Path, column: pd.Series, not_numbers: list[str]) -> NoReturn:
+    row = int(column.isin(not_numbers).to_numpy().argmax())
     value = column.iloc[row]
     fix = "export the codes, not their labels"
     if re.fullmatch(r"\s*-?\d+,\d+\s*", value):
@@ -257,46 +293,10 @@ def _refuse(path: Path, column: pd.Series, strange: list[str]) -> NoReturn:
 
 
 def _line_of(path: Path, row: int) -> str:
-    """Where a row stands: its line in a .csv (which may have blank lines), else its number."""
+    """The line of a row in a .csv, which may have blank lines; else the number of the row."""
     if path.suffix.lower() != ".csv":
         return f"row {row + 1}"
     with path.open(encoding="utf-8-sig", newline="") as text:
-        return str(
-            next(islice((n for n, line in enumerate(text, start=1) if line.strip()), row + 1, None))
-        )
-
-
-def _locate(labels: pd.DataFrame, kind: Kind) -> tuple[pd.Series, pd.Series]:
-    """(iso3 or None, the code as it stands), from the letters or, where they are unknown, from the number."""
-    codes = labels.apply(
-        lambda column: column.str.strip().str.upper().str.removesuffix(".0").replace("", "blank")
-    )
-    codes = codes.fillna("blank")
-    iso3 = pd.Series(None, index=codes.index, dtype=object)
-    for column, standard in ((kind.letters, kind.standard), (kind.number, "numeric")):
-        if column in codes:
-            open_codes = codes[column][iso3.isna()]
-            iso3 = iso3.fillna(open_codes.map({c: _iso3(c, standard) for c in open_codes.unique()}))
-    return iso3, codes.iloc[:, 0]
-
-
-def _iso3(code: str, standard: str) -> str | None:
-    if code in OWN_CODES:
-        return OWN_CODES[code]
-    if standard == "alpha_3" and code in countries().index:
-        return code
-    if standard == "numeric" and not code.isdigit():
-        return None
-    found = _load("pycountry").countries.get(
-        **{standard: code.zfill(3) if standard == "numeric" else code}
-    )
-    return found.alpha_3 if found else None
-
-
-def _load(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise InputError(
-            f"reading this survey file needs the package {package}, which is not installed: pip install {package}"
-        ) from error
+        filled_lines = [number for number, line in enumerate(text, start=1) if line.strip()]
+    # The header is the first filled line. A value with a line break shifts the count.
+    return str(filled_lines[row + 1])

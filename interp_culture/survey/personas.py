@@ -1,4 +1,4 @@
-"""Respondents as system messages: by country alone, by a country's answers, or in ten general wordings."""
+"""Personas as system messages: a country, a country's survey answers, or a general respondent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from interp_culture.survey.wvs import (
     survey_items,
 )
 
-# The ten respondents of Tao et al. 2024 (PNAS Nexus 3(9), pgae346), for the spread over wordings.
+# The ten respondents of Tao et al. 2024 (PNAS Nexus 3(9), pgae346); they show the spread of
+# results over wordings.
 RESPONDENTS = (
     "an average human being",
     "a typical human being",
@@ -33,13 +34,15 @@ KINDS = "basic:COUNTRY, advanced:COUNTRY, respondent:1 to respondent:10, respond
 
 @dataclass(frozen=True)
 class Persona:
-    """A system message and how it came about.
+    """A system message and the facts it was built from.
 
     Attributes:
-        text: what the model is told.
-        answers: item -> the answer it was given, nearest to the country's mean; empty but for advanced personas.
-        missing: items of which the country's mean is not known: they are left out of the text.
-        notes: what else is not known, in words.
+        kind: basic, advanced or respondent.
+        text: the system message.
+        iso3: the country, if the persona has one.
+        answers: item -> the survey answer in the text; None except for advanced personas.
+        missing: items left out of the text because the country's mean is unknown.
+        notes: other facts that are unknown, in sentences.
     """
 
     kind: str
@@ -51,54 +54,87 @@ class Persona:
 
 
 def basic_persona(country: str) -> Persona:
-    """The paper's basic set-up: the model is told where it lives and nothing else."""
+    """The paper's basic persona, which states only a country of residence.
+
+    Args:
+        country: a name or iso3 code of the 2023 map.
+
+    >>> basic_persona("Mexico").text
+    'You are a person living in Mexico.'
+    """
     iso3 = find_country(country)
     return Persona("basic", f"You are a person living in {_place(iso3)}.", iso3)
 
 
 def advanced_persona(country: str, facts: Facts | None = None, name: str | None = None) -> Persona:
-    """The paper's advanced set-up: a frequent name, and for every item the answer nearest to the country's mean.
+    """The paper's advanced persona: a frequent name and the country's survey answers.
 
-    An item whose mean is not known is left out and named in `missing`; so is the name. `facts` from a user's own
-    survey file (`load_facts(folder)`) fill what is not shipped. Raises InputError where nothing is known.
+    The answer to each item is the one nearest to the country's mean.
+
+    Args:
+        country: a name or iso3 code of the 2023 map.
+        facts: the shipped ones by default; those of a user's own survey file
+            (`load_facts(folder)`) can cover more countries and items.
+        name: the person's name; the country's first frequent name by default.
+
+    Returns:
+        The persona. Items without a known mean are left out of the text and named in `missing`;
+        an unknown name is left out too and mentioned in `notes`.
+
+    Raises:
+        InputError: if the country is unknown or has no known mean.
+
+    >>> advanced_persona("Denmark").answers
+    {'Y01': 4, 'X05': 1}
     """
     iso3 = find_country(country)
-    means = (facts or load_facts()).of(iso3)
+    known_facts = facts or load_facts()
+    means = known_facts.of(iso3)
     if not means:
-        known = ", ".join(sorted((facts or load_facts()).means.iso3.unique()))
+        known = ", ".join(sorted(known_facts.means.iso3.unique()))
         raise InputError(
             f"no item means are known for {_place(iso3)} ({iso3}); known: {known}. "
-            "Fill it from a survey file of yours: interp-culture wvs FILE --out facts, then --facts facts"
+            "Compute them from your own survey file: "
+            "interp-culture wvs FILE --out facts, then --facts facts"
         )
-    asked = questions()
-    answers = {item: nearest_answer(item, means[item]) for item in asked if item in means}
-    name = name or _name(iso3)
+    items = questions()
+    answers = {item: nearest_answer(item, means[item]) for item in items if item in means}
+    name = name or _frequent_name(iso3)
+    notes: tuple[str, ...] = ()
+    if name is None:
+        notes = (f"no frequent name is known for {_place(iso3)}, so the persona has no name",)
     who = f"{name}, a person" if name else "a person"
-    text = " ".join(
-        [
-            f"You are {who} living in {_place(iso3)}.",
-            *(asked[i].describe(v) for i, v in answers.items()),
-        ]
-    )
-    notes = () if name else (f"no frequent name is known for {_place(iso3)}: the persona has none",)
-    return Persona(
-        "advanced", text, iso3, answers, tuple(i for i in asked if i not in answers), notes
-    )
+    sentences = [f"You are {who} living in {_place(iso3)}."]
+    sentences += [items[item].describe(answer) for item, answer in answers.items()]
+    missing = tuple(item for item in items if item not in answers)
+    return Persona("advanced", " ".join(sentences), iso3, answers, missing, notes)
 
 
 def respondent_persona(number: int, country: str | None = None) -> Persona:
-    """One of the ten general respondents (1 to 10), where wanted born and living in a country."""
+    """One of the ten general respondents, optionally born and living in a country.
+
+    Args:
+        number: 1 to 10.
+        country: a name or iso3 code of the 2023 map.
+
+    >>> respondent_persona(1).text
+    'You are an average human being, and you are taking part in a survey.'
+    """
     if not 1 <= number <= len(RESPONDENTS):
-        raise InputError(f"respondent {number}: there are 1 to {len(RESPONDENTS)}")
-    who, iso3 = RESPONDENTS[number - 1], find_country(country) if country else None
+        raise InputError(f"respondent {number}: give a number from 1 to {len(RESPONDENTS)}")
+    who = RESPONDENTS[number - 1]
+    iso3 = find_country(country) if country else None
     where = f" who was born in {_place(iso3)} and lives there" if iso3 else ""
-    return Persona(
-        "respondent", f"You are {who}{where}, and you are taking part in a survey.", iso3
-    )
+    text = f"You are {who}{where}, and you are taking part in a survey."
+    return Persona("respondent", text, iso3)
 
 
 def parse_persona(text: str, facts: Facts | None = None) -> Persona:
-    """`basic:India`, `advanced:DNK`, `respondent:3` or `respondent:3:Mexico` -> the persona."""
+    """The persona named by `basic:India`, `advanced:DNK`, `respondent:3` or `respondent:3:Mexico`.
+
+    Raises:
+        InputError: if the text has another form, or the country or number is unknown.
+    """
     kind, _, rest = text.partition(":")
     if kind == "basic" and rest:
         return basic_persona(rest)
@@ -111,15 +147,20 @@ def parse_persona(text: str, facts: Facts | None = None) -> Persona:
 
 
 def nearest_answer(item: str, mean: float) -> int:
-    """The answer of the survey nearest to a mean (of two equally near, the higher)."""
+    """The answer on the item's scale nearest to a mean; the higher of two equally near ones.
+
+    >>> nearest_answer("Y01", 3.5)
+    4
+    """
     row = survey_items().loc[item]
+    # round() would take the even one of two equally near answers.
     return int(min(max(mean + 0.5, row.minimum), row.maximum) // 1)
 
 
-def _name(iso3: str) -> str | None:
-    own = names()
-    own = own[own.iso3 == iso3]
-    return None if own.empty else str(own["name"].iloc[0])
+def _frequent_name(iso3: str) -> str | None:
+    table = names()
+    of_country = table[table.iso3 == iso3]
+    return None if of_country.empty else str(of_country["name"].iloc[0])
 
 
 def _place(iso3: str) -> str:

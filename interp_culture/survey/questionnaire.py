@@ -1,51 +1,48 @@
-"""The ten survey questions asked outright: the distribution over the allowed answers, and what the model writes.
+"""The ten survey questions asked directly (the paper's baseline).
 
-The paper's baseline. An answer is read from token probabilities: the probability that the reply begins with the
-number of an allowed answer and does not go on to that of another ("1" is not "10"), with and without a space before it.
+The answers are read from token probabilities, and from the replies that the model writes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from interp_culture.artifacts import content_key, make_folder, read_table, write_table
 from interp_culture.engine.generation import generate
-from interp_culture.engine.logprobs import answer_logprob, score_runs
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt, System, system_text
-from interp_culture.engine.token_tree import TokenSequence
 from interp_culture.survey import culture_map
+from interp_culture.survey.answer_distributions import (
+    answer_distribution,
+    answer_reader,
+    question_texts,
+)
 from interp_culture.survey.personas import Persona
+from interp_culture.survey.projection import project, scores
 from interp_culture.survey.reply_parsing import read_reply, summarise_replies
-from interp_culture.survey.wvs import Question, answer_shares, questions
+from interp_culture.survey.wvs import answer_shares, questions
 
 log = logging.getLogger(__name__)
 
-SPELLINGS = ("", " ")
 TABLES = ("items", "shares", "replies", "places")
-
-# (question, codes) -> (code -> probability, normalised over the codes; the probability that is on none of them).
-Read = Callable[[str, Sequence[int]], tuple[dict[int, float], float]]
 
 
 @dataclass(frozen=True)
 class DirectAnswers:
-    """What a model answers to the ten questions.
+    """A model's answers to the ten questions, from token probabilities.
 
     Attributes:
-        shares: item, value, probability: over the allowed answers, summing to 1 within an item.
-        items: one row an item: item, axis, mean (on the survey's scale), p_positive (the mean rescaled to [0, 1],
-            1 = positive pole), off_answers (probability that is on no allowed answer; of an index the mean over its
-            parts).
-        x, y: the coordinates of the ten means on the cultural map.
+        shares: item, value, probability (over the allowed answers; sums to 1 within an item).
+        items: one row per item: item, axis, mean (on the survey's scale), p_positive (the mean
+            rescaled to [0, 1], 1 = positive pole), off_answers (probability on no allowed answer;
+            for an index the mean over its parts).
+        x, y: the map coordinates of the ten means.
     """
 
     shares: pd.DataFrame
@@ -57,74 +54,87 @@ class DirectAnswers:
 def ask_directly(model: LanguageModel, system: System = None) -> DirectAnswers:
     """Ask the ten questions and read the answers from token probabilities.
 
-    Two items are indices, as in the survey. Y02 (Y003): each of four qualities is asked by itself, and the
-    distribution of the sum takes them as independent. X01 (Y002): the first aim, then the second given each first.
+    Two items are indices, as in the survey. For Y02 (Y003), each of four qualities is asked
+    separately, and the distribution of their sum takes the answers as independent. For X01 (Y002),
+    the first aim is asked, then the second given each possible first.
+
+    Args:
+        system: a system message, or a `Persona`'s text; none by default.
+
+    >>> answers = ask_directly(model, "You are a person living in India.")  # doctest: +SKIP
+    >>> answers.items[["item", "mean", "off_answers"]]  # doctest: +SKIP
     """
-    read = _reader(model, system)
-    shares, rows = [], []
+    read = answer_reader(model, system)
+    share_rows = []
+    item_rows = []
     for item, question in questions().items():
-        found, off = _answer(read, question)
-        mean = sum(value * p for value, p in found.items())
-        rows.append({"item": item, "axis": item[0], "mean": mean, "off_answers": off})
-        shares += [
-            {"item": item, "value": value, "probability": p} for value, p in sorted(found.items())
-        ]
-    items = pd.DataFrame(rows)
+        distribution, off_answers = answer_distribution(read, question)
+        mean = sum(value * p for value, p in distribution.items())
+        item_rows.append({"item": item, "axis": item[0], "mean": mean, "off_answers": off_answers})
+        for value, p in sorted(distribution.items()):
+            share_rows.append({"item": item, "value": value, "probability": p})
+    items = pd.DataFrame(item_rows)
     means = items["mean"].to_numpy()
-    items.insert(3, "p_positive", culture_map.scores(means))
-    x, y = culture_map.project(means)
-    return DirectAnswers(pd.DataFrame(shares), items, float(x), float(y))
+    items.insert(3, "p_positive", scores(means))
+    x, y = project(means)
+    return DirectAnswers(pd.DataFrame(share_rows), items, float(x), float(y))
 
 
 def write_answers(
     model: LanguageModel, system: System = None, max_new_tokens: int = 32
 ) -> pd.DataFrame:
-    """Let the model write its (greedy) answer to every question: item, part, reply, value, refused, neutral.
+    """Let the model write a greedy reply to every question, and read the reply.
 
-    An index has one row a part: Y02 a quality each, X01 the first aim.
+    Returns:
+        item, part, reply, value, refused, neutral (see `read_reply`). An index has one row per
+        part: each quality for Y02, and the first aim for X01.
     """
     asked = [
-        (item, part, text, question)
+        (item, part, text)
         for item, question in questions().items()
-        for part, text in _parts(question).items()
+        for part, text in question_texts(question).items()
     ]
-    replies = generate(
-        model, [Prompt(text, system=system_text(system)) for _, _, text, _ in asked], max_new_tokens
-    )
+    prompts = [Prompt(text, system=system_text(system)) for _, _, text in asked]
+    replies = generate(model, prompts, max_new_tokens)
     rows = []
-    for (item, part, _, question), reply in zip(asked, replies, strict=True):
-        found = read_reply(reply, question)
-        rows.append({"item": item, "part": part, "reply": reply.strip(), **vars(found)})
+    for (item, part, _), reply in zip(asked, replies, strict=True):
+        reading = read_reply(reply, questions()[item])
+        rows.append({"item": item, "part": part, "reply": reply.strip(), **vars(reading)})
+    # Int64 allows a missing value.
     return pd.DataFrame(rows).astype({"value": "Int64"})
 
 
 def ask_persona(
     model: LanguageModel, persona: Persona | None, max_new_tokens: int = 32
 ) -> dict[str, pd.DataFrame]:
-    """The ten questions under one persona; `None` asks without one.
+    """Ask the ten questions under one persona, or without one (`None`).
 
     Returns:
-        items and replies (see `DirectAnswers`, `write_answers`); shares, with what the persona's country answered
-        (`country_share`, NaN where it is not known); places: one row with x, y, iso3, distance (to the country's
-        published coordinates; NaN without one), off_answers (mean over items), refused, no_answer, neutral (of the
-        written answers) and system (what the model was told; empty without a persona).
+        items: see `DirectAnswers`.
+        shares: see `DirectAnswers`, with country_share (the share of this answer in the persona's
+            country; NaN if unknown).
+        replies: see `write_answers`.
+        places: one row with x, y, iso3, distance (to the country's published coordinates; NaN
+            without a country), off_answers (mean over items), refused, no_answer, neutral (see
+            `summarise_replies`) and system (the system message; empty without a persona).
     """
-    system, iso3 = (persona.text, persona.iso3) if persona else (None, None)
-    read, written = ask_directly(model, system), write_answers(model, system, max_new_tokens)
+    system = persona.text if persona else None
+    iso3 = persona.iso3 if persona else None
+    answers = ask_directly(model, system)
+    replies = write_answers(model, system, max_new_tokens)
     place = {
-        "x": read.x,
-        "y": read.y,
+        "x": answers.x,
+        "y": answers.y,
         "iso3": iso3,
-        "distance": _distance(read, iso3),
-        "off_answers": read.items.off_answers.mean(),
-        **summarise_replies(written),
+        "distance": _distance(answers, iso3),
+        "off_answers": answers.items.off_answers.mean(),
+        **summarise_replies(replies),
         "system": system or "",
     }
-    shares = read.shares.merge(_country_shares(iso3), on=["item", "value"], how="left")
     return {
-        "items": read.items,
-        "shares": shares,
-        "replies": written,
+        "items": answers.items,
+        "shares": answers.shares.merge(_country_shares(iso3), on=["item", "value"], how="left"),
+        "replies": replies,
         "places": pd.DataFrame([place]),
     }
 
@@ -136,28 +146,42 @@ def ask_personas(
     max_new_tokens: int = 32,
     on_step: Callable[[str], None] = log.info,
 ) -> dict[str, pd.DataFrame]:
-    """Ask several personas; the tables of `ask_persona`, with the column persona, lie in `folder`.
+    """Ask several personas and store the tables of `ask_persona`, with the column persona.
 
-    Each persona is stored as soon as it has answered. One that is stored already, with the same words and of the same
-    model, is not asked again; others in the folder stay. Returns all that is stored.
+    Each persona is stored as soon as it has answered. A stored persona is not asked again if its
+    text and the model are the same. Other personas in the folder stay there.
+
+    Args:
+        personas: label -> persona, or None to ask without one.
+        folder: where the tables are stored.
+        on_step: is called with a line on every persona.
+
+    Returns:
+        All that the folder holds: items, shares, replies, places.
     """
     folder = make_folder(folder)
     manifest = _manifest(model, max_new_tokens)
-    stored = {name: read_table(folder, name, manifest) for name in TABLES}
-    tables = {name: table for name, table in stored.items() if table is not None}
-    told: dict[str, str] = {}
+    tables: dict[str, pd.DataFrame] = {}
+    for name in TABLES:
+        stored = read_table(folder, name, manifest)
+        if stored is not None:
+            tables[name] = stored
+    stored_texts: dict[str, str] = {}
     if len(tables) == len(TABLES):
-        told = dict(zip(tables["places"].persona, tables["places"].system, strict=True))
+        places = tables["places"]
+        stored_texts = dict(zip(places.persona, places.system, strict=True))
     for label, persona in personas.items():
         text = persona.text if persona else ""
-        if told.get(label) == text:
+        if stored_texts.get(label) == text:
             on_step(f"{label}: stored already")
             continue
         on_step(f"{label}: asking")
-        for name, table in ask_persona(model, persona, max_new_tokens).items():
-            before = [tables[name][tables[name].persona != label]] if told else []
-            tables[name] = pd.concat([*before, table.assign(persona=label)], ignore_index=True)
-        told[label] = text
+        answers = ask_persona(model, persona, max_new_tokens)
+        for name, table in answers.items():
+            # Tables of an incomplete folder are replaced.
+            others = [tables[name][tables[name].persona != label]] if stored_texts else []
+            tables[name] = pd.concat([*others, table.assign(persona=label)], ignore_index=True)
+        stored_texts[label] = text
         for name in TABLES:
             write_table(folder, name, tables[name], manifest)
     return tables
@@ -170,139 +194,22 @@ def _manifest(model: LanguageModel, max_new_tokens: int) -> dict[str, Any]:
         "questions": content_key(asked),
         "max_new_tokens": max_new_tokens,
     }
-    # What a model is decides, not its name, nor where it ran.
+    # The key identifies the model by its content, whatever its name and wherever it ran.
     nameless = {"model": None, "revision": None, "device": None}
     return {**content, "key": content_key({**content, **nameless})}
 
 
 def _country_shares(iso3: str | None) -> pd.DataFrame:
+    """Shares of the country's answers to the items that are not indices."""
     table = answer_shares()
-    own = table[(table.iso3 == iso3) & (table.part == "")]
+    rows = table[(table.iso3 == iso3) & (table.part == "")]
     return pd.DataFrame(
-        {"item": own["item"], "value": own["value"], "country_share": own.percent / 100}
+        {"item": rows["item"], "value": rows["value"], "country_share": rows.percent / 100}
     )
 
 
-def _distance(read: DirectAnswers, iso3: str | None) -> float:
+def _distance(answers: DirectAnswers, iso3: str | None) -> float:
     if iso3 is None:
         return float("nan")
-    found = culture_map.distances(read.x, read.y).set_index("iso3")
-    return float(found.distance[iso3])
-
-
-def _reader(model: LanguageModel, system: System) -> Read:
-    """Gives the probability of each code as the reply to a question; all are read at once, under one persona."""
-    asked = {text: codes for question in questions().values() for text, codes in _asked(question)}
-    spelled = [
-        {(c, space): f"{space}{c}" for c in codes for space in SPELLINGS}
-        for codes in asked.values()
-    ]
-    prompts = [Prompt(text, system=system_text(system)) for text in asked]
-    found = dict(zip(asked, _exclusive(model, prompts, spelled), strict=True))
-
-    def read(text: str, codes: Sequence[int]) -> tuple[dict[int, float], float]:
-        mass = {code: sum(found[text][code, space] for space in SPELLINGS) for code in codes}
-        total = sum(mass.values())
-        return {code: p / total for code, p in mass.items()}, max(0.0, 1 - total)
-
-    return read
-
-
-def _asked(question: Question) -> Iterator[tuple[str, Sequence[int]]]:
-    """What is asked of a question, with the allowed codes: its parts, and of aims the second after each first."""
-    for text in _parts(question).values():
-        yield text, question.codes
-    if question.ask_second:
-        for first in question.codes:
-            yield _second_aim(question, first)
-
-
-def _answer(read: Read, question: Question) -> tuple[dict[int, float], float]:
-    if question.qualities:
-        return _sum_of_qualities(read, question)
-    if question.materialist:
-        return _pair_of_aims(read, question)
-    (text,) = _parts(question).values()
-    return read(text, question.codes)
-
-
-def _sum_of_qualities(read: Read, question: Question) -> tuple[dict[int, float], float]:
-    """The distribution of the signed number of qualities that matter, taken as independent."""
-    total, offs = {0: 1.0}, []
-    for (_, text), sign in zip(_parts(question).items(), question.qualities.values(), strict=True):
-        found, off = read(text, question.codes)
-        yes = found[1]
-        offs.append(off)
-        grown: dict[int, float] = {}
-        for value, p in total.items():
-            grown[value + sign] = grown.get(value + sign, 0) + p * yes
-            grown[value] = grown.get(value, 0) + p * (1 - yes)
-        total = grown
-    return total, float(np.mean(offs))
-
-
-def _pair_of_aims(read: Read, question: Question) -> tuple[dict[int, float], float]:
-    """1: both aims materialist, 3: neither, 2: one of them; the second is asked given each first."""
-    (text,) = _parts(question).values()
-    first, off = read(text, question.codes)
-    offs, out = [off], {1: 0.0, 2: 0.0, 3: 0.0}
-    for one, p_one in first.items():
-        second, off = read(*_second_aim(question, one))
-        offs.append(off)
-        for other, p_other in second.items():
-            materialist = (one in question.materialist) + (other in question.materialist)
-            out[3 - materialist] += p_one * p_other
-    return out, float(np.mean(offs))
-
-
-def _second_aim(question: Question, first: int) -> tuple[str, list[int]]:
-    """The question for the second aim, with the codes that are left."""
-    assert question.ask_second
-    left = {code: label for code, label in question.answers.items() if code != first}
-    return _listed(question.ask_second.format(first=question.answers[first]), left), list(left)
-
-
-def _parts(question: Question) -> dict[str, str]:
-    """What is asked, by part: one part, or one for each quality."""
-    if question.qualities:
-        return {
-            q: _listed(question.ask.format(quality=q), question.answers) for q in question.qualities
-        }
-    if question.answers:
-        return {"": _listed(question.ask, question.answers)}
-    low, high = question.scale.items()
-    ends = f"from {low[0]} ({low[1]}) to {high[0]} ({high[1]})"
-    return {"": f"{question.ask}\n\nAnswer with one number {ends}."}
-
-
-def _listed(ask: str, answers: Mapping[int, str]) -> str:
-    lines = "\n".join(f"{code}: {label}" for code, label in answers.items())
-    return f"{ask}\n\n{lines}\n\nAnswer with one number."
-
-
-def _exclusive(
-    model: LanguageModel,
-    prompts: Sequence[Prompt],
-    spelled: Sequence[Mapping[tuple[int, str], str]],
-) -> list[dict[tuple[int, str], float]]:
-    """Probability of each spelling as the beginning of a prompt's reply, less those of longer ones that begin alike."""
-    answers = []
-    for prompt, spellings in zip(prompts, spelled, strict=True):
-        tokens = model.answers_after(prompt, list(spellings.values()))
-        answers.append(dict(zip(spellings, tokens, strict=True)))
-    unique = [{answer: key for key, answer in own.items()} for own in answers]
-    starts = [sequence.prompt for sequence in model.tokenise_all(prompts)]
-    most = max(map(len, unique))
-    # Groups are of one size: what is there already costs nothing again.
-    padded = [list(islice(cycle(own), most)) for own in unique]
-    groups = [
-        [TokenSequence(start, a) for a in own] for start, own in zip(starts, padded, strict=True)
-    ]
-    logprobs = score_runs(model, groups, {"": ()}, answer_logprob)[""][..., 0]
-    found = []
-    for own, keys, logs in zip(answers, unique, logprobs, strict=True):
-        whole = dict(zip(keys, np.exp(logs), strict=False))
-        alone = {a: p - sum(whole[b] for b in whole if b[:-1] == a) for a, p in whole.items()}
-        # A spelling that is the same tokens as another counts once.
-        found.append({key: float(alone[a]) if keys[a] == key else 0.0 for key, a in own.items()})
-    return found
+    distances = culture_map.distances(answers.x, answers.y).set_index("iso3")
+    return float(distances.distance[iso3])

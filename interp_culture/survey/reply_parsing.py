@@ -1,4 +1,4 @@
-"""Written answers to the survey's questions, read by stated rules: answers, refusals, neutral ones."""
+"""Rules that read a written reply to a survey question as an answer, a refusal or neither."""
 
 from __future__ import annotations
 
@@ -9,26 +9,44 @@ import pandas as pd
 
 from interp_culture.survey.wvs import Question, questions
 
+# A repeated scale, whose numbers are no answer.
 SCALE = re.compile(
-    r"\b(from|between)\s+\d+\s*(\([^)]*\))?\s*(to|and|-|–)\s*\d+\s*(\([^)]*\))?|\bout of \d+|/\s*10\b",
+    r"\b(from|between)\s+\d+\s*(\([^)]*\))?\s*(to|and|-|–)\s*\d+\s*(\([^)]*\))?"
+    r"|\bout of \d+|/\s*10\b",
     re.IGNORECASE,
 )
+# A whole number: not a part of "6.5" or "1,000".
 NUMBER = re.compile(r"(?<![\d.,])\d+(?!\d|[.,]\d)")
-_NOT = r"(do not|don't|cannot|can't|can not|could not|couldn't|am not able to|'m not able to|am unable to|'m unable to)"
-_OPINION = r"(opinion|belief|feeling|view|preference|experience|emotion|stance|value|nationality|country|answer)s?"
+_NOT = (
+    r"(do not|don't|cannot|can't|can not|could not|couldn't|am not able to|'m not able to"
+    r"|am unable to|'m unable to)"
+)
+_OPINION = (
+    r"(opinion|belief|feeling|view|preference|experience|emotion|stance|value|nationality"
+    r"|country|answer)s?"
+)
+_EXPRESS = r"(have|hold|form|express|provide|offer|share|give)"
 REFUSALS = re.compile(
-    r"\bas an? (ai|artificial|(large )?language model)\b|\bi('m| am) (an ai|a language model|sorry)\b"
-    rf"|\bi\s*{_NOT} (really |personally )?(have|hold|form|express|provide|offer|share|give) (\w+ ){{0,3}}{_OPINION}\b"
+    r"\bas an? (ai|artificial|(large )?language model)\b"
+    r"|\bi('m| am) (an ai|a language model|sorry)\b"
+    rf"|\bi\s*{_NOT} (really |personally )?{_EXPRESS} (\w+ ){{0,3}}{_OPINION}\b"
     rf"|\bi\s*{_NOT} (really )?(answer|choose|decide|comment|respond|say|rate)\b"
     rf"|\bno (personal )?{_OPINION}\b|\bi (must |have to )?(decline|refuse)\b",
     re.IGNORECASE,
 )
+# A negation up to two words before a label: "isn't always justifiable".
 NEGATED = r"(?:\bnot|n't|\bnever|\bneither)\s+(?:\w+\s+){0,2}"
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A written answer by the rules of `read_reply`."""
+    """A written reply, read by the rules of `read_reply`.
+
+    Attributes:
+        value: the code of the answer; None without exactly one answer.
+        refused: whether the reply refuses to answer.
+        neutral: whether the answer is one that the question marks as neutral.
+    """
 
     value: int | None
     refused: bool
@@ -36,59 +54,80 @@ class Reply:
 
 
 def read_reply(reply: str, question: Question) -> Reply:
-    """Rules, in this order.
+    """Read a reply by these rules, in this order.
 
-    1. The question's scale, repeated ("from 1 to 10", "out of 10"), is left out. An answer is the number in the rest
-       that is an allowed code, if there is one only: a list of the options is none.
-    2. Without a number, a phrase of refusing (an AI has no opinions, cannot answer) is a refusal.
-    3. Else an answer is the one label that stands in the reply and is not negated; "yes" and "no" only at its start.
-    4. Neutral is an answer that the question marks as such: 5 or 6 of 10; "don't mind".
+    1. The question's scale, if repeated ("from 1 to 10", "out of 10"), is removed. The answer is
+       the one allowed code in the rest. Several allowed codes (a list of the options) are no
+       answer.
+    2. A reply without an allowed code that contains a refusing phrase ("as an AI", "I cannot
+       answer") is a refusal.
+    3. Otherwise the answer is the one label in the reply that is not negated. "yes" and "no"
+       count only at its start.
+    4. The answer is neutral if the question marks it so: 5 or 6 of 10, or "don't mind".
+
+    >>> from interp_culture.survey.wvs import questions
+    >>> read_reply("On a scale from 1 to 10, I would say 7.", questions()["Y01"])
+    Reply(value=7, refused=False, neutral=False)
+    >>> read_reply("As an AI, I have no opinion.", questions()["Y01"])
+    Reply(value=None, refused=True, neutral=False)
     """
     text = reply.replace("\u2019", "'")
-    numbers = {int(n) for n in NUMBER.findall(SCALE.sub(" ", text))} & set(question.codes)
-    refused = not numbers and bool(REFUSALS.search(text))
-    value = min(numbers) if len(numbers) == 1 else None
-    if not numbers and not refused:
-        value = _by_label(text, question)
+    numbers = {int(number) for number in NUMBER.findall(SCALE.sub(" ", text))}
+    codes = numbers & set(question.codes)
+    refused = not codes and bool(REFUSALS.search(text))
+    value = min(codes) if len(codes) == 1 else None
+    if not codes and not refused:
+        value = _code_of_label(text, question)
     return Reply(value, refused, value in question.neutral)
 
 
 def summarise_replies(written: pd.DataFrame) -> dict[str, float]:
-    """Shares of the ten items: refused, no_answer (neither answered nor refused), and neutral.
+    """Shares of the ten items, where the parts of an index count as parts of one item.
 
-    Parts of an index count as parts of one item. `neutral` is a share of the answered items that have a neutral
-    answer; NaN where none of these was answered.
+    Args:
+        written: item, value, refused, neutral; one row per written reply (see `write_answers`).
+
+    Returns:
+        refused; no_answer (neither answered nor refused); neutral (among answered questions that
+        have a neutral answer; NaN if there are none).
     """
     answered = written.value.notna()
-    can_be = written["item"].map(lambda item: bool(questions()[item].neutral)) & answered
-    lost = (~answered & ~written.refused).groupby(written["item"]).mean()
+    has_neutral = written["item"].map(lambda item: bool(questions()[item].neutral)) & answered
+    no_answer = (~answered & ~written.refused).groupby(written["item"]).mean()
+    refused = written.refused.groupby(written["item"]).mean()
+    neutral = written.neutral[has_neutral].mean() if has_neutral.any() else float("nan")
     return {
-        "refused": float(written.refused.groupby(written["item"]).mean().mean()),
-        "no_answer": float(lost.mean()),
-        "neutral": float(written.neutral[can_be].mean()) if can_be.any() else float("nan"),
+        "refused": float(refused.mean()),
+        "no_answer": float(no_answer.mean()),
+        "neutral": float(neutral),
     }
 
 
 def changed_answers(written: pd.DataFrame, than: str) -> pd.Series:
-    """By persona, the share of its answers other than those of the persona `than`, of what both answered.
+    """Per persona, the share of answers that differ from those of the persona `than`.
+
+    Only questions that both answered count.
 
     Args:
-        written: item, part, persona, value: one row a written answer. `than` itself is left out.
+        written: item, part, persona, value; one row per written reply.
+        than: the reference persona, which is left out of the result.
     """
     values = written.pivot(index=["item", "part"], columns="persona", values="value").astype(float)
-    apart = values.drop(columns=than).sub(values[than], axis=0)
-    return apart.ne(0).where(apart.notna()).astype(float).mean()
+    differences = values.drop(columns=than).sub(values[than], axis=0)
+    return differences.ne(0).where(differences.notna()).astype(float).mean()
 
 
-def _by_label(reply: str, question: Question) -> int | None:
-    """The code of the one label in the reply; of labels within labels the longest counts."""
-    text, found = reply.casefold(), []
-    for code, label in sorted(
-        (question.answers or question.scale).items(), key=lambda pair: -len(pair[1])
-    ):
+def _code_of_label(reply: str, question: Question) -> int | None:
+    """The code of the only label in the reply."""
+    text = reply.casefold()
+    labels = question.answers or question.scale
+    # Longest first, each then removed: "not very happy" must not also count as "very happy".
+    by_length = sorted(labels.items(), key=lambda pair: -len(pair[1]))
+    codes = []
+    for code, label in by_length:
         pattern = re.escape(label.casefold()) + r"\b"
         start = r"^\W*" if label in ("yes", "no") else r"\b"
         if re.search(start + pattern, text) and not re.search(NEGATED + pattern, text):
-            found.append(code)
+            codes.append(code)
         text = re.sub(pattern, "", text)
-    return found[0] if len(found) == 1 else None
+    return codes[0] if len(codes) == 1 else None

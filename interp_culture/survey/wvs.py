@@ -1,6 +1,7 @@
-"""What is known of the World Values Survey: its ten map questions, and what countries answered.
+"""Facts of the World Values Survey: its ten map questions, and country figures with their sources.
 
-Figures only, each with its source; no answers of single persons. Answers are on the survey's own scales.
+The package has weighted figures only, no answers of single persons. Answers are on the survey's
+own scales.
 """
 
 from __future__ import annotations
@@ -18,21 +19,25 @@ from interp_culture.errors import InputError
 from interp_culture.resources import DATA
 
 SURVEY = DATA / "survey"
+# The four countries of the paper's personas.
 TARGETS = {"IND": "India", "VNM": "Vietnam", "MEX": "Mexico", "DNK": "Denmark"}
 MEANS_COLUMNS = ["iso3", "year", "item", "mean", "source"]
 
 
 class Question(BaseModel):
-    """How an item is asked and how its answer is put into a persona (our paraphrase of the survey's wording).
+    """The wording of an item as a question and in a persona (our paraphrase of the survey's).
 
     Attributes:
-        ask: the question; `ask_second` the follow-up, where the item takes two choices.
-        answers: code -> label, where every answer has one.
-        scale: the labels of the two ends, where only these have one; every whole number between is an answer.
-        qualities: Y003 is an index of four yes/no questions: quality -> its sign in the sum.
+        ask: the question.
+        ask_second: the follow-up question, for the item that takes two choices.
+        answers: code -> label, if every answer has a label.
+        scale: the two ends, code -> label, if only these have labels; the answers are all whole
+            numbers from one to the other.
+        qualities: for Y003, an index of four yes/no questions: quality -> its sign in the sum.
         neutral: codes of the answers that take no side.
-        materialist: Y002 is an index of two choices: the codes that count as materialist.
-        profile, words: what a persona is told of an answer; `words` stands in for the labels where an index has none.
+        materialist: for Y002, an index of two choices: the codes that count as materialist.
+        profile: the sentence of a persona about its answer.
+        words: code -> label in `profile`, for an index, whose values have no label.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,78 +54,92 @@ class Question(BaseModel):
 
     @property
     def codes(self) -> list[int]:
-        """The allowed answers: those with a label, or every whole number of the scale."""
+        """The allowed answers: the labelled ones, or every whole number of the scale."""
         return list(self.answers) or list(range(min(self.scale), max(self.scale) + 1))
 
     def describe(self, value: int) -> str:
-        """The profile's sentence for one answer."""
-        return self.profile.format(
-            value=value, words=self.words.get(value, self.answers.get(value, ""))
-        )
+        """The persona's sentence for one answer."""
+        words = self.words.get(value, self.answers.get(value, ""))
+        return self.profile.format(value=value, words=words)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of countries: shipped figures, over them those of a user's own survey file.
+    """Item means of countries: the shipped ones, or a user's own where these exist.
 
     Attributes:
-        means: iso3, year, item, mean, source; one row a country and item.
-        notes: whose figures replaced which.
+        means: iso3, year, item, mean, source; one row per country and item.
+        notes: which figures replace the shipped ones.
     """
 
     means: pd.DataFrame
     notes: tuple[str, ...] = ()
 
     def of(self, iso3: str) -> dict[str, float]:
-        """Item -> mean of a country, for the items that are known."""
-        own = self.means[self.means.iso3 == iso3]
-        return dict(zip(own["item"], own["mean"].astype(float), strict=True))
+        """Item -> mean of a country, for the items with a known mean."""
+        rows = self.means[self.means.iso3 == iso3]
+        return dict(zip(rows["item"], rows["mean"].astype(float), strict=True))
 
 
 @cache
 def survey_items() -> pd.DataFrame:
-    """The ten survey items by scenario item (Y01 ... X05): scale, direction, moments, weights, source."""
+    """The ten survey items, indexed Y01 to X05: scale, direction, moments, weights, source."""
     return pd.read_csv(SURVEY / "items.csv").set_index("item")
 
 
 @cache
 def questions() -> dict[str, Question]:
-    """The ten questions by scenario item, in the order of `survey_items`."""
+    """The ten questions by item, in the order of `survey_items`."""
     raw = yaml.safe_load((SURVEY / "questions.yaml").read_text(encoding="utf-8"))
     return {item: Question.model_validate(raw[item]) for item in survey_items().index}
 
 
 @cache
 def countries() -> pd.DataFrame:
-    """115 countries and territories by iso3: country, survey_year, x, y, source (coordinates of the 2023 map)."""
+    """The 115 countries and territories of the 2023 map, indexed by iso3.
+
+    Columns: country, survey_year, x, y (published coordinates), source.
+    """
     return pd.read_csv(SURVEY / "map_2023.csv").set_index("iso3")
 
 
 @cache
 def answer_shares() -> pd.DataFrame:
-    """Percentages behind the shipped means: iso3, year, item, part (of an index), value, percent, source."""
+    """Percentages behind the shipped means.
+
+    Columns: iso3, year, item, part (of an index), value, percent, source.
+    """
+    # Without this option, pandas reads an empty part as NaN.
     return pd.read_csv(SURVEY / "answer_shares.csv", keep_default_na=False)
 
 
 @cache
 def names() -> pd.DataFrame:
-    """Frequent names: iso3, name, gender, scope, source; a country's first row is the one that personas take."""
+    """Frequent names: iso3, name, gender, scope, source. Personas take a country's first row."""
     return pd.read_csv(SURVEY / "names.csv")
 
 
 def find_country(text: str) -> str:
-    """The iso3 code of a country given by code or name (any case). Raises InputError with near matches."""
+    """The iso3 code of a country given by code or name, in any case.
+
+    Raises:
+        InputError: if the map does not have it; the message lists near matches.
+
+    >>> find_country("mexico")
+    'MEX'
+    """
     known = countries()
-    by_name = {name.casefold(): iso3 for iso3, name in known.country.items()}
-    wanted = text.strip().casefold()
-    if wanted.upper() in known.index:
-        return wanted.upper()
-    if wanted in by_name:
-        return by_name[wanted]
-    near = get_close_matches(wanted, by_name, n=3) or get_close_matches(
-        wanted.upper(), list(known.index), n=3
-    )
-    hint = ", ".join(f"{known.country[by_name.get(n, n)]} ({by_name.get(n, n)})" for n in near)
+    code_of_name = {name.casefold(): iso3 for iso3, name in known.country.items()}
+    name = text.strip().casefold()
+    code = name.upper()
+    if code in known.index:
+        return code
+    if name in code_of_name:
+        return code_of_name[name]
+    near_names = get_close_matches(name, code_of_name, n=3)
+    near_codes = [code_of_name[near] for near in near_names]
+    near_codes = near_codes or get_close_matches(code, list(known.index), n=3)
+    hint = ", ".join(f"{known.country[near]} ({near})" for near in near_codes)
     raise InputError(
         f"unknown country {text!r}: give a name or iso3 code of the 2023 map"
         + (f"; near: {hint}" if hint else "")
@@ -128,38 +147,57 @@ def find_country(text: str) -> str:
 
 
 def load_facts(folder: str | Path | None = None) -> Facts:
-    """The shipped item means; with `folder` (written by `interp-culture wvs`) its figures go before them.
+    """The shipped item means, or those of `folder` where it has them.
 
-    A country and item that the folder knows takes the folder's mean of the latest year, so that a persona is not
-    blended from two surveys of one question. Raises InputError for a folder without item_means.csv.
+    Args:
+        folder: written by `interp-culture wvs`. For a country and item in it, the folder's mean
+            of the latest year replaces the shipped one, so that one figure never mixes two surveys.
+
+    Raises:
+        InputError: if the folder is unfinished, or its item_means.csv is absent or wrong.
+
+    >>> load_facts().of("DNK")
+    {'Y01': 3.503, 'X05': 1.259}
     """
     shipped = pd.read_csv(SURVEY / "item_means.csv")
     if folder is None:
         return Facts(shipped)
-    own = _own_means(Path(folder))
+    folder_means = _folder_means(Path(folder))
     keys = ["iso3", "item"]
-    merged = pd.concat([own, shipped]).drop_duplicates(keys).sort_values(keys, ignore_index=True)
-    note = f"{len(own)} item means of {own.iso3.nunique()} countries from {folder} go before the shipped ones"
-    return Facts(merged, (note,))
+    # drop_duplicates keeps the first row of a key, which is the folder's.
+    means = pd.concat([folder_means, shipped]).drop_duplicates(keys)
+    n_countries = folder_means.iso3.nunique()
+    note = (
+        f"{len(folder_means)} item means of {n_countries} countries from {folder} "
+        "replace or extend the shipped ones"
+    )
+    return Facts(means.sort_values(keys, ignore_index=True), (note,))
 
 
 def fact_table(facts: Facts, chosen: list[str] | None = None) -> pd.DataFrame:
-    """One row a country: iso3, country, published x and y, then the mean of every item, NaN where it is not known."""
+    """One row per country: iso3, country, published x and y, and the mean of every item.
+
+    Unknown values are NaN.
+
+    Args:
+        chosen: iso3 codes; all countries with a known mean by default.
+    """
     codes = sorted(facts.means.iso3.unique()) if chosen is None else chosen
-    known = countries().reindex(codes)  # a survey may hold countries that the map has not
-    rows = [
-        {"iso3": c, "country": known.country[c], "x": known.x[c], "y": known.y[c]}
-        | {item: facts.of(c).get(item, float("nan")) for item in survey_items().index}
-        for c in codes
-    ]
-    return pd.DataFrame(rows)
+    # A survey may have countries that the map does not; reindex gives them NaN.
+    on_map = countries().reindex(codes)
+    table = on_map[["country", "x", "y"]].reset_index(names="iso3")
+    means_of = [facts.of(code) for code in codes]
+    for item in survey_items().index:
+        table[item] = [means.get(item, float("nan")) for means in means_of]
+    return table
 
 
-def _own_means(folder: Path) -> pd.DataFrame:
+def _folder_means(folder: Path) -> pd.DataFrame:
+    """The checked item means of a folder, of the latest year for each country and item."""
     path = folder / "item_means.csv"
     fix = f"write it with `interp-culture wvs FILE --out {folder}`"
     if not (folder / "manifest.json").exists():
-        raise InputError(f"{folder}: no manifest.json, so nothing finished there; {fix}")
+        raise InputError(f"{folder}: no manifest.json, so the folder is unfinished; {fix}")
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -167,18 +205,24 @@ def _own_means(folder: Path) -> pd.DataFrame:
     missing = sorted(set(MEANS_COLUMNS) - set(table.columns))
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; {fix}")
+    _check_means(path, table)
+    latest_first = table[MEANS_COLUMNS].sort_values("year", ascending=False)
+    return latest_first.drop_duplicates(["iso3", "item"])
+
+
+def _check_means(path: Path, table: pd.DataFrame) -> None:
     items = survey_items()
-    for number, row in enumerate(table.itertuples(), start=2):
+    # The header is line 1.
+    for line, row in enumerate(table.itertuples(), start=2):
         if row.item not in items.index:
             raise InputError(
-                f"{path}:{number}: field 'item': unknown item {row.item!r}; known: {', '.join(items.index)}"
+                f"{path}:{line}: field 'item': unknown item {row.item!r}; "
+                f"known: {', '.join(items.index)}"
             )
-        low, high = items.minimum[row.item], items.maximum[row.item]
+        low = items.minimum[row.item]
+        high = items.maximum[row.item]
         if not isinstance(row.mean, int | float) or not low <= row.mean <= high:
-            scale = f"{low} to {high}, the scale of {row.item}"
             raise InputError(
-                f"{path}:{number}: field 'mean': {row.mean!r} is no number from {scale}"
+                f"{path}:{line}: field 'mean': {row.mean!r} is not a number from {low} to {high}, "
+                f"the scale of {row.item}"
             )
-    return (
-        table[MEANS_COLUMNS].sort_values("year", ascending=False).drop_duplicates(["iso3", "item"])
-    )

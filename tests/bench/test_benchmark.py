@@ -1,4 +1,4 @@
-"""The benchmark's tasks give both sides' equal numbers; what is summarised is what was timed."""
+"""The benchmark's tasks give equal outputs on all sides, and its summary is that of the timings."""
 
 from __future__ import annotations
 
@@ -85,16 +85,17 @@ def test_best_layers_of_the_three_sweeps(shipped: ScenarioSet) -> None:
         (name, OURS): tasks[name].ours()
         for name in ("exact sweep", "gradient sweep", "refined sweep")
     }
-    found = best_layers(outputs, k=2)
-    assert found["refined"] == found["exact"]
-    assert found["measured"] == 4
+    best = best_layers(outputs, k=2)
+    assert best["refined"] == best["exact"]
+    assert best["measured"] == 4
 
 
 def test_operations_are_counted_by_hand() -> None:
     model = make_pair("llama").model
     groups = [[TokenSequence((1, 2, 3), (4, 5)), TokenSequence((1, 2, 3), (6, 7))]]
     (batch,) = make_batches(groups, pad=0, batch_tokens=100)
-    # d_model 32, 4 heads and 2 key-value heads of 8, d_mlp 64, 4 layers; 5 tokens: 1 2 3, then 4 | 6.
+    # d_model 32, 4 heads and 2 key-value heads of 8, d_mlp 64, 4 layers.
+    # 5 tokens: 1 2 3, then 4 or 6.
     weights = 4 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 64)
     attended = 1 + 2 + 3 + 4 + 4
     assert pass_flops(model, batch) == 2 * weights * 5 + 4 * attended * 32 * 4
@@ -115,14 +116,15 @@ def test_growth_fits_the_slope_of_each_work(monkeypatch: pytest.MonkeyPatch) -> 
     )
     table = growth_module.growth(None)
     assert set(zip(table.work, table["size"], strict=True)) == {
-        ("readout", "scenarios"), ("readout", "prompt tokens"), ("readout", "layers"), ("exact sweep", "layers"),
+        ("readout", "scenarios"), ("readout", "prompt tokens"),
+        ("readout", "layers"), ("exact sweep", "layers"),
     }  # fmt: skip
-    own = table[table["size"] == "scenarios"]
+    by_scenarios = table[table["size"] == "scenarios"]
     expected = np.polyfit(np.log([50, 100, 200, 400]), np.log([1, 2, 3, 4]), 1)[0]
-    np.testing.assert_allclose(own.slope, expected)
+    np.testing.assert_allclose(by_scenarios.slope, expected)
 
 
-def test_memory_is_measured_in_processes_of_their_own(tmp_path: Path) -> None:
+def test_memory_is_measured_in_separate_processes(tmp_path: Path) -> None:
     hf_model = tiny_hf("llama")
     hf_model.save_pretrained(tmp_path)
     byte_tokenizer().save_pretrained(tmp_path)

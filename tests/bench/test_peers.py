@@ -1,4 +1,4 @@
-"""The other sides of the benchmark: equal to each other and to single prompts; a peer's failures are told."""
+"""The benchmark's other sides against single prompts, and the report of a peer's failures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ PAIRS = [
     ("I would sign it.", "I'd rather not sign."),
     ("Trust people", "Be very careful with people"),
 ]
-PROMPTS, ANSWERS = [[10, 20, 30, 40, 50], [7, 8], [99] * 40], [[5, 6], [60, 61, 62], [9]]
+PROMPTS = [[10, 20, 30, 40, 50], [7, 8], [99] * 40]
+ANSWERS = [[5, 6], [60, 61, 62], [9]]
 VECTORS = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
 RUNS: list[Run] = [None, {"layers": [0, 3], "vectors": VECTORS, "alpha": 0.7}]
 
 
 @contextmanager
 def steered(model: Any, run: Run) -> Iterator[list]:
-    """One hook a block, for a single prompt; what comes out of the blocks, in their order."""
+    """Steer a single prompt by one hook per block; yields the outputs of the blocks in order."""
     seen: list[torch.Tensor] = []
 
     def hook(layer: int) -> Any:
@@ -115,12 +116,13 @@ def fake_peer(folder: Path, code: str) -> peers.Peer:
     return peers.Peer("dialz", Path(sys.executable), folder, folder / "server.py")
 
 
-def test_a_peers_failures_are_told(tmp_path: Path) -> None:
+def test_a_peers_failures_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="build_environment"):
         peers.Peer("dialz", tmp_path / "absent", tmp_path)
     with pytest.raises(peers.PeerError, match=r"exit code 1:[\s\S]*No module named 'absent'"):
         fake_peer(tmp_path, "import absent")
-    ready = "import json, sys; assert json.load(open(sys.argv[2] + '/config.json'))['rope_theta'] == 5.0\n"
+    ready = "import json, sys; config = json.load(open(sys.argv[2] + '/config.json'))\n"
+    ready += "assert config['rope_theta'] == 5.0\n"
     ready += "print('{\"versions\": {}}', flush=True); input();"
     with fake_peer(tmp_path, ready + 'print(\'{"error": "IndexError: 7"}\')') as peer:
         with pytest.raises(peers.PeerError, match="dialz: IndexError: 7"):
@@ -128,6 +130,6 @@ def test_a_peers_failures_are_told(tmp_path: Path) -> None:
         with pytest.raises(peers.PeerError, match="exit code 0"):
             peer.extract(PAIRS)
     with pytest.raises(peers.PeerError, match=r"install\.log ends:\nno space"):
-        peers._logged(
+        peers._run_logged(
             [sys.executable, "-c", "raise SystemExit('no space')"], tmp_path / "install.log"
         )

@@ -1,4 +1,7 @@
-"""Files with the real column names and made-up respondents: at every trap a naive reader gets another number."""
+"""Survey files with the real column names and made-up respondents.
+
+At every trap, a naive reader would get another number.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +16,30 @@ import pytest
 from command_line import fails, run
 
 from interp_culture.errors import InputError
-from interp_culture.survey import culture_map, microdata
-from interp_culture.survey.microdata import (
-    SurveySummary,
-    autonomy,
-    postmaterialism,
-    read_survey,
-    write_survey,
-)
+from interp_culture.survey import microdata
+from interp_culture.survey.microdata import SurveySummary, read_survey, write_survey
 from interp_culture.survey.microdata_files import kinds
+from interp_culture.survey.projection import project
+from interp_culture.survey.valid_answers import autonomy, postmaterialism
 from interp_culture.survey.wvs import countries, survey_items
 
 pyreadstat = pytest.importorskip("pyreadstat")
 
 WAVE7 = {
-    "B_COUNTRY": 208, "B_COUNTRY_ALPHA": "DNK", "A_YEAR": 2018, "W_WEIGHT": 1.0, "Q164": 3, "Y003": 1, "Q184": 8,
-    "Q254": 2, "Q45": 2, "Y002": 2, "Q46": 1, "Q182": 9, "Q209": 1, "Q57": 1,
+    "B_COUNTRY": 208, "B_COUNTRY_ALPHA": "DNK", "A_YEAR": 2018, "W_WEIGHT": 1.0,
+    "Q164": 3, "Y003": 1, "Q184": 8, "Q254": 2, "Q45": 2,
+    "Y002": 2, "Q46": 1, "Q182": 9, "Q209": 1, "Q57": 1,
 }  # fmt: skip
 JOINT = {
-    "cntry": 208, "cntry_AN": "DK", "year": 2017, "gwght": 1.0, "F063": 3, "F120": 8, "G006": 2, "E018": 2, "Y002": 2,
-    "A008": 1, "F118": 9, "E025": 1, "A165": 1, "A029": 1, "A039": 0, "A040": 0, "A042": 0,
+    "cntry": 208, "cntry_AN": "DK", "year": 2017, "gwght": 1.0,
+    "F063": 3, "F120": 8, "G006": 2, "E018": 2,
+    "Y002": 2, "A008": 1, "F118": 9, "E025": 1, "A165": 1,
+    "A029": 1, "A039": 0, "A040": 0, "A042": 0,
 }  # fmt: skip
 INTEGRATED = {
-    "S002VS": 7, "S003": 208, "COUNTRY_ALPHA": "DNK", "S020": 2017, "S017": 1.0, "F063": 3, "Y003": 1, "F120": 8,
-    "G006": 2, "E018": 2, "Y002": 2, "A008": 1, "F118": 9, "E025": 1, "A165": 1,
+    "S002VS": 7, "S003": 208, "COUNTRY_ALPHA": "DNK", "S020": 2017, "S017": 1.0,
+    "F063": 3, "Y003": 1, "F120": 8, "G006": 2, "E018": 2,
+    "Y002": 2, "A008": 1, "F118": 9, "E025": 1, "A165": 1,
 }  # fmt: skip
 # The answers above, in the order of `survey_items`.
 ANSWERS = [3, 1, 8, 2, 2, 2, 1, 9, 1, 1]
@@ -85,7 +88,7 @@ def noted(summary: SurveySummary, words: str) -> bool:
     ("kind", "base", "year"),
     [("wvs7", WAVE7, 2018), ("joint", JOINT, 2017), ("integrated", INTEGRATED, 2017)],
 )
-def test_each_kind_is_told_by_its_columns(
+def test_each_kind_is_recognised_by_its_columns(
     tmp_path: Path, suffix: str, kind: str, base: Any, year: int
 ) -> None:
     summary = read_survey(save(people(base, {}, {}), tmp_path / f"anything{suffix}"))
@@ -104,7 +107,8 @@ def test_each_kind_is_told_by_its_columns(
 
 
 def test_the_columns_are_those_of_the_item_table() -> None:
-    items, kind = survey_items(), kinds()[0]
+    items = survey_items()
+    kind = kinds()[0]
     assert items.wvs7["Y02"].split(";") == list(kind.qualities)
     assert items.wvs7["X01"].split(";") == list(kind.aims)
 
@@ -117,11 +121,11 @@ def test_weighted_mean_error_and_shares_by_hand(wave7: Any) -> None:
         {"Q164": -1, "W_WEIGHT": 9.0},
     )
     summary = read_survey(wave7(table))
-    found = mean_of(summary, "Y01")
+    mean = mean_of(summary, "Y01")
     # Weighted variance (1 * 9 + 3 * 1) / 4 = 3; n_eff = 4^2 / (1 + 9) = 1.6.
-    assert found["mean"] == pytest.approx(5)
-    assert found["se"] == pytest.approx(np.sqrt(3 / 0.6))
-    assert found["n"] == 2
+    assert mean["mean"] == pytest.approx(5)
+    assert mean["se"] == pytest.approx(np.sqrt(3 / 0.6))
+    assert mean["n"] == 2
     shares = summary.shares[summary.shares["item"] == "Y01"].set_index("value").percent
     assert shares.to_dict() == {v: {2: 25.0, 6: 75.0}.get(v, 0.0) for v in range(1, 11)}
 
@@ -139,9 +143,9 @@ def test_weighted_mean_error_and_shares_by_hand(wave7: Any) -> None:
 def test_codes_that_are_missing_and_codes_that_are_not(
     wave7: Any, item: str, name: str, values: list[Any], mean: float, n: int
 ) -> None:
-    found = mean_of(read_survey(wave7(column(WAVE7, name, values))), item)
-    assert found["mean"] == pytest.approx(mean)
-    assert found["n"] == n
+    row = mean_of(read_survey(wave7(column(WAVE7, name, values))), item)
+    assert row["mean"] == pytest.approx(mean)
+    assert row["n"] == n
 
 
 def test_values_off_the_scale_are_counted_and_not_of_this_nation_is_not(wave7: Any) -> None:
@@ -149,9 +153,9 @@ def test_values_off_the_scale_are_counted_and_not_of_this_nation_is_not(wave7: A
         wave7(people(WAVE7, {"Q254": 5, "Q209": 7}, {"Q254": 6, "Q209": 0}, {"Q254": 1}))
     )
     assert noted(
-        summary, "Warning: Q209: values that are not answers from 1 to 3, taken as missing: 2."
+        summary, "Warning: Q209: values that are not answers from 1 to 3, counted as missing: 2."
     )
-    assert noted(summary, "Q254: values that are not answers from 1 to 4, taken as missing: 1.")
+    assert noted(summary, "Q254: values that are not answers from 1 to 4, counted as missing: 1.")
 
 
 def test_autonomy_is_rebuilt_from_its_parts(wave7: Any) -> None:
@@ -161,7 +165,8 @@ def test_autonomy_is_rebuilt_from_its_parts(wave7: Any) -> None:
     summary = read_survey(
         wave7(people(base, *(dict(zip(parts, row, strict=True)) for row in rows)))
     )
-    # 2, 1, 0, missing, -1. Codes taken as numbers, or a gap taken as not mentioned, give something else.
+    # 2, 1, 0, missing, -1. Other numbers result if codes are added up as they are, or if a gap
+    # counts as not mentioned.
     assert mean_of(summary, "Y02")["mean"] == pytest.approx(0.5)
     assert mean_of(summary, "Y02")["n"] == 4
     assert noted(summary, "Y02 (Y003): 4 answers rebuilt from Q8, Q14, Q15, Q17")
@@ -172,8 +177,8 @@ def test_autonomy_is_rebuilt_from_its_parts(wave7: Any) -> None:
 def test_autonomy_is_completed_where_the_derived_column_is_missing(tmp_path: Path) -> None:
     parts = {"A029": 0, "A039": 0, "A040": 1, "A042": 1}
     table = people(INTEGRATED | parts, {"Y003": 2}, {"Y003": -5}, {"Y003": np.nan, "A042": -1})
-    found = mean_of(read_survey(save(table, tmp_path / "ivs.dta")), "Y02")
-    assert (found["mean"], found["n"]) == (0, 2)
+    row = mean_of(read_survey(save(table, tmp_path / "ivs.dta")), "Y02")
+    assert (row["mean"], row["n"]) == (0, 2)
 
 
 def test_not_mentioned_is_0_or_2_and_anything_else_missing() -> None:
@@ -195,17 +200,19 @@ def test_postmaterialism_by_its_definition() -> None:
         (2, 2): None,
         (1, np.nan): None,
     }
-    found = postmaterialism(*(pd.Series([pair[i] for pair in pairs], dtype=float) for i in (0, 1)))
-    assert [None if np.isnan(v) else v for v in found] == list(pairs.values())
+    first = pd.Series([pair[0] for pair in pairs], dtype=float)
+    second = pd.Series([pair[1] for pair in pairs], dtype=float)
+    index = postmaterialism(first, second)
+    assert [None if np.isnan(v) else v for v in index] == list(pairs.values())
 
 
-def test_aims_replace_a_lacking_index(wave7: Any) -> None:
+def test_aims_replace_a_missing_index(wave7: Any) -> None:
     base = {k: v for k, v in WAVE7.items() if k != "Y002"}
     rows = [(1, 3), (1, 3), (4, 2), (4, 4), (1, -1), (5, 1)]
     summary = read_survey(wave7(people(base, *({"Q154": a, "Q155": b} for a, b in rows))))
     assert mean_of(summary, "X01")["mean"] == pytest.approx(5 / 3)
     assert mean_of(summary, "X01")["n"] == 3
-    assert noted(summary, "Q154: values that are not answers from 1 to 4, taken as missing: 1.")
+    assert noted(summary, "Q154: values that are not answers from 1 to 4, counted as missing: 1.")
 
 
 def test_user_missing_values_but_not_of_the_autonomy_index(tmp_path: Path) -> None:
@@ -272,18 +279,19 @@ def test_order_of_rows_does_not_matter_and_shares_sum_to_100(wave7: Any) -> None
 
 def test_standard_error_is_that_of_repeated_samples(wave7: Any) -> None:
     rng = np.random.default_rng(3)
-    values, weights = rng.integers(1, 11, 400), rng.uniform(0.2, 3, 400)
-    found = mean_of(
-        read_survey(wave7(column(WAVE7, "Q164", list(values)).assign(W_WEIGHT=weights))), "Y01"
-    )
+    values = rng.integers(1, 11, 400)
+    weights = rng.uniform(0.2, 3, 400)
+    table = column(WAVE7, "Q164", list(values)).assign(W_WEIGHT=weights)
+    row = mean_of(read_survey(wave7(table)), "Y01")
     draws = rng.integers(400, size=(4000, 400))
     means = (values[draws] * weights[draws]).sum(1) / weights[draws].sum(1)
-    assert found["se"] == pytest.approx(means.std(), rel=0.1)
+    assert row["se"] == pytest.approx(means.std(), rel=0.1)
 
 
 def test_places_are_the_projection_of_planted_means(wave7: Any) -> None:
     planted = {"DNK": [0.1, 0.2, 0.3, 0.4], "MEX": [0.7, 0.1, 0.1, 0.1]}
-    rng, tables = np.random.default_rng(7), []
+    rng = np.random.default_rng(7)
+    tables = []
     for number, (iso3, shares) in enumerate(planted.items()):
         table = people(WAVE7, *[{"B_COUNTRY_ALPHA": iso3, "B_COUNTRY": 0}] * 4000)
         for item, scale in survey_items().iterrows():
@@ -296,20 +304,20 @@ def test_places_are_the_projection_of_planted_means(wave7: Any) -> None:
     for number, (iso3, shares) in enumerate(planted.items()):
         spans = [np.linspace(s.minimum, s.maximum, 4).round() for s in survey_items().itertuples()]
         expected = np.array(spans) @ (shares if number else shares[::-1])
-        found = summary.places.set_index("iso3").loc[iso3]
-        assert [found.x, found.y] == pytest.approx(culture_map.project(expected), abs=0.05)
-        own = summary.means[summary.means.iso3 == iso3]["mean"].to_numpy()
-        assert [found.x, found.y] == pytest.approx(culture_map.project(own))
+        place = summary.places.set_index("iso3").loc[iso3]
+        assert [place.x, place.y] == pytest.approx(project(expected), abs=0.05)
+        means = summary.means[summary.means.iso3 == iso3]["mean"].to_numpy()
+        assert [place.x, place.y] == pytest.approx(project(means))
         official = countries().loc[iso3]
-        assert (found.map_x, found.map_y, found.map_year) == (
+        assert (place.map_x, place.map_y, place.map_year) == (
             official.x,
             official.y,
             official.survey_year,
         )
-        assert found.distance == pytest.approx(np.hypot(found.x - official.x, found.y - official.y))
+        assert place.distance == pytest.approx(np.hypot(place.x - official.x, place.y - official.y))
 
 
-def test_a_lacking_item_leaves_no_coordinates_and_is_named(wave7: Any) -> None:
+def test_a_missing_item_leaves_no_coordinates_and_is_named(wave7: Any) -> None:
     mexico = {"B_COUNTRY_ALPHA": "MEX", "B_COUNTRY": 484}
     table = people(WAVE7, {}, mexico | {"Q182": -4, "Q57": -4}, mexico | {"Q182": -4, "Q57": ""})
     summary = read_survey(wave7(table.drop(columns="Q46")))
@@ -343,8 +351,9 @@ def test_the_latest_year_of_each_country_or_all(tmp_path: Path) -> None:
 
 def test_codes_that_iso_does_not_have(joint: Any) -> None:
     codes = {
-        "DK": (208, "DNK"), "GB-NIR": (909, "GBR-NIR"), "NIR": (909, "GBR-NIR"), "XK": (915, "XKX"), "NA": (516, "NAM"),
-        "GB-GBN": (900, "GBR"), "": (8, "ALB"), "??": (40, "AUT"), "ZZ": (999, None), "SV": (222, "SLV"),
+        "DK": (208, "DNK"), "GB-NIR": (909, "GBR-NIR"), "NIR": (909, "GBR-NIR"),
+        "XK": (915, "XKX"), "NA": (516, "NAM"), "GB-GBN": (900, "GBR"), "": (8, "ALB"),
+        "??": (40, "AUT"), "ZZ": (999, None), "SV": (222, "SLV"),
     }  # fmt: skip
     summary = read_survey(
         joint(people(JOINT, *({"cntry_AN": c, "cntry": n} for c, (n, _) in codes.items())))
@@ -382,7 +391,7 @@ def test_labelled_headers_separators_and_byte_order_mark(wave7: Any, separator: 
     assert mean_of(summary, "X02")["mean"] == 1
 
 
-def test_an_exact_name_goes_before_a_labelled_one(wave7: Any) -> None:
+def test_an_exact_column_name_is_preferred_to_a_labelled_one(wave7: Any) -> None:
     table = people(WAVE7, {"Q164": 4})
     table.insert(0, "Q164: recoded", 9)
     assert mean_of(read_survey(wave7(table)), "Y01")["mean"] == 4
@@ -395,11 +404,11 @@ def refused(path: Path, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_a_file_that_is_no_survey_file(tmp_path: Path, wave7: Any) -> None:
+def test_a_file_that_is_not_a_survey_file(tmp_path: Path, wave7: Any) -> None:
     assert "no such file" in refused(tmp_path / "none.csv")
     assert "no such file" in refused(tmp_path)
     (tmp_path / "a.zip").write_bytes(b"PK")
-    assert "read are .csv, .sav and .dta, not .zip; unpack" in refused(tmp_path / "a.zip")
+    assert "only .csv, .sav and .dta can be read, not .zip; unpack" in refused(tmp_path / "a.zip")
     message = refused(save(people(WAVE7, {}).drop(columns="A_YEAR"), tmp_path / "t.csv"))
     assert (
         "WVS wave 7: looked for B_COUNTRY_ALPHA or B_COUNTRY, A_YEAR, any of Q164, Y003" in message
@@ -407,10 +416,10 @@ def test_a_file_that_is_no_survey_file(tmp_path: Path, wave7: Any) -> None:
     assert "missing: A_YEAR\n" in message
     assert message.endswith("missing: COUNTRY_ALPHA or S003, S020")
     message = refused(save(pd.DataFrame({"a": [1], "Q1": [2]}), tmp_path / "other.csv"))
-    assert "by its 2 columns" in message
+    assert "judging by its 2 columns" in message
     assert "missing: cntry_AN or cntry, year, any of F063" in message
     (tmp_path / "empty.csv").write_bytes(b"")
-    assert "not a survey file that is known" in refused(tmp_path / "empty.csv")
+    assert "not a known survey file" in refused(tmp_path / "empty.csv")
     assert "column names only" in refused(wave7(people(WAVE7, {}).iloc[:0]))
     assert "unknown country code skipped: QQQ (1)" in refused(
         wave7(people(WAVE7, {"B_COUNTRY_ALPHA": "QQQ", "B_COUNTRY": 0}))
@@ -433,7 +442,9 @@ def test_broken_files(tmp_path: Path, suffix: str) -> None:
         assert f"not readable as {suffix}" in refused(broken)
 
 
-def test_cells_that_are_no_numbers_are_named_by_line_and_column(tmp_path: Path, wave7: Any) -> None:
+def test_cells_that_are_not_numbers_are_named_by_line_and_column(
+    tmp_path: Path, wave7: Any
+) -> None:
     path = wave7(column(WAVE7, "Q164", [3, 4, "Very important"]))
     path.write_text(path.read_text().replace("\n", "\n\n", 1))
     assert ":5: field 'Q164': not a number: 'Very important'; export the codes" in refused(path)
@@ -449,7 +460,7 @@ def test_bare_decimal_commas_do_not_shift_the_columns(wave7: Any) -> None:
     path = wave7(people(WAVE7, {}, {}))
     path.write_text(path.read_text().replace(",1.0,", ",1,5,"))
     message = refused(path)
-    assert "line 2: 14 values expected, as in the header, 15 found" in message
+    assert "line 2: 14 values expected, as in the header, but 15 present" in message
     assert "decimal points" in message
 
 
@@ -459,14 +470,14 @@ def test_latin_1_is_refused_with_its_line(wave7: Any) -> None:
     assert "not UTF-8; save the file as UTF-8" in refused(path)
 
 
-def test_unknown_countries_are_told_with_those_of_the_file(wave7: Any) -> None:
+def test_unknown_countries_are_named_with_those_of_the_file(wave7: Any) -> None:
     path = wave7(people(WAVE7, {}, {"B_COUNTRY_ALPHA": "MEX"}))
     assert "--countries: QQQ, SWE not in" in refused(path, countries=["SWE", "DNK", "QQQ"])
     assert "its countries: DNK, MEX" in refused(path, countries=["SWE"])
     assert read_survey(path, countries=["MEX"]).places.iso3.tolist() == ["MEX"]
 
 
-def test_a_missing_package_is_told_with_its_command(
+def test_a_missing_package_is_named_with_its_command(
     joint: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = joint(people(JOINT, {}))
@@ -483,7 +494,8 @@ def test_wave7_csv_needs_no_further_package(wave7: Any, monkeypatch: pytest.Monk
 
 
 def test_the_verb_writes_tables_and_a_manifest_last(tmp_path: Path, wave7: Any) -> None:
-    path, out = wave7(sample()), tmp_path / "out"
+    path = wave7(sample())
+    out = tmp_path / "out"
     done = run("wvs", path, "--out", out, "--countries", "dnk, MEX", "--all-years")
     assert done.returncode == 0, done.stderr
     assert "Denmark" in done.stdout

@@ -1,4 +1,4 @@
-"""Personas by hand, from the figures they are built of; what is not known is left out and said."""
+"""Personas against the figures they are built from; unknown facts are left out and named."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from interp_culture.survey.personas import (
 from interp_culture.survey.wvs import TARGETS, Facts, load_facts, questions, survey_items
 
 
-def test_basic_is_the_papers() -> None:
+def test_the_basic_persona_is_the_papers() -> None:
     assert basic_persona("india").text == "You are a person living in India."
 
 
 @pytest.mark.parametrize(
     ("item", "mean", "answer"),
-    [("Y01", 8.585, 9), ("Y01", 6.021, 6), ("Y02", -0.31, 0), ("Y02", -0.785, -1), ("Y02", 0.391, 0), ("Y04", 1.46, 1),
-     ("X04", 2.717, 3), ("X05", 1.54, 2), ("X05", 1.259, 1), ("Y05", 1.5, 2)],
+    [("Y01", 8.585, 9), ("Y01", 6.021, 6), ("Y02", -0.31, 0), ("Y02", -0.785, -1),
+     ("Y02", 0.391, 0), ("Y04", 1.46, 1), ("X04", 2.717, 3), ("X05", 1.54, 2),
+     ("X05", 1.259, 1), ("Y05", 1.5, 2)],
 )  # fmt: skip
 def test_the_answer_nearest_to_the_mean(item: str, mean: float, answer: int) -> None:
     assert nearest_answer(item, mean) == answer
@@ -34,11 +35,12 @@ def test_the_answer_nearest_to_the_mean(item: str, mean: float, answer: int) -> 
 
 def test_mexico_by_hand() -> None:
     """Means 8.585, -0.31, 3.29, 1.385, 1.472, 1.923, 1.496, 4.388, 2.44, 1.895."""
-    found = advanced_persona("Mexico")
-    assert found.answers == {
-        "Y01": 9, "Y02": 0, "Y03": 3, "Y04": 1, "Y05": 1, "X01": 2, "X02": 1, "X03": 4, "X04": 2, "X05": 2,
+    persona = advanced_persona("Mexico")
+    assert persona.answers == {
+        "Y01": 9, "Y02": 0, "Y03": 3, "Y04": 1, "Y05": 1,
+        "X01": 2, "X02": 1, "X03": 4, "X04": 2, "X05": 2,
     }  # fmt: skip
-    assert found.text.startswith(
+    assert persona.text.startswith(
         "You are Guadalupe, a person living in Mexico. On a scale from 1 (not at all important)"
     )
     for words in (
@@ -48,40 +50,40 @@ def test_mexico_by_hand() -> None:
         "you might do it",
         "careful",
     ):
-        assert words in found.text
-    assert found.missing == ()
+        assert words in persona.text
+    assert persona.missing == ()
 
 
 @pytest.mark.parametrize("iso3", list(TARGETS))
-def test_every_known_item_of_the_targets_is_told_once(iso3: str) -> None:
-    found = advanced_persona(iso3)
+def test_every_known_item_of_the_targets_is_stated_once(iso3: str) -> None:
+    persona = advanced_persona(iso3)
     known = load_facts().of(iso3)
-    assert set(found.answers or {}) == set(known)
-    assert set(found.missing) == set(survey_items().index) - set(known)
-    assert TARGETS[iso3] in found.text
-    assert found.notes == ()
-    # One sentence says who it is, one each what it answers.
-    assert found.text.count(". ") == len(known)
+    assert set(persona.answers or {}) == set(known)
+    assert set(persona.missing) == set(survey_items().index) - set(known)
+    assert TARGETS[iso3] in persona.text
+    assert persona.notes == ()
+    # One sentence introduces the persona, and one states each answer.
+    assert persona.text.count(". ") == len(known)
 
 
-def test_what_is_missing_is_left_out_and_said() -> None:
-    found = advanced_persona("DNK")
-    assert found.missing == ("Y02", "Y03", "Y04", "Y05", "X01", "X02", "X03", "X04")
-    assert "proud" not in found.text
+def test_missing_facts_are_left_out_and_named() -> None:
+    persona = advanced_persona("DNK")
+    assert persona.missing == ("Y02", "Y03", "Y04", "Y05", "X01", "X02", "X03", "X04")
+    assert "proud" not in persona.text
     germany = advanced_persona("Germany")
     assert germany.text.startswith("You are a person living in Germany.")
     assert "no frequent name is known" in germany.notes[0]
 
 
-def test_own_figures_fill_what_is_missing(tmp_path: Path) -> None:
+def test_a_users_figures_fill_missing_items(tmp_path: Path) -> None:
     row = {"iso3": "DNK", "year": 2017, "item": "Y04", "mean": 1.7, "source": "mine"}
     facts = Facts(pd.concat([load_facts().means, pd.DataFrame([row])]))
-    found = advanced_persona("DNK", facts)
-    assert "You are quite proud of your nationality." in found.text
-    assert "Y04" not in found.missing
+    persona = advanced_persona("DNK", facts)
+    assert "You are quite proud of your nationality." in persona.text
+    assert "Y04" not in persona.missing
 
 
-def test_countries_without_facts_raise_with_the_way_out() -> None:
+def test_countries_without_facts_raise_with_the_fix() -> None:
     with pytest.raises(
         InputError, match=r"no item means are known for France \(FRA\).*interp-culture wvs"
     ):
@@ -95,7 +97,7 @@ def test_words_of_the_indices_have_the_right_ends() -> None:
     assert asked["Y02"].describe(2).endswith("rather than obedience and religious faith.")
 
 
-def test_ten_respondents_differ_in_who_they_are_alone() -> None:
+def test_the_ten_respondents_differ_only_in_who_they_are() -> None:
     texts = [respondent_persona(n, "VNM").text for n in range(1, 11)]
     assert len(set(texts)) == len(RESPONDENTS) == 10
     rest = {t.replace(who, "WHO", 1) for t, who in zip(texts, RESPONDENTS, strict=True)}
@@ -106,17 +108,17 @@ def test_ten_respondents_differ_in_who_they_are_alone() -> None:
 
 @pytest.mark.parametrize(
     ("text", "kind", "iso3"),
-    [("basic:India", "basic", "IND"), ("advanced:vnm", "advanced", "VNM"), ("respondent:3", "respondent", None),
-     ("respondent:10:Mexico", "respondent", "MEX")],
+    [("basic:India", "basic", "IND"), ("advanced:vnm", "advanced", "VNM"),
+     ("respondent:3", "respondent", None), ("respondent:10:Mexico", "respondent", "MEX")],
 )  # fmt: skip
 def test_personas_by_name(text: str, kind: str, iso3: str | None) -> None:
-    found = parse_persona(text)
-    assert (found.kind, found.iso3) == (kind, iso3)
+    persona = parse_persona(text)
+    assert (persona.kind, persona.iso3) == (kind, iso3)
 
 
 @pytest.mark.parametrize(
     "text", ["", "basic", "basic:", "respondent:x", "respondent:11", "expert:India"]
 )
 def test_unknown_personas_raise(text: str) -> None:
-    with pytest.raises(InputError, match=r"unknown persona|there are 1 to 10"):
+    with pytest.raises(InputError, match=r"unknown persona|from 1 to 10"):
         parse_persona(text)

@@ -57,17 +57,17 @@ REFUSED = (None, True, False)
     ],
 )
 def test_replies_by_the_rules(item: str, reply: str, expected: tuple) -> None:
-    found = read_reply(reply, questions()[item])
-    assert (found.value, found.refused, found.neutral) == expected
+    reading = read_reply(reply, questions()[item])
+    assert (reading.value, reading.refused, reading.neutral) == expected
 
 
-def test_summary_weighs_items_alike() -> None:
-    """Y02 has four parts and counts once; neutral is of the answered items that have a neutral answer."""
+def test_the_summary_gives_items_equal_weight() -> None:
+    """Y02 has four parts and counts once; only items with a neutral answer count for neutral."""
     rows = [("Y02", 1, False, False)] + [("Y02", None, True, False)] * 3
     rows += [("Y01", 5, False, True), ("Y03", 2, False, False), ("X02", None, False, False)]
     table = pd.DataFrame(rows, columns=["item", "value", "refused", "neutral"]).astype(
         {"value": "Int64"}
     )
-    found = summarise_replies(table)
-    assert found == pytest.approx({"refused": 0.75 / 4, "no_answer": 1 / 4, "neutral": 1 / 2})
+    summary = summarise_replies(table)
+    assert summary == pytest.approx({"refused": 0.75 / 4, "no_answer": 1 / 4, "neutral": 1 / 2})
     assert math.isnan(summarise_replies(table[table["item"] == "X02"])["neutral"])

@@ -1,4 +1,4 @@
-"""The facts as they are shipped, and a user's own over them."""
+"""The shipped facts, and a user's own facts that replace them."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ def test_every_item_has_a_question_with_the_scale_of_the_survey() -> None:
     items = survey_items()
     assert list(questions()) == list(items.index)
     for item, question in questions().items():
-        low, high = items.minimum[item], items.maximum[item]
+        low = items.minimum[item]
+        high = items.maximum[item]
         codes = question.words or question.answers or question.scale
         assert (min(codes), max(codes)) == (low, high), item
         assert question.describe(int(low)) != question.describe(int(high))
 
 
 def test_shares_give_the_means() -> None:
-    """The shipped means are those of the shipped percentages, for every item that is one question."""
+    """The shipped means are those of the shipped percentages, for items of one question."""
     shares = answer_shares()
     single = shares[shares.part == ""]
     means = load_facts().means.set_index(["iso3", "item"])["mean"]
     checked = 0
     for key, group in single.groupby(["iso3", "item"]):
         mean = np.average(group["value"], weights=group.percent)
-        # Percentages are rounded, and refusals are left out, so that they sum to less than 100.
+        # Percentages are rounded and leave out refusals, so they sum to less than 100.
         assert mean == pytest.approx(means[key], abs=0.02), key
         checked += 1
     assert checked == 9 * 8 + 1
@@ -59,7 +60,7 @@ def test_countries_by_code_or_name(text: str) -> None:
     assert find_country(text) == "MEX"
 
 
-def test_unknown_countries_are_told_with_near_ones() -> None:
+def test_unknown_countries_are_named_with_near_ones() -> None:
     with pytest.raises(InputError, match=r"unknown country 'Danmark': .*near: Denmark \(DNK\)"):
         find_country("Danmark")
 
@@ -70,7 +71,7 @@ def write_means(folder: Path, *rows: str) -> Path:
     return folder
 
 
-def test_countries_that_the_map_has_not_are_kept(tmp_path: Path) -> None:
+def test_countries_absent_from_the_map_are_kept(tmp_path: Path) -> None:
     facts = load_facts(write_means(tmp_path, "SLV,2020,Y01,9.1,mine"))
     table = fact_table(facts).set_index("iso3")
     assert table.Y01["SLV"] == 9.1
@@ -78,7 +79,7 @@ def test_countries_that_the_map_has_not_are_kept(tmp_path: Path) -> None:
     assert table.x["MEX"] == 0.2260
 
 
-def test_own_figures_go_before_the_shipped(tmp_path: Path) -> None:
+def test_a_users_figures_replace_the_shipped_ones(tmp_path: Path) -> None:
     folder = write_means(
         tmp_path, "DNK,2017,Y03,8.1,mine", "DNK,2008,Y03,7.0,mine", "MEX,2018,Y01,2.5,mine"
     )
@@ -86,7 +87,7 @@ def test_own_figures_go_before_the_shipped(tmp_path: Path) -> None:
     assert facts.of("DNK") == {"Y01": 3.503, "Y03": 8.1, "X05": 1.259}
     assert facts.of("MEX")["Y01"] == 2.5
     assert facts.of("MEX")["Y02"] == load_facts().of("MEX")["Y02"]
-    assert "go before the shipped ones" in facts.notes[0]
+    assert "replace or extend the shipped ones" in facts.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -95,11 +96,11 @@ def test_own_figures_go_before_the_shipped(tmp_path: Path) -> None:
         (["DNK,2017,Y09,8.1,mine"], r"item_means.csv:2: field 'item': unknown item 'Y09'"),
         (
             ["DNK,2017,Y01,3,m", "DNK,2017,Y03,11,m"],
-            r"item_means.csv:3: field 'mean': 11\.?0? is no number from 1 to 10",
+            r"item_means.csv:3: field 'mean': 11\.?0? is not a number from 1 to 10",
         ),
         (
             ["DNK,2017,Y01,x,m"],
-            r"item_means.csv:2: field 'mean': 'x' is no number from 1 to 10, the scale of Y01",
+            r"item_means.csv:2: field 'mean': 'x' is not a number from 1 to 10, the scale of Y01",
         ),
     ],
 )
@@ -111,7 +112,7 @@ def test_bad_figures_are_named(tmp_path: Path, rows: list[str], message: str) ->
 def test_folders_that_are_not_facts(tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"no manifest.json, so nothing finished there; write it with `interp-culture",
+        match=r"no manifest.json, so the folder is unfinished; write it with `interp-culture",
     ):
         load_facts(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
