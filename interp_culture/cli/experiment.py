@@ -160,8 +160,8 @@ def extract(
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
     from interp_culture.steering.directions import check_method
+    from interp_culture.steering.vector_files import save_vectors
     from interp_culture.steering.vectors import extract as compute
-    from interp_culture.steering.vectors import save_vectors
 
     check_method(method)
     take = training_half(seed, per_cell)
@@ -208,7 +208,7 @@ def sweep(
         sweep_agreement,
         top_layers,
     )
-    from interp_culture.steering.vectors import load_vectors
+    from interp_culture.steering.vector_files import load_vectors
 
     found = load_vectors(vectors)
     form = parse_format(readout)
@@ -256,8 +256,8 @@ def steer(
     from interp_culture.coupling.ratio import entanglement
     from interp_culture.readout.probing import probe as read
     from interp_culture.readout.tables import shifts_from
-    from interp_culture.steering.vectors import load_vectors
-    from interp_culture.steering.vectors import steer as edits_of
+    from interp_culture.steering.edits import steer as edits_of
+    from interp_culture.steering.vector_files import load_vectors
 
     found = load_vectors(vectors)
     edits = edits_of(pick(found, axis), parse_layers(layers), alpha, hook_point=hook_point)
@@ -301,7 +301,7 @@ def entangle(
     from interp_culture.coupling.steered import steered_readouts
     from interp_culture.engine.interventions import check_hook_point
     from interp_culture.stats import LEAST_RANDOM
-    from interp_culture.steering.vectors import load_vectors
+    from interp_culture.steering.vector_files import load_vectors
 
     check_hook_point(hook_point)
     found = load_vectors(vectors)

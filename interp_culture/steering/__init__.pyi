@@ -7,6 +7,7 @@ from .activations import (
     read_activations,
 )
 from .directions import direction
+from .edits import steer
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
 from .sweep import (
     SweepWarning,
@@ -18,19 +19,13 @@ from .sweep import (
     sweep_null,
     top_layers,
 )
-from .vectors import (
-    SteeringVectors,
-    extract,
-    load_vectors,
-    norm_matched,
-    random_like,
-    save_vectors,
-    steer,
-)
+from .vector_files import load_vectors, save_vectors
+from .vectors import Provenance, SteeringVectors, extract, norm_matched, random_like
 
 __all__ = [
     "Activations",
     "BudgetError",
+    "Provenance",
     "SteeringVectors",
     "SweepWarning",
     "cache_activations",

@@ -22,7 +22,8 @@ from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.token_tree import TokenSequence
 from interp_culture.errors import InputError
 from interp_culture.scenarios.neutral import load_neutral
-from interp_culture.steering.vectors import SteeringVectors, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vectors import SteeringVectors
 
 LOGITS_AT_ONCE = 2**25  # 128 MB in float32; there are a few such tensors at a time
 TOLERANCE = 0.02  # of a calibrated KL; a tenth of it in log alpha

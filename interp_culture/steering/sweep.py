@@ -20,7 +20,8 @@ from interp_culture.readout.tables import shifts_from, with_keys
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import bootstrap_weights
-from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like
 
 SweepMethod = Literal["exact", "gradient", "refined"]
 SWEEP_METHODS: tuple[SweepMethod, ...] = ("exact", "gradient", "refined")

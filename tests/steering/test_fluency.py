@@ -22,8 +22,9 @@ from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.token_tree import TokenSequence
 from interp_culture.errors import InputError
 from interp_culture.steering import fluency as coherence
+from interp_culture.steering.edits import steer
 from interp_culture.steering.fluency import calibrate, kl_on_neutral, perplexity
-from interp_culture.steering.vectors import SteeringVectors, steer
+from interp_culture.steering.vectors import SteeringVectors
 
 # They begin alike, in more tokens than make a stem, and the longest is longer than a sliding window.
 TEXTS = [

@@ -50,7 +50,7 @@ def test_every_verb_takes_its_half(
     vectors = {
         "X": SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), {"model": "m"})
     }
-    monkeypatch.setattr("interp_culture.steering.vectors.load_vectors", lambda path: vectors)
+    monkeypatch.setattr("interp_culture.steering.vector_files.load_vectors", lambda path: vectors)
     calls = {
         "extract": lambda: experiment.extract(per_cell=4),
         "sweep": lambda: experiment.sweep(per_cell=4),

@@ -21,7 +21,9 @@ from interp_culture.steering.activations import (
     load_activations,
     read_activations,
 )
-from interp_culture.steering.vectors import extract, load_vectors, random_like, save_vectors, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vector_files import load_vectors, save_vectors
+from interp_culture.steering.vectors import extract, random_like
 
 
 def test_mean_difference_by_hand(pair: Pair, few: ScenarioSet) -> None:
