@@ -20,7 +20,8 @@ from .scenarios.scenario import Scenario, ScenarioSet
 from .steering.activations import read_activations
 from .steering.edits import steer
 from .steering.fluency import kl_on_neutral
-from .steering.sweep import layer_sweep, top_layers
+from .steering.layer_choice import top_layers
+from .steering.sweep import layer_sweep
 from .steering.vector_files import load_vectors, save_vectors
 from .steering.vectors import SteeringVectors, extract, random_like
 from .study.config import StudyConfig

@@ -202,12 +202,8 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/sweep.csv"),
 ) -> None:
     """Steer every layer alone and name the layers that move the answers most."""
-    from interp_culture.steering.sweep import (
-        layer_sweep,
-        summarise_sweep,
-        sweep_agreement,
-        top_layers,
-    )
+    from interp_culture.steering.layer_choice import top_layers
+    from interp_culture.steering.sweep import layer_sweep, summarise_sweep, sweep_agreement
     from interp_culture.steering.vector_files import load_vectors
 
     found = load_vectors(vectors)
