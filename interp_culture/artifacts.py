@@ -36,7 +36,7 @@ def cache_dir() -> Path:
 
 
 def content_key(content: Any) -> str:
-    """A short hash of JSON content. Equal content has an equal key, whatever the order of its keys.
+    """A short hash of JSON content. Equal content has an equal hash, in any order of its keys.
 
     Anything that JSON cannot hold counts as its text (`str`).
 
@@ -111,6 +111,7 @@ def write_table(folder: Path, name: str, table: pd.DataFrame, manifest: dict[str
         table.to_parquet(part, index=False)
         checksum = file_checksum(part)
     with replacing(folder / f"{name}.csv") as part:
+        # Six digits, since the CSV file is for people; `read_table` reads the parquet file.
         table.to_csv(part, index=False, float_format="%.6g")
     write_json(folder / f"{name}.json", {**manifest, "sha256": checksum})
 

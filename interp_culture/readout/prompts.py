@@ -103,6 +103,7 @@ def letter_prompts(
     _check_question(scenario)
     places: tuple[Literal[0, 1], ...] = (0, 1)
     if order == "random":
+        # Drawn from the id, so that a scenario has the same order in every subset.
         places = (0,) if random.Random(f"{seed}:{scenario.id}").random() < 0.5 else (1,)
     return [
         _letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template])

@@ -69,8 +69,8 @@ def contrastive_activations(
 ) -> Iterator[Activations]:
     """The activations of each scenario's two texts, in batches.
 
-    Each text is read once. The batches come in any order, since texts of similar length are read
-    together.
+    Each text is read once. The batches are not in the order of `scenarios`, since texts of similar
+    length are read together.
 
     Args:
         edits: active while the texts are read; by default none (the plain model).
@@ -88,6 +88,7 @@ def contrastive_activations(
         )
     edits = as_edits(edits)
     groups = _text_groups(model, scenarios)
+    # `Trace.resid[l]` is the stream before block l, which is the one after block l - 1.
     layers = range(1, model.n_layers + 1)
 
     def read(batch: Batch) -> Activations:
@@ -243,7 +244,7 @@ def _fill(
 
 def _key(manifest: dict[str, Any]) -> dict[str, Any]:
     """The part of a manifest that decides the activations."""
-    # The hash of the weights identifies the model, whatever its name and wherever it runs.
+    # The hash of the weights identifies the model, under any name and on any device.
     not_deciding = ("model", "revision", "device")
     return {name: value for name, value in manifest.items() if name not in not_deciding}
 

@@ -35,7 +35,7 @@ def steer(
             direction does not matter, and alpha 1 is the whole ablation or projection.
         hook_point: the place within the block. Vectors are read at "hook_resid_post".
         origin: "same_model" restricts the edits to the model that the vectors come from, which is
-            recognised by its weights, whatever its name. "any" allows any model of the same width.
+            recognised by its weights, not by its name. "any" allows any model of the same width.
 
     Returns:
         One edit for each layer.
@@ -51,6 +51,7 @@ def steer(
     _check_vectors(vectors)
     check_known("origin", origin, get_args(Origin))
     _check_layers(layers, len(vectors.direction))
+    # The hash of the weights decides whether an edit fits a model; without a hash the name does.
     model = vectors.provenance.get("model") if origin == "same_model" else None
     weights = vectors.provenance.get("weights") if origin == "same_model" else None
     return [

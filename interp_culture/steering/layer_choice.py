@@ -108,6 +108,7 @@ def _among_best(
     totals: Float[np.ndarray, "*draw layer"], k: int
 ) -> Bool[np.ndarray, "*draw layer"]:
     """Whether each layer is among the k with the largest total. Of equal layers the first wins."""
+    # The argsort of an argsort gives each layer its rank.
     rank = (-totals).argsort(axis=-1, kind="stable").argsort(axis=-1)
     return rank < k
 
@@ -118,7 +119,10 @@ def mean_by_layer(table: pd.DataFrame) -> pd.Series:
 
 
 def best_layers(table: pd.DataFrame, k: int) -> list[int]:
-    """The k layers with the largest mean differential, ascending. Raises InputError for a wrong k."""
+    """The k layers with the largest mean differential, in ascending order.
+
+    Raises InputError unless k is between 1 and the number of layers.
+    """
     means = mean_by_layer(table)
     if not 1 <= k <= len(means):
         raise InputError(f"k is {k}: the sweep has {len(means)} layers; give 1 to {len(means)}")

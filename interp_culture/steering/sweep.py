@@ -1,4 +1,4 @@
-"""Layer sweeps: the effect of steering at every layer alone, measured or predicted."""
+"""Layer sweeps: the effect of steering at each single layer, measured or predicted."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ SWEEP_COLUMNS = [
 MARGIN = 2
 # Spearman correlation of the predicted and measured effects, below which all layers are measured.
 MIN_AGREEMENT = 0.5
-# The key of the plain run (layer, alpha, draw) in `sweep_null`.
-PLAIN = (-1, 0.0, -1)
+# The plain run of `sweep_null` counts as this draw; random vectors have draws from 0 on.
+PLAIN_DRAW = -1
 
 
 class SweepWarning(UserWarning):
@@ -124,10 +124,10 @@ def layer_sweep(
     method: SweepMethod = "exact",
     k: int = 4,
 ) -> pd.DataFrame:
-    """The effect of steering at every layer alone, on the scenarios of the steered axis.
+    """The effect of steering at each single layer, on the scenarios of the steered axis.
 
     Args:
-        scenarios: of all axes; each axis is swept on its own.
+        scenarios: of all axes; each axis is swept with its own scenarios.
         vectors: by axis.
         alpha: one strength or more.
         layers: by default all.
@@ -182,7 +182,7 @@ def sweep_null(
 ) -> pd.DataFrame:
     """The effect of norm-matched random vectors at every layer: the null of `layer_sweep`.
 
-    A differential is above 0 whatever vector is added. Only a larger one than those of random
+    A differential is above 0 for any added vector. Only a larger one than those of random
     vectors is evidence that a layer carries the axis. The effects are predicted by the gradient, to
     first order in alpha.
 
@@ -202,7 +202,7 @@ def sweep_null(
         runs = _random_runs(axis_vectors, n, seed, range(model.n_layers), _alphas(alpha))
         table = predicted_runs(model, of_axis, runs, readout=form)
         table = with_keys(table, ["layer", "alpha", "draw"])
-        is_plain = table.draw == PLAIN[-1]
+        is_plain = table.draw == PLAIN_DRAW
         shifts = shifts_from(table[is_plain], table[~is_plain])
         tables.append(shifts.assign(steered=axis, differential=shifts["shift"].abs()))
     keys = ["steered", "layer", "alpha"]
@@ -216,7 +216,7 @@ def _random_runs(
     vectors: SteeringVectors, n: int, seed: int, layers: Sequence[int], alphas: Sequence[float]
 ) -> dict[Any, Sequence[Edit]]:
     """Edits by (layer, alpha, draw), and the plain run."""
-    runs: dict[Any, Sequence[Edit]] = {PLAIN: ()}
+    runs: dict[Any, Sequence[Edit]] = {(-1, 0.0, PLAIN_DRAW): ()}
     for draw, random_vectors in enumerate(random_like(vectors, n, seed)):
         for layer in layers:
             for alpha in alphas:

@@ -79,7 +79,7 @@ def _stored_vectors(file: Any, axis: str, entry: dict[str, Any]) -> SteeringVect
         raise ValueError(
             f"axis {axis}: direction {tuple(direction.shape)}, resid_norm {tuple(resid_norm.shape)}"
         )
-    # Files of other versions may have other keys; all of them are kept.
+    # Files of other versions may have other keys; none of them is dropped.
     provenance = cast(Provenance, dict(entry["provenance"]))
     return SteeringVectors(axis, entry["method"], direction, resid_norm, provenance)
 

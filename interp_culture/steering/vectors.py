@@ -78,8 +78,8 @@ class Provenance(TypedDict, total=False):
 class SteeringVectors:
     """The direction of one axis at every layer. It points to the positive pole.
 
-    The directions are not unit vectors. Their norm is that of the mean of h(x+) - h(x-) whatever
-    the method, so that alpha 1 is a step as long as this mean.
+    The directions are not unit vectors. With every method their norm is that of the mean of
+    h(x+) - h(x-), so that alpha 1 is a step as long as this mean.
 
     Attributes:
         axis: whose poles the direction separates.
@@ -141,7 +141,7 @@ class SteeringVectors:
                 f"resid_norm has {len(norms)} layers, direction {len(rows)}; give one norm a layer"
             )
         if not bool(rows.isfinite().all()):
-            raise InputError("direction holds NaN or infinity; compute it anew")
+            raise InputError("direction holds NaN or infinity; compute it again")
         provenance: Provenance = {} if model is None else {"model": model}
         return cls(axis, method, rows, norms, provenance)
 
@@ -224,6 +224,7 @@ def _provenance(model: LanguageModel, scenarios: ScenarioSet) -> Provenance:
         "texts": scenarios.fingerprints,
         "transformer_lens": version("transformer-lens"),
     }
+    # A cast, since `describe` returns an untyped dictionary; a test compares the keys.
     return cast(Provenance, about)
 
 

@@ -69,7 +69,7 @@ class StudyConfig(BaseModel):
         "pass; refined measures the layers with the largest predicted effect",
     )
     sweep_alphas: list[float] = Field(
-        [2.0, -2.0], min_length=1, description="strengths for steering each layer alone"
+        [2.0, -2.0], min_length=1, description="strengths for steering a single layer"
     )
     analyses: list[str] = Field(
         [], description="names of the analyses to run after the study; [all] for all"

@@ -24,6 +24,7 @@ def source_hash(package: str) -> str:
     hash is computed once in a process.
     """
     digest = hashlib.sha256()
+    # Sorted, since the order of `rglob` depends on the file system.
     for name, path in sorted(_files(package)):
         digest.update(f"{name}\0".encode())
         digest.update(_code_of(path) if path.suffix == ".py" else path.read_bytes())

@@ -1,4 +1,4 @@
-"""Vectors and steered readouts never share a scenario, whatever command and options are given."""
+"""Vectors and steered readouts never share a scenario, with any command and any options."""
 
 from __future__ import annotations
 
