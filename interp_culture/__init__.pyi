@@ -18,16 +18,12 @@ from .scenarios.data_faults import DataWarning
 from .scenarios.files import load_controls, load_scenarios
 from .scenarios.scenario import Scenario, ScenarioSet
 from .steering.activations import read_activations
+from .steering.edits import steer
 from .steering.fluency import kl_on_neutral
-from .steering.sweep import layer_sweep, top_layers
-from .steering.vectors import (
-    SteeringVectors,
-    extract,
-    load_vectors,
-    random_like,
-    save_vectors,
-    steer,
-)
+from .steering.layer_choice import top_layers
+from .steering.sweep import layer_sweep
+from .steering.vector_files import load_vectors, save_vectors
+from .steering.vectors import SteeringVectors, extract, random_like
 from .study.config import StudyConfig
 from .study.study import Study, run_study
 from .survey.personas import Persona, advanced_persona, basic_persona

@@ -1,4 +1,4 @@
-"""Files that outlive a run: the cache folder, tables with their manifests, atomic writes."""
+"""Files that outlive a run: the cache folder, atomic writes, tables with their manifests."""
 
 from __future__ import annotations
 
@@ -19,28 +19,40 @@ from interp_culture.errors import InputError
 
 
 def cache_dir() -> Path:
-    """`$INTERP_CULTURE_CACHE`, else `cache/` where there is one (a clone), else the user's cache folder."""
-    if chosen := os.environ.get("INTERP_CULTURE_CACHE"):
-        return Path(chosen)
-    if (local := Path("cache")).is_dir():
-        return local.resolve()
+    """The folder for downloads and computed caches.
+
+    It is `$INTERP_CULTURE_CACHE` if that is set; else `cache/` in the working directory if it
+    exists (a clone of the repository has it); else the user's cache folder of the platform.
+    """
+    from_environment = os.environ.get("INTERP_CULTURE_CACHE")
+    if from_environment:
+        return Path(from_environment)
+    in_clone = Path("cache")
+    if in_clone.is_dir():
+        return in_clone.resolve()
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("interp-culture"))
 
 
 def content_key(content: Any) -> str:
-    """A short hash of anything that JSON can hold: equal content, equal key."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[
-        :16
-    ]
+    """A short hash of JSON content. Equal content has an equal hash, in any order of its keys.
+
+    Anything that JSON cannot hold counts as its text (`str`).
+
+    >>> content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def make_folder(path: str | Path) -> Path:
-    """The folder, created where needed and known to be writable; else InputError."""
+    """The folder, created if it does not exist. Raises InputError if it cannot be written to."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Permission bits do not tell whether a write succeeds (a read-only mount, a full quota).
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -52,8 +64,9 @@ def make_folder(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that takes the place of `path` (file or folder) only if the block succeeds."""
+    """A temporary path. If the block succeeds, it replaces `path`, a file or a folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder as `path`, since `os.replace` is atomic only within one file system.
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         part = scratch / path.name
@@ -66,7 +79,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Pretty JSON, atomically; what is not a number is null, since JSON knows no NaN."""
+    """Write indented JSON, atomically. NaN and infinity become null, since JSON has neither."""
     text = json.dumps(
         _without_nan(content), indent=2, ensure_ascii=False, default=str, allow_nan=False
     )
@@ -79,37 +92,48 @@ def _without_nan(content: Any) -> Any:
         return {key: _without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame, manifest: dict[str, Any]) -> None:
-    """`name.parquet` and `name.csv`, then `name.json`, the manifest, last: without it the table is unfinished.
+    """Write `name.parquet`, `name.csv` and, last, the manifest `name.json`.
 
-    The manifest holds the checksum of the parquet file. So a write that was cut off between the two is seen,
-    whatever lay in the folder before: a manifest counts for the bytes that it was written for alone.
+    A table without a manifest is unfinished. The manifest also holds the checksum of the parquet
+    file, so that a write that was interrupted before the manifest is detected, even if the folder
+    has the manifest of an earlier table.
+
+    Args:
+        manifest: what decides the table; `read_table` compares its "key".
     """
     with replacing(folder / f"{name}.parquet") as part:
         table.to_parquet(part, index=False)
         checksum = file_checksum(part)
     with replacing(folder / f"{name}.csv") as part:
+        # Six digits, since the CSV file is for people; `read_table` reads the parquet file.
         table.to_csv(part, index=False, float_format="%.6g")
     write_json(folder / f"{name}.json", {**manifest, "sha256": checksum})
 
 
 def file_checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_table(folder: Path, name: str, manifest: dict[str, Any]) -> pd.DataFrame | None:
-    """The finished table whose manifest has the same key and was written for these very bytes, or None."""
+    """The stored table, or None if there is no finished table with the manifest's "key".
+
+    Finished means that the stored manifest has the checksum of the parquet file.
+    """
     path = folder / f"{name}.parquet"
     try:
         stored = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        if stored.get("key") != manifest["key"] or stored.get("sha256") != file_checksum(path):
-            return None
-        return pd.read_parquet(path)
+        same_key = stored.get("key") == manifest["key"]
+        if same_key and stored.get("sha256") == file_checksum(path):
+            return pd.read_parquet(path)
+        return None
     except (OSError, ValueError):
         return None
 
@@ -117,7 +141,10 @@ def read_table(folder: Path, name: str, manifest: dict[str, Any]) -> pd.DataFram
 def table_once(
     folder: Path, name: str, manifest: dict[str, Any], compute: Callable[[], pd.DataFrame]
 ) -> pd.DataFrame:
-    """The stored table of the same key, or the computed one, stored: what makes a study resumable."""
+    """The stored table with the manifest's "key"; if there is none, compute it and store it.
+
+    This makes a study resumable.
+    """
     table = read_table(folder, name, manifest)
     if table is None:
         table = compute()

@@ -1,4 +1,4 @@
-"""Atomic writes, manifests last, unfinished tables computed again."""
+"""Writes are atomic, manifests come last, and unfinished tables are computed again."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def test_folders_that_cannot_be_written_raise(tmp_path: Path) -> None:
         make_folder(tmp_path / "file" / "inside")
 
 
-def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_folder_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("INTERP_CULTURE_CACHE", str(tmp_path))
     assert cache_dir() == tmp_path
     monkeypatch.delenv("INTERP_CULTURE_CACHE")
@@ -80,7 +82,7 @@ def test_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_table_replaced_under_an_old_manifest_is_unfinished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that is cut off after the parquet file leaves the manifest of another study."""
+    """A write that stops after the parquet file leaves the manifest of the earlier table."""
     table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE)
 
     def full(*args: object, **kwargs: object) -> None:

@@ -201,7 +201,8 @@ def write_tiny_vectors(folder: Path) -> Path:
     """Vectors of another model, three layers of width five."""
     import torch
 
-    from interp_culture.steering.vectors import SteeringVectors, save_vectors
+    from interp_culture.steering.vector_files import save_vectors
+    from interp_culture.steering.vectors import SteeringVectors
 
     path = folder / "other.safetensors"
     v = SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), {"model": "other"})

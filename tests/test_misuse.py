@@ -28,8 +28,11 @@ from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import probe
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering import edits as edits_module
 from interp_culture.steering import vectors as vectors_module
-from interp_culture.steering.vectors import SteeringVectors, load_vectors, save_vectors, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vector_files import load_vectors, save_vectors
+from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.survey.personas import basic_persona
 
 pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
@@ -38,7 +41,8 @@ IMPORTS = """
 import numpy as np, torch
 from interp_culture.engine.interventions import Edit, as_edits, as_runs
 from interp_culture.engine.prompt import Prompt, as_prompts
-from interp_culture.steering.vectors import SteeringVectors, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vectors import SteeringVectors
 v = SteeringVectors.from_tensors("X", torch.ones(4, 8))
 one = torch.ones(8)
 """
@@ -197,12 +201,12 @@ def list_of_axes(path: Path) -> None:
         (
             "v.gguf",
             lambda path: path.write_bytes(b"GGUF" + bytes(64)),
-            "a .gguf file that is no whole",
+            "a .gguf file that is not a complete",
         ),
         (
             "v.pt",
             lambda path: torch.save({"X": torch.ones(3)}, path),
-            "a .pt file that is no whole",
+            "a .pt file that is not a complete",
         ),
         ("v.safetensors", plain_safetensors, "a .safetensors file without its metadata"),
         ("v.safetensors", bad_metadata, "JSONDecodeError"),
@@ -334,7 +338,7 @@ def test_the_command_line_knows_hook_points(
     assert "unknown hook point 'resid'" in str(result.exception)
 
 
-@pytest.mark.parametrize("module", [prompt_module, interventions, vectors_module])
+@pytest.mark.parametrize("module", [prompt_module, interventions, vectors_module, edits_module])
 def test_examples_in_docstrings_are_true(module: Any) -> None:
     result = doctest.testmod(module)
     assert result.failed == 0

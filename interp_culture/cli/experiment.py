@@ -159,8 +159,8 @@ def extract(
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
     from interp_culture.steering.directions import check_method
+    from interp_culture.steering.vector_files import save_vectors
     from interp_culture.steering.vectors import extract as compute
-    from interp_culture.steering.vectors import save_vectors
 
     check_method(method)
     take = training_half(seed, per_cell)
@@ -201,13 +201,9 @@ def sweep(
     out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/sweep.csv"),
 ) -> None:
     """Steer every layer alone and name the layers that move the answers most."""
-    from interp_culture.steering.sweep import (
-        layer_sweep,
-        summarise_sweep,
-        sweep_agreement,
-        top_layers,
-    )
-    from interp_culture.steering.vectors import load_vectors
+    from interp_culture.steering.layer_choice import top_layers
+    from interp_culture.steering.sweep import layer_sweep, summarise_sweep, sweep_agreement
+    from interp_culture.steering.vector_files import load_vectors
 
     found = load_vectors(vectors)
     form = parse_format(readout)
@@ -255,8 +251,8 @@ def steer(
     from interp_culture.coupling.ratio import entanglement
     from interp_culture.readout.probing import probe as read
     from interp_culture.readout.tables import shifts_from
-    from interp_culture.steering.vectors import load_vectors
-    from interp_culture.steering.vectors import steer as edits_of
+    from interp_culture.steering.edits import steer as edits_of
+    from interp_culture.steering.vector_files import load_vectors
 
     found = load_vectors(vectors)
     edits = edits_of(pick(found, axis), parse_layers(layers), alpha, hook_point=hook_point)
@@ -300,7 +296,7 @@ def entangle(
     from interp_culture.coupling.steered import steered_readouts
     from interp_culture.engine.interventions import check_hook_point
     from interp_culture.stats import LEAST_RANDOM
-    from interp_culture.steering.vectors import load_vectors
+    from interp_culture.steering.vector_files import load_vectors
 
     check_hook_point(hook_point)
     found = load_vectors(vectors)

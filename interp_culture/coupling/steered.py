@@ -15,7 +15,8 @@ from interp_culture.readout.probing import read_runs
 from interp_culture.readout.tables import shifts_from, with_keys
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like
 
 VALUES = ("shift", "logit_shift")
 RUN_COLUMNS = ("steered", "method", "draw", "alpha")

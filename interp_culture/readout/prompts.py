@@ -1,4 +1,4 @@
-"""Scenario -> prompts and contrastive texts (paper, equations 1 and 4). Text only: no tokens, no model."""
+"""Prompts and contrastive texts of a scenario, as plain text (paper, equations 1 and 4)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ Order = Literal["both", "random"]
 
 Labels = Literal["A/B", "1/2", "X/Y"]
 
-# What the options are called. The paper's is A/B; the others are the label control: a value does not hang on them.
+# The labels of the two poles. The paper uses A/B. The other two are the label control: a value that
+# the model holds does not depend on the labels.
 LABELS: dict[Labels, tuple[str, str]] = {"A/B": ("A", "B"), "1/2": ("1", "2"), "X/Y": ("X", "Y")}
-# What further choices are called, in the order in which they stand: the two poles always have the two labels above.
+# The labels of further choices, in the order of the text.
 FURTHER_LABELS: dict[Labels, str] = {
     "A/B": "CDEFGHIJKLMNOPQRSTUVWXYZ",
     "1/2": "3456789",
     "X/Y": "ZWVUTSRQPONMLKJIHGFEDCBA",
 }
-# Eq. 1 with the words that the paper's text gives; the wording of the last line is our reading.
+# Eq. 1. The paper's text gives the words of the options; the last line is our reading, since the
+# formula was lost.
 LETTER_TEMPLATE = (
     "{situation}\n\nOption {x}: {first}\nOption {y}: {second}\n\nAnswer with {x} or {y}."
 )
 Template = Literal["paper", "question", "bare"]
-# Eq. 1 in other words: the control for its wording.
+# Eq. 1 in other words: the control for the wording.
 LETTER_TEMPLATES: dict[Template, str] = {
     "paper": LETTER_TEMPLATE,
     "question": (
@@ -43,7 +45,12 @@ CONTINUATION_TEMPLATE = "{situation}\n\nWhat is the best choice here? Answer in 
 
 @dataclass(frozen=True)
 class LetterPrompt:
-    """A dilemma with lettered options; `positive` tells which option, 0 or 1, stands for the positive pole."""
+    """A dilemma with lettered options.
+
+    Attributes:
+        prompt: the user message with the spans of both poles' texts, and the system message.
+        positive: 0 if the first label names the positive pole, 1 if the second does.
+    """
 
     prompt: Prompt
     positive: Literal[0, 1]
@@ -57,18 +64,33 @@ def letter_prompts(
     labels: Labels = "A/B",
     template: Template = "paper",
 ) -> list[LetterPrompt]:
-    """The prompts of Eq. 1: the positive pole as A and as B, or one of the two at random as in the paper.
+    """The prompts of Eq. 1: both orders of the poles, or one order drawn at random as in the paper.
 
-    With `order="both"` the mean of the two logit differences is free of any preference for a letter. With
-    `order="random"` the draw depends on the seed and the scenario's id alone, so that steered and plain
-    readouts share it.
+    With `order="both"` the mean of the two logit differences is free of any preference for a
+    letter. With `order="random"` the draw depends only on `seed` and the scenario's id, so that
+    steered and plain readouts share it.
 
-    A scenario with more than two choices shows all of them in their places. The two poles have the two labels and
-    change places with each other; the further choices keep their places and have the labels C, D and so on. So the
-    letters that are read are the same for every scenario of a set.
+    A scenario with more than two choices shows all of them in their places. The poles have the
+    first two labels and change places with each other. The other choices keep their places and
+    have the labels C, D and so on. So the letters that are read are the same in every scenario.
 
-    >>> tea = {"id": "t", "axis": "mint", "item": "mint", "domain": "all", "situation": "Which tea?"}
-    >>> tea = Scenario(**tea, positive="Mint", negative="Green", choices=("Green", "Black", "Mint"))
+    Args:
+        system: the system message; None for none.
+        labels: the labels of the two poles, a key of `LABELS`.
+        template: the wording, a key of `LETTER_TEMPLATES`.
+
+    Returns:
+        Two prompts for "both": the positive pole with the first label, then with the second. One
+        prompt for "random".
+
+    Raises:
+        InputError: a bare pair of texts, or more choices than labels.
+
+    >>> names = {"id": "t", "axis": "mint", "item": "mint", "domain": "all"}
+    >>> teas = ("Green", "Black", "Mint")
+    >>> tea = Scenario(
+    ...     **names, situation="Which tea?", positive="Mint", negative="Green", choices=teas
+    ... )
     >>> print(letter_prompts(tea)[0].prompt.user)
     Which tea?
     <BLANKLINE>
@@ -81,6 +103,7 @@ def letter_prompts(
     _check_question(scenario)
     places: tuple[Literal[0, 1], ...] = (0, 1)
     if order == "random":
+        # Drawn from the id, so that a scenario has the same order in every subset.
         places = (0,) if random.Random(f"{seed}:{scenario.id}").random() < 0.5 else (1,)
     return [
         _letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template])
@@ -89,16 +112,23 @@ def letter_prompts(
 
 
 def continuation_prompts(scenario: Scenario, system: str | None = None) -> tuple[Prompt, Prompt]:
-    """The dilemma without options, answered in the words of the positive and of the negative one."""
+    """The dilemma without options, answered with the positive and with the negative option's words.
+
+    Raises InputError for a bare pair of texts.
+    """
     _check_question(scenario)
     user = CONTINUATION_TEMPLATE.format(situation=scenario.situation)
     return Prompt(user, scenario.positive, system), Prompt(user, scenario.negative, system)
 
 
 def contrastive_texts(scenario: Scenario) -> tuple[str, str]:
-    """(x+, x-) of Eq. 4: the situation linearised with the positive and with the negative option.
+    """(x+, x-) of Eq. 4: the situation followed by the positive and by the negative option.
 
-    A bare pair of texts is its two texts as they are.
+    A bare pair of texts is returned unchanged.
+
+    >>> names = {"id": "t", "axis": "mint", "item": "mint", "domain": "all"}
+    >>> contrastive_texts(Scenario(**names, situation="Tea?", positive="Mint.", negative="Green."))
+    ('Tea? Mint.', 'Tea? Green.')
     """
     if scenario.is_bare_pair:
         return scenario.positive, scenario.negative
@@ -106,15 +136,17 @@ def contrastive_texts(scenario: Scenario) -> tuple[str, str]:
 
 
 def template_hash() -> str:
-    """Identifies the default wording in manifests; a table read in other words names its template."""
-    return hashlib.sha256((LETTER_TEMPLATE + CONTINUATION_TEMPLATE).encode()).hexdigest()[:12]
+    """A hash of the default wording, for manifests. Tables of another wording name its template."""
+    wording = LETTER_TEMPLATE + CONTINUATION_TEMPLATE
+    return hashlib.sha256(wording.encode()).hexdigest()[:12]
 
 
 def _check_question(scenario: Scenario) -> None:
     if scenario.is_bare_pair:
         raise InputError(
-            f"scenario {scenario.id}: a bare pair of texts has no question, so there is no choice to read. Vectors can "
-            "be extracted from it; for readouts, sweeps and steering give a file with questions and two options."
+            f"scenario {scenario.id}: a bare pair of texts has no question, so there is no choice "
+            "to read. You can extract vectors from it; for readouts, sweeps and steering give a "
+            "file with questions and two options."
         )
 
 
@@ -122,47 +154,59 @@ def _letter_prompt(
     scenario: Scenario, positive: Literal[0, 1], system: str | None, labels: Labels, template: str
 ) -> LetterPrompt:
     poles = (scenario.positive, scenario.negative)
-    first_second = poles if positive == 0 else poles[::-1]
-    rows = _rows(scenario, first_second, labels)
-    head, line, tail = _parts(template)
+    if positive == 1:
+        poles = poles[::-1]
+    head, option_line, tail = _parts(template)
     user = head.format(situation=scenario.situation)
     spans = {}
-    for number, (label, text) in enumerate(rows):
-        user += ("\n" if number else "") + line.format(label=label, text="")
-        spans[label] = len(user), len(user) + len(text)
+    for number, (label, text) in enumerate(_labelled_choices(scenario, poles, labels)):
+        separator = "\n" if number else ""
+        user += separator + option_line.format(label=label, text="")
+        spans[label] = (len(user), len(user) + len(text))
         user += text
-    user += _ending(tail, sorted(spans, key=_label_order(labels).index))
+    user += _instruction(tail, sorted(spans, key=_label_order(labels).index))
     options = tuple(spans[label] for label in LABELS[labels])
     return LetterPrompt(Prompt(user, system=system, options=options), positive)
 
 
-def _rows(scenario: Scenario, poles: tuple[str, str], labels: Labels) -> list[tuple[str, str]]:
-    """(label, text) of every choice in its place; the poles, in the order given, stand where the two poles stand."""
+def _labelled_choices(
+    scenario: Scenario, poles: tuple[str, str], labels: Labels
+) -> list[tuple[str, str]]:
+    """(label, text) of every choice, in the order of the prompt; `poles` in the order to show."""
+    labelled_poles = list(zip(LABELS[labels], poles, strict=True))
     if not scenario.choices:
-        return list(zip(LABELS[labels], poles, strict=True))
-    further = iter(FURTHER_LABELS[labels])
-    own = iter(zip(LABELS[labels], poles, strict=True))
-    named = {scenario.positive, scenario.negative}
-    if len(scenario.choices) - len(named) > len(FURTHER_LABELS[labels]):
+        return labelled_poles
+    further_labels = FURTHER_LABELS[labels]
+    pole_texts = {scenario.positive, scenario.negative}
+    if len(scenario.choices) - len(pole_texts) > len(further_labels):
         raise InputError(
-            f"scenario {scenario.id}: {len(scenario.choices)} choices, but the labels {labels} go up to "
-            f"{len(FURTHER_LABELS[labels]) + 2}; use other labels"
+            f"scenario {scenario.id}: {len(scenario.choices)} choices, but the labels {labels} "
+            f"go up to {len(further_labels) + 2}; use other labels"
         )
-    return [next(own) if text in named else (next(further), text) for text in scenario.choices]
+    next_pole = iter(labelled_poles)
+    next_label = iter(further_labels)
+    return [
+        next(next_pole) if text in pole_texts else (next(next_label), text)
+        for text in scenario.choices
+    ]
 
 
 def _parts(template: str) -> tuple[str, str, str]:
-    """What stands before the options, the line of one option (its text ends it), and what stands after them."""
+    """The text before the options, the line of one option, and the text after the options.
+
+    The text of an option ends its line.
+    """
     lines = template.split("\n")
     first = next(i for i, line in enumerate(lines) if "{first}" in line)
-    option = lines[first].replace("{x}", "{label}").replace("{first}", "{text}")
-    head, tail = "\n".join(lines[:first]) + "\n", "\n" + "\n".join(lines[first + 2 :])
-    return head, option, tail
+    head = "\n".join(lines[:first]) + "\n"
+    option_line = lines[first].replace("{x}", "{label}").replace("{first}", "{text}")
+    tail = "\n" + "\n".join(lines[first + 2 :])
+    return head, option_line, tail
 
 
-def _ending(tail: str, shown: Sequence[str]) -> str:
-    """The instruction, with all the labels that are shown: "A or B", "A, B or C"."""
-    *others, last = shown
+def _instruction(tail: str, shown_labels: Sequence[str]) -> str:
+    """The instruction with every label that is shown: "A or B", "A, B or C"."""
+    *others, last = shown_labels
     return tail.replace("{x} or {y}", f"{', '.join(others)} or {last}")
 
 

@@ -1,4 +1,4 @@
-"""Tables of readouts: runs' keys as columns, shifts against the plain model, means by item."""
+"""Operations on readout tables: key columns, shifts against the plain model, means by item."""
 
 from __future__ import annotations
 
@@ -8,13 +8,34 @@ import pandas as pd
 
 
 def with_keys(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The runs' keys, tuples in the column `run` of `read_runs`, as columns of these names before the others."""
+    """The table of `read_runs` with its run keys as columns.
+
+    Args:
+        table: its column `run` holds tuples, as long as `names`.
+        names: of the new columns, which replace `run` and come first.
+
+    >>> table = pd.DataFrame({"run": [(14, 1.0), (15, 1.0)], "id": ["a", "a"]})
+    >>> with_keys(table, ["layer", "alpha"])
+       layer  alpha id
+    0     14    1.0  a
+    1     15    1.0  a
+    """
     keys = pd.DataFrame(list(table.run), columns=list(names), index=table.index)
     return pd.concat([keys, table.drop(columns="run")], axis=1)
 
 
 def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
-    """`steered` with shift (change of p_positive) and logit_shift against the plain readout of each scenario."""
+    """What steering changed in each scenario's readout.
+
+    Args:
+        plain: the readout of the plain model, one row a scenario.
+        steered: one or more readouts of the same scenarios.
+
+    Returns:
+        `steered` with shift (p_positive minus the plain one) and logit_shift (logit_diff minus the
+        plain one; nats, or nats per token for a continuation). Both are NaN for a scenario that
+        `plain` does not have.
+    """
     before = plain.set_index("id")[["p_positive", "logit_diff"]].reindex(steered.id)
     return steered.assign(
         shift=steered.p_positive - before.p_positive.to_numpy(),
@@ -23,8 +44,15 @@ def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean p_positive and logit difference by axis, item and domain, with the number of scenarios."""
+    """The mean readout of every item in every domain.
+
+    Returns:
+        axis, item, domain, p_positive (mean), logit_diff (mean) and n (scenarios).
+
+    >>> summarise(ic.probe(model, test))  # doctest: +SKIP
+    """
     grouped = table.groupby(["axis", "item", "domain"], sort=True)
-    return grouped.agg(
+    means = grouped.agg(
         p_positive=("p_positive", "mean"), logit_diff=("logit_diff", "mean"), n=("id", "size")
-    ).reset_index()
+    )
+    return means.reset_index()

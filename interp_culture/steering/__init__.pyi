@@ -7,30 +7,17 @@ from .activations import (
     read_activations,
 )
 from .directions import direction
+from .edits import steer
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
-from .sweep import (
-    SweepWarning,
-    choice_overlap,
-    choice_stability,
-    layer_sweep,
-    summarise_sweep,
-    sweep_agreement,
-    sweep_null,
-    top_layers,
-)
-from .vectors import (
-    SteeringVectors,
-    extract,
-    load_vectors,
-    norm_matched,
-    random_like,
-    save_vectors,
-    steer,
-)
+from .layer_choice import choice_overlap, choice_stability, top_layers
+from .sweep import SweepWarning, layer_sweep, summarise_sweep, sweep_agreement, sweep_null
+from .vector_files import load_vectors, save_vectors
+from .vectors import Provenance, SteeringVectors, extract, norm_matched, random_like
 
 __all__ = [
     "Activations",
     "BudgetError",
+    "Provenance",
     "SteeringVectors",
     "SweepWarning",
     "cache_activations",

@@ -1,4 +1,4 @@
-"""A hash of the code and the data files that numbers come from: tables of other code are not taken for today's."""
+"""A hash of the code and data files behind a study, so that changed code recomputes its tables."""
 
 from __future__ import annotations
 
@@ -11,54 +11,57 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-OWN = __name__.partition(".")[0]
-# What only shows numbers, or starts the work: it may change while a study's tables stay.
+THIS_PACKAGE = __name__.partition(".")[0]
+# Rooms that only show numbers or start the work: changing them does not change a study's tables.
 PRESENTATION = ("bench", "cli", "reporting")
 
 
 @cache
 def source_hash(package: str) -> str:
-    """Hash of a package's Python files, but for comments and docstrings, and of the data files beside them.
+    """A hash of a package's Python files and of the data files in its folder.
 
-    Of `interp_culture` without the modules of PRESENTATION. Computed once for a process.
+    Comments and docstrings do not count, nor do the PRESENTATION rooms of `interp_culture`. The
+    hash is computed once in a process.
     """
     digest = hashlib.sha256()
+    # Sorted, since the order of `rglob` depends on the file system.
     for name, path in sorted(_files(package)):
         digest.update(f"{name}\0".encode())
-        digest.update(_meaning(path) if path.suffix == ".py" else path.read_bytes())
+        digest.update(_code_of(path) if path.suffix == ".py" else path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def foreign_package(compute: Callable[..., Any]) -> str | None:
-    """The package beside `interp_culture` that a function comes from, an analysis' say; None for our own."""
-    inner = inspect.unwrap(
-        getattr(compute, "func", compute)
-    )  # of a functools.partial, within its decorators
-    module = getattr(inner, "__module__", None) or OWN
-    if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)):
-        module = spec.name  # python -m analyses.NAME
+    """The package that a function comes from (of an analysis, say); None for `interp_culture`."""
+    # The function in a functools.partial, without its decorators.
+    function = inspect.unwrap(getattr(compute, "func", compute))
+    module = getattr(function, "__module__", None) or THIS_PACKAGE
+    if module == "__main__":
+        # `python -m analyses.NAME` renames the module; its spec keeps the name.
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        module = spec.name if spec else module
     package = module.partition(".")[0]
-    return None if package == OWN else package
+    return None if package == THIS_PACKAGE else package
 
 
 def _files(package: str) -> Iterator[tuple[str, Path]]:
-    """Name and path of the files that decide what a package computes."""
-    place = getattr(sys.modules[package], "__file__", None)
-    if place is None:  # typed in at a prompt
+    """The name and path of each file that decides what a package computes."""
+    source = getattr(sys.modules[package], "__file__", None)
+    if source is None:  # code typed at a prompt has no file
         return
-    path = Path(place)
+    path = Path(source)
     if path.name != "__init__.py":
         yield path.name, path
         return
     for file in path.parent.rglob("*"):
         name = file.relative_to(path.parent)
-        shown = package == OWN and name.parts[0] in PRESENTATION
-        if file.is_file() and "__pycache__" not in name.parts and not shown:
+        presents = package == THIS_PACKAGE and name.parts[0] in PRESENTATION
+        if file.is_file() and "__pycache__" not in name.parts and not presents:
             yield name.as_posix(), file
 
 
-def _meaning(path: Path) -> bytes:
-    """The syntax tree without docstrings: comments and layout change no number."""
+def _code_of(path: Path) -> bytes:
+    """The syntax tree without docstrings, as bytes. Comments and layout are not part of it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

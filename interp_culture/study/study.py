@@ -27,14 +27,10 @@ from interp_culture.readout.validity import Validity, check_readout
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, cache_activations
-from interp_culture.steering.sweep import layer_sweep, top_layers
-from interp_culture.steering.vectors import (
-    SteeringVectors,
-    extract,
-    load_vectors,
-    save_vectors,
-    stored_key,
-)
+from interp_culture.steering.layer_choice import top_layers
+from interp_culture.steering.sweep import layer_sweep
+from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
+from interp_culture.steering.vectors import SteeringVectors, extract
 from interp_culture.study.analysis import Analysis, Tables, chosen
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.manifest import study_manifest

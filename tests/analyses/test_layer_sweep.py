@@ -12,7 +12,8 @@ from planted import planted_scenarios
 import interp_culture as ic
 from analyses.layer_sweep import ANALYSIS, RUN, sections
 from interp_culture.engine.model import LanguageModel
-from interp_culture.steering.sweep import choice_overlap, choice_stability, sweep_null, top_layers
+from interp_culture.steering.layer_choice import choice_overlap, choice_stability, top_layers
+from interp_culture.steering.sweep import sweep_null
 from interp_culture.study.analysis import Tables
 
 ABOUT = {"config": {"n_random": 20}, "items": {i: f"label of {i}" for i in ("X1", "X2", "X3")}}

@@ -20,7 +20,8 @@ from interp_culture.engine.token_tree import Batch, TokenSequence, make_batches
 from interp_culture.errors import InputError
 from interp_culture.readout.prompts import continuation_prompts, letter_prompts
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.vectors import SteeringVectors, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vectors import SteeringVectors
 
 
 @pytest.fixture

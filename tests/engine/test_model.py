@@ -14,7 +14,8 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.unembedding import VOCABULARY_ROWS
 from interp_culture.errors import InputError
-from interp_culture.steering.vectors import SteeringVectors, steer
+from interp_culture.steering.edits import steer
+from interp_culture.steering.vectors import SteeringVectors
 
 
 def test_chat_template_is_applied_once_without_a_second_bos() -> None:

@@ -1,4 +1,4 @@
-"""Prompts of scenarios with more than two choices, beside prompts written by hand; bare pairs have none."""
+"""Prompts of scenarios with more than two choices against prompts written by hand; bare pairs."""
 
 from __future__ import annotations
 
@@ -28,19 +28,25 @@ def users(scenario: Scenario, labels: Labels = "A/B", template: Template = "pape
     return [p.prompt.user for p in letter_prompts(scenario, labels=labels, template=template)]
 
 
-def test_all_choices_are_shown_in_their_places_and_the_poles_change_theirs() -> None:
-    assert users(PAINT) == [
-        "The paint is sold out.\n\nOption A: I mix it\nOption C: I wait\nOption B: Another blue\nOption D: I ask\n\n"
-        "Answer with A, B, C or D.",
-        "The paint is sold out.\n\nOption A: Another blue\nOption C: I wait\nOption B: I mix it\nOption D: I ask\n\n"
-        "Answer with A, B, C or D.",
-    ]
+def test_all_choices_keep_their_places_but_the_poles_swap() -> None:
+    positive_first = (
+        "The paint is sold out.\n\n"
+        "Option A: I mix it\nOption C: I wait\nOption B: Another blue\nOption D: I ask\n\n"
+        "Answer with A, B, C or D."
+    )
+    negative_first = (
+        "The paint is sold out.\n\n"
+        "Option A: Another blue\nOption C: I wait\nOption B: I mix it\nOption D: I ask\n\n"
+        "Answer with A, B, C or D."
+    )
+    assert users(PAINT) == [positive_first, negative_first]
     assert [p.positive for p in letter_prompts(PAINT)] == [0, 1]
 
 
 def test_further_choices_in_other_words_and_with_other_labels() -> None:
     assert users(PAINT, template="question")[0] == (
-        "The paint is sold out.\n\nWhat is the best choice here?\nA) I mix it\nC) I wait\nB) Another blue\nD) I ask\n\n"
+        "The paint is sold out.\n\nWhat is the best choice here?\n"
+        "A) I mix it\nC) I wait\nB) Another blue\nD) I ask\n\n"
         "Reply with A, B, C or D, nothing else."
     )
     assert users(PAINT, template="bare")[1] == (
@@ -62,21 +68,19 @@ def test_further_choices_in_other_words_and_with_other_labels() -> None:
 def test_spans_are_those_of_the_first_and_the_second_pole(
     labels: Labels, template: Template
 ) -> None:
-    for prompt, poles in zip(
-        letter_prompts(PAINT, labels=labels, template=template),
-        [("I mix it", "Another blue"), ("Another blue", "I mix it")],
-        strict=True,
-    ):
+    prompts = letter_prompts(PAINT, labels=labels, template=template)
+    poles_shown = [("I mix it", "Another blue"), ("Another blue", "I mix it")]
+    for prompt, poles in zip(prompts, poles_shown, strict=True):
         spans = prompt.prompt.options
         assert tuple(prompt.prompt.user[start:stop] for start, stop in spans) == poles
 
 
-def test_one_order_drawn_at_random_is_one_of_the_two() -> None:
+def test_a_random_order_is_one_of_the_two_orders() -> None:
     (drawn,) = letter_prompts(PAINT, "random", seed=1)
     assert drawn in letter_prompts(PAINT)
 
 
-def test_too_many_choices_for_the_labels() -> None:
+def test_more_choices_than_labels_raise() -> None:
     many = Scenario(
         **NAMES,
         situation="Pick.",
@@ -89,7 +93,7 @@ def test_too_many_choices_for_the_labels() -> None:
         letter_prompts(many, labels="1/2")
 
 
-def test_other_texts_do_not_show_the_further_choices() -> None:
+def test_continuations_and_contrastive_texts_leave_out_the_further_choices() -> None:
     assert "I wait" not in "".join(prompt.user for prompt in continuation_prompts(PAINT))
     assert contrastive_texts(PAINT) == (
         "The paint is sold out. I mix it",
@@ -97,17 +101,17 @@ def test_other_texts_do_not_show_the_further_choices() -> None:
     )
 
 
-def test_a_bare_pair_is_its_texts_and_has_no_prompt() -> None:
+def test_a_bare_pair_has_contrastive_texts_but_no_prompt() -> None:
     pair = Scenario(**NAMES, situation="", positive="I folded it.", negative="I crumpled it.")
     assert contrastive_texts(pair) == ("I folded it.", "I crumpled it.")
-    for ask in (letter_prompts, continuation_prompts):
+    for make_prompts in (letter_prompts, continuation_prompts):
         with pytest.raises(
             InputError, match=r"scenario paint-1: a bare pair of texts has no question"
         ):
-            ask(pair)
+            make_prompts(pair)
 
 
-def test_choices_hold_both_poles_and_are_written_only_where_they_are() -> None:
+def test_choices_include_both_poles_and_are_written_only_if_given() -> None:
     two = Scenario(**NAMES, situation="Pick.", positive="p", negative="n")
     assert "choices" not in two.model_dump()
     assert Scenario.model_validate_json(PAINT.model_dump_json()) == PAINT

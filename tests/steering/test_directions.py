@@ -1,4 +1,4 @@
-"""Directions against scikit-learn, formulas by hand and planted truths."""
+"""Directions against scikit-learn, against formulas by hand and on planted differences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEARNED = ("pca", "pca_centred", "lda", "logistic")
 
 
 def noise(n: int = 20, layers: int = 6, d_model: int = 30, seed: int = 0) -> Activations:
-    """Normal numbers of unequal scale, fewer rows than dimensions, and a step between the poles."""
+    """Normal numbers of unequal scale with fewer rows than dimensions and a step between poles."""
     generator = torch.Generator().manual_seed(seed)
     scale = torch.linspace(0.5, 2, d_model)
     positive, negative = torch.randn(2, n, layers, d_model, generator=generator) * scale + 5
@@ -41,11 +41,16 @@ def noise(n: int = 20, layers: int = 6, d_model: int = 30, seed: int = 0) -> Act
 def planted(
     nuisance: float, step: float = 4.0, n: int = 200, layers: int = 2, d_model: int = 16
 ) -> Activations:
-    """At layer l the poles differ by `step` along coordinate l, and along the one from the end by mere variation."""
+    """Activations with a known difference of the poles.
+
+    At layer l the poles differ by `step` along coordinate l. Along coordinate -1 - l they differ by
+    a swing of mean 0.
+    """
     a = noise(n, layers, d_model, seed=1)
     swing = torch.randn(n, generator=torch.Generator().manual_seed(2))
     swing = (swing - swing.mean()) * nuisance
-    positive, negative = a.positive - 0.3, a.negative
+    positive = a.positive - 0.3
+    negative = a.negative
     for layer in range(layers):
         positive[:, layer, layer] += step
         positive[:, layer, -1 - layer] += swing
@@ -57,41 +62,38 @@ def swapped(a: Activations) -> Activations:
     return Activations(a.ids, a.negative, a.positive)
 
 
-def cosine(one: Any, two: Any) -> Tensor:
-    one, two = (torch.as_tensor(x).double() for x in (one, two))
-    return torch.nn.functional.cosine_similarity(one, two, dim=-1)
+def cosine(first: Any, second: Any) -> Tensor:
+    first = torch.as_tensor(first).double()
+    second = torch.as_tensor(second).double()
+    return torch.nn.functional.cosine_similarity(first, second, dim=-1)
 
 
-def peer(method: str, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """What scikit-learn finds; of a classifier, the slope of its decision function."""
+def sklearn_line(method: str, positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """The line by scikit-learn; for a classifier it is the slope of the decision function."""
     if method == "pca":
-        return (
-            TruncatedSVD(1, algorithm="arpack", random_state=0)
-            .fit(positive - negative)
-            .components_[0]
-        )
+        svd = TruncatedSVD(1, algorithm="arpack", random_state=0)
+        return svd.fit(positive - negative).components_[0]
     if method == "pca_centred":
         return PCA(1, svd_solver="full").fit(positive - negative).components_[0]
     classifier = {
         "lda": LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
         "logistic": make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000)),
     }[method]
-    classifier.fit(np.concatenate([positive, negative]), [1] * len(positive) + [0] * len(negative))
+    labels = [1] * len(positive) + [0] * len(negative)
+    classifier.fit(np.concatenate([positive, negative]), labels)
     width = positive.shape[1]
-    return classifier.decision_function(np.eye(width)) - classifier.decision_function(
-        np.zeros((1, width))
-    )
+    intercept = classifier.decision_function(np.zeros((1, width)))
+    return classifier.decision_function(np.eye(width)) - intercept
 
 
 @pytest.mark.parametrize("method", LEARNED)
 def test_lines_equal_those_of_scikit_learn(method: str) -> None:
     a = noise()
-    found = direction(a, method)
-    for layer in range(len(found)):
-        expected = peer(
-            method, a.positive[:, layer].double().numpy(), a.negative[:, layer].double().numpy()
-        )
-        assert abs(float(cosine(found[layer], expected))) == pytest.approx(1, abs=1e-6)
+    for layer, line in enumerate(direction(a, method)):
+        positive = a.positive[:, layer].double().numpy()
+        negative = a.negative[:, layer].double().numpy()
+        expected = sklearn_line(method, positive, negative)
+        assert abs(float(cosine(line, expected))) == pytest.approx(1, abs=1e-6)
 
 
 def test_mean_difference_by_hand() -> None:
@@ -107,45 +109,48 @@ def test_discriminant_by_hand() -> None:
     covariances = []
     for rows in classes:
         scale = rows.std(0)
-        covariances.append(
-            LedoitWolf().fit((rows - rows.mean(0)) / scale).covariance_ * np.outer(scale, scale)
-        )
-    expected = np.linalg.solve(sum(covariances) / 2, classes[0].mean(0) - classes[1].mean(0))
+        standardised = (rows - rows.mean(0)) / scale
+        covariances.append(LedoitWolf().fit(standardised).covariance_ * np.outer(scale, scale))
+    mean_difference = classes[0].mean(0) - classes[1].mean(0)
+    expected = np.linalg.solve(sum(covariances) / 2, mean_difference)
     assert float(cosine(direction(a, "lda")[0], expected)) == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_norm_is_that_of_the_mean_difference_and_sign_too(method: str) -> None:
+def test_sign_and_norm_are_those_of_the_mean_difference(method: str) -> None:
     a = noise()
-    mean, found, flipped = direction(a), direction(a, method), direction(swapped(a), method)
-    torch.testing.assert_close(found.norm(dim=-1), mean.norm(dim=-1))
+    mean = direction(a)
+    result = direction(a, method)
+    torch.testing.assert_close(result.norm(dim=-1), mean.norm(dim=-1))
     if method != "random":
-        assert ((found * mean).sum(-1) > 0).all()
-        torch.testing.assert_close(flipped, -found, atol=1e-3, rtol=1e-3)
+        assert ((result * mean).sum(-1) > 0).all()
+        torch.testing.assert_close(direction(swapped(a), method), -result, atol=1e-3, rtol=1e-3)
 
 
-def test_planted_direction_is_found_and_variation_is_not_taken_for_it() -> None:
-    truth, swing = torch.eye(16)[:2], torch.eye(16).flip(0)[:2]
-    quiet, loud = planted(nuisance=0), planted(nuisance=8)
+def test_planted_direction_is_recovered_and_not_confused_with_variation() -> None:
+    truth = torch.eye(16)[:2]
+    swing = torch.eye(16).flip(0)[:2]
+    quiet = planted(nuisance=0)
+    loud = planted(nuisance=8)
     for method in ("mean_diff", "pca", "lda", "logistic"):
         assert (cosine(direction(quiet, method), truth) > 0.9).all(), method
     for method in ("mean_diff", "lda", "logistic"):
-        found = direction(loud, method)
-        assert (cosine(found, truth) > 0.9).all(), method
-        assert (cosine(found, swing).abs() < 0.1).all(), method
+        result = direction(loud, method)
+        assert (cosine(result, truth) > 0.9).all(), method
+        assert (cosine(result, swing).abs() < 0.1).all(), method
     assert (cosine(direction(quiet, "pca_centred"), truth).abs() < 0.5).all()
     for method in ("pca_centred", "pca"):
         assert (cosine(direction(loud, method), swing).abs() > 0.99).all(), method
 
 
-def test_discriminants_turn_from_coordinates_that_vary_between_texts() -> None:
+def test_discriminants_avoid_coordinates_that_vary_between_texts() -> None:
     a = noise(n=300, layers=1, d_model=4)
     a.positive[..., 0] *= 10
     a.negative[..., 0] *= 10
-    share = {
-        m: float(direction(a, m)[0, 0].abs() / direction(a, m)[0].norm())
-        for m in ("mean_diff", "lda", "logistic")
-    }
+    share = {}
+    for method in ("mean_diff", "lda", "logistic"):
+        line = direction(a, method)[0]
+        share[method] = float(line[0].abs() / line.norm())
     assert share["mean_diff"] > 0.9
     assert max(share["lda"], share["logistic"]) < 0.2
 
@@ -162,15 +167,17 @@ def test_batches_in_any_order_give_the_same(method: str) -> None:
 
 def test_random_directions_depend_on_seed_and_scenarios() -> None:
     a = noise()
-    one = direction(a, "random", seed=1)
-    assert torch.equal(one, direction(a, "random", seed=1))
-    other = replace(a, ids=tuple(f"t{i}" for i in range(len(a.ids))))
-    assert (cosine(one, direction(a, "random", seed=2)).abs() < 0.9).all()
-    assert (cosine(one, direction(other, "random", seed=1)).abs() < 0.9).all()
+    drawn = direction(a, "random", seed=1)
+    assert torch.equal(drawn, direction(a, "random", seed=1))
+    other_ids = replace(a, ids=tuple(f"t{i}" for i in range(len(a.ids))))
     v = SteeringVectors("X", "mean_diff", direction(a), torch.ones(6), {})
-    assert (
-        cosine(one, random_like(v, 1, seed=1)[0].direction).abs() < 0.9
-    ).all()  # no member of its own null
+    different = {
+        "seed": direction(a, "random", seed=2),
+        "scenarios": direction(other_ids, "random", seed=1),
+        "null of the same seed": random_like(v, 1, seed=1)[0].direction,
+    }
+    for name, other in different.items():
+        assert (cosine(drawn, other).abs() < 0.9).all(), name
     draws = torch.stack([direction(a, "random", seed) for seed in range(200)])
     assert abs(float(cosine(draws, direction(a)[None]).mean())) < 0.02
     assert float(cosine(draws, direction(a)[None]).std()) == pytest.approx(30**-0.5, rel=0.1)
@@ -180,18 +187,18 @@ def test_random_directions_depend_on_seed_and_scenarios() -> None:
 def test_layers_without_a_difference_have_a_zero_direction(method: str) -> None:
     a = noise(layers=3)
     a.negative[:, 1] = a.positive[:, 1]
-    a.positive[:, 2] = a.negative[:, 2] = 1.5  # nor any variation
-    a.positive[:, 0, 4] = a.negative[:, 0, 4] = 7.0  # one dead coordinate
+    a.positive[:, 2] = a.negative[:, 2] = 1.5  # no difference and no variation
+    a.positive[:, 0, 4] = a.negative[:, 0, 4] = 7.0  # one constant coordinate
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = direction(a, method)
-    assert torch.isfinite(found).all()
-    assert found[0].norm() > 0.1
-    assert (found[1:] == 0).all()
-    assert method == "random" or abs(float(found[0, 4])) < 1e-6
+        result = direction(a, method)
+    assert torch.isfinite(result).all()
+    assert result[0].norm() > 0.1
+    assert (result[1:] == 0).all()
+    assert method == "random" or abs(float(result[0, 4])) < 1e-6
 
 
-def test_equal_differences_leave_nothing_to_a_centred_component() -> None:
+def test_equal_differences_have_no_centred_component() -> None:
     a = noise()
     same = Activations(a.ids, a.negative + direction(a), a.negative)
     assert (direction(same, "pca_centred") == 0).all()
@@ -224,17 +231,16 @@ def test_extraction_gives_the_direction_of_its_axis(
     read = read_activations(tiny, few)
     vectors = extract(tiny, few, method, seed=3)
     for axis, v in vectors.items():
-        own = read.select([s.id for s in few.filter(axis=axis)])
-        torch.testing.assert_close(
-            v.direction, direction(own, method, seed=3), atol=1e-3, rtol=1e-3
-        )
+        of_axis = read.select([s.id for s in few.filter(axis=axis)])
+        expected = direction(of_axis, method, seed=3)
+        torch.testing.assert_close(v.direction, expected, atol=1e-3, rtol=1e-3)
         assert v.method == method
         assert v.provenance.get("seed") == (3 if method == "random" else None)
     if method == "random":
         assert (cosine(vectors["X"].direction, vectors["Y"].direction).abs() < 0.9).all()
 
 
-def test_unknown_methods_are_told_early_with_the_known() -> None:
+def test_unknown_methods_raise_early_with_the_known_ones() -> None:
     known = ", ".join(METHODS)
     with pytest.raises(InputError, match=f"unknown method 'ica'; known: {known}"):
         direction(noise(), "ica")

@@ -1,4 +1,4 @@
-"""What vectors come from and what steering is read on never meet, whatever verb and options are given."""
+"""Vectors and steered readouts never share a scenario, with any command and any options."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ from interp_culture.cli.common import held_out_half, load, training_half
 from interp_culture.engine import loading
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.vectors import SteeringVectors
+from interp_culture.steering.vectors import Provenance, SteeringVectors
 
-SEEDS, SIZES = (42, 7, 0), (None, 1, 2, 5)
+SEEDS = (42, 7, 0)
+SIZES = (None, 1, 2, 5)  # scenarios per cell; None for all
+
+
+def vectors_with(provenance: Provenance) -> SteeringVectors:
+    return SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), provenance)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_halves_are_disjoint_for_every_sample(shipped: ScenarioSet, seed: int) -> None:
-    """Also where `extract` takes few of each cell and `steer` all, or the other way about."""
+    """Also where `extract` takes a few scenarios of each cell and `steer` all, or the reverse."""
     train = {n: {s.id for s in training_half(seed, n)(shipped)} for n in SIZES}
     test = {n: {s.id for s in held_out_half(seed, n, [])(shipped)} for n in SIZES}
-    for one, other in product(SIZES, repeat=2):
-        assert not train[one] & test[other]
+    for train_size, test_size in product(SIZES, repeat=2):
+        assert not train[train_size] & test[test_size]
     assert len(train[2]) == len(test[2]) == 60
 
 
-def test_every_verb_takes_its_half(
+def test_every_command_takes_its_half(
     shipped: ScenarioSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--per-cell 4`, through the verbs themselves: what they hand to the work is of one half."""
+    """With `--per-cell 4`: the scenarios that each command passes on come from one half."""
     from interp_culture.cli import experiment
 
     taken: dict[str, set[str]] = {}
@@ -39,26 +44,24 @@ def test_every_verb_takes_its_half(
     class Reached(Exception):
         pass
 
-    def watched(verb: str) -> Any:
+    def record_half(command: str) -> Any:
         def load_half(*args: Any, **kwargs: Any) -> Any:
             take = kwargs.get("take") or args[6]
-            taken[verb] = {s.id for s in take(shipped)}
+            taken[command] = {s.id for s in take(shipped)}
             raise Reached
 
         return load_half
 
-    vectors = {
-        "X": SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), {"model": "m"})
-    }
-    monkeypatch.setattr("interp_culture.steering.vectors.load_vectors", lambda path: vectors)
+    vectors = {"X": vectors_with({"model": "m"})}
+    monkeypatch.setattr("interp_culture.steering.vector_files.load_vectors", lambda path: vectors)
     calls = {
         "extract": lambda: experiment.extract(per_cell=4),
         "sweep": lambda: experiment.sweep(per_cell=4),
         "steer": lambda: experiment.steer(axis="X", layers="1", per_cell=4),
         "entangle": lambda: experiment.entangle(layers=["X=1"], per_cell=4),
     }
-    for verb, call in calls.items():
-        monkeypatch.setattr(experiment, "load", watched(verb))
+    for command, call in calls.items():
+        monkeypatch.setattr(experiment, "load", record_half(command))
         with pytest.raises(Reached):
             call()
     assert taken["extract"] == taken["sweep"]
@@ -70,9 +73,9 @@ def test_every_verb_takes_its_half(
 def test_vectors_of_another_split_are_refused(
     shipped: ScenarioSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Vectors know their texts: another seed would read them as held-out ones."""
-    about = {"model": "m", "texts": training_half(7, None)(shipped).fingerprints}
-    v = SteeringVectors("X", "mean_diff", torch.ones(3, 5), torch.ones(3), about)
+    """Vectors know their texts: with another seed these texts would be among the held-out ones."""
+    texts = training_half(7, None)(shipped).fingerprints
+    v = vectors_with({"model": "m", "texts": texts})
     held_out_half(7, None, [v])(shipped)
     monkeypatch.setattr(
         loading, "load_model", lambda *a, **k: pytest.fail("the model was loaded first")

@@ -1,4 +1,4 @@
-"""The hash of the code follows what a package computes, and nothing else."""
+"""The hash of a package changes with its code and data, and with nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HashOf = Callable[[str], str]
 
 @pytest.fixture
 def hash_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HashOf:
-    """The hash of a package whose one module holds this code."""
+    """A function that gives the hash of a package with this code in its only module."""
     (tmp_path / "probe_package").mkdir()
     (tmp_path / "probe_package" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
@@ -45,7 +45,7 @@ def test_a_changed_data_file_changes_the_hash(hash_of: HashOf, tmp_path: Path) -
     assert hash_of("STEP = 1\n") != first
 
 
-def test_a_step_belongs_to_the_package_that_wrote_it() -> None:
+def test_a_function_belongs_to_the_package_that_defines_it() -> None:
     from analyses import items
 
     assert foreign_package(content_key) is None

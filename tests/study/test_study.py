@@ -24,7 +24,8 @@ from interp_culture.reporting.findings import (
     findings,
 )
 from interp_culture.reporting.html import write_report
-from interp_culture.steering.vectors import norm_matched, save_vectors
+from interp_culture.steering.vector_files import save_vectors
+from interp_culture.steering.vectors import norm_matched
 from interp_culture.study import study as study_module
 from interp_culture.study.config import StudyConfig, load_config
 from interp_culture.study.study import Study, run_study

@@ -1,0 +1,129 @@
+"""The choice of an intervention's layers from a layer sweep, and how stable this choice is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from interp_culture.errors import InputError
+from interp_culture.stats import bootstrap_weights
+
+
+def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
+    """The k layers with the largest mean differential when `axis` is steered, in ascending order.
+
+    Predicted layers count only in a sweep without a measured one.
+
+    >>> top_layers(sweep, "X", k=4)  # doctest: +SKIP
+    [14, 15, 16, 17]
+    """
+    of_axis = sweep[(sweep.steered == axis) & (sweep.axis == axis)]
+    if of_axis.empty:
+        raise InputError(
+            f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}"
+        )
+    return best_layers(_measured_or_predicted(of_axis), k)
+
+
+def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.DataFrame:
+    """Whether other scenarios of the same items would lead to the same best layers.
+
+    Predicted layers count only in a sweep without a measured one.
+
+    Args:
+        k: how many layers are chosen.
+        seed: of the bootstrap.
+
+    Returns:
+        One row a steered axis and layer: steered, layer, share (of 2000 bootstrap samples,
+        clustered by item, in which the layer is among the best k) and chosen (whether it is among
+        the best k of all scenarios, as in `top_layers`).
+    """
+    tables = []
+    for axis, grid in _profiles(sweep):
+        items = grid.index.get_level_values("item").to_numpy(str)
+        differentials = grid.to_numpy()
+        totals = bootstrap_weights(np.full(len(items), axis), items, seed=seed) @ differentials
+        table = pd.DataFrame(
+            {
+                "steered": axis,
+                "layer": grid.columns,
+                "share": _among_best(totals, k).mean(0),
+                "chosen": _among_best(differentials.sum(0), k),
+            }
+        )
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def choice_overlap(
+    sweep: pd.DataFrame, k: int = 4, halvings: int = 50, seed: int = 42
+) -> pd.DataFrame:
+    """How many of the best k layers two random halves of the scenarios share.
+
+    The halves are drawn within items, so that both have the same items.
+
+    Args:
+        k: how many layers are chosen.
+        halvings: random splits into halves.
+        seed: of the splits.
+
+    Returns:
+        One row a steered axis and split: steered, draw, overlap (0 to k) and chance (the expected
+        overlap of two independent choices).
+    """
+    rows = []
+    for axis, grid in _profiles(sweep):
+        chance = k * k / grid.shape[1]
+        for draw in range(halvings):
+            shuffled = grid.sample(frac=1, random_state=seed + draw)
+            # Every other row of the scenarios in the order of their items is half of each item.
+            differentials = shuffled.sort_index(level="item", sort_remaining=False).to_numpy()
+            first_half = _among_best(differentials[0::2].mean(0), k)
+            second_half = _among_best(differentials[1::2].mean(0), k)
+            overlap = int((first_half & second_half).sum())
+            rows.append((axis, draw, overlap, chance))
+    return pd.DataFrame(rows, columns=["steered", "draw", "overlap", "chance"])
+
+
+def _profiles(sweep: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The differentials of each axis, mean over alphas: a row a scenario, a column a layer."""
+    for axis, of_axis in sweep.groupby("steered"):
+        grid = _measured_or_predicted(of_axis).pivot_table(
+            index=["item", "id"], columns="layer", values="differential"
+        )
+        yield str(axis), grid
+
+
+def _measured_or_predicted(sweep: pd.DataFrame) -> pd.DataFrame:
+    """The measured rows of a sweep; all rows if none is measured."""
+    measured = sweep[sweep.method == "exact"]
+    return measured if len(measured) else sweep
+
+
+def _among_best(
+    totals: Float[np.ndarray, "*draw layer"], k: int
+) -> Bool[np.ndarray, "*draw layer"]:
+    """Whether each layer is among the k with the largest total. Of equal layers the first wins."""
+    # The argsort of an argsort gives each layer its rank.
+    rank = (-totals).argsort(axis=-1, kind="stable").argsort(axis=-1)
+    return rank < k
+
+
+def mean_by_layer(table: pd.DataFrame) -> pd.Series:
+    """The mean differential of each layer."""
+    return table.groupby("layer").differential.mean()
+
+
+def best_layers(table: pd.DataFrame, k: int) -> list[int]:
+    """The k layers with the largest mean differential, in ascending order.
+
+    Raises InputError unless k is between 1 and the number of layers.
+    """
+    means = mean_by_layer(table)
+    if not 1 <= k <= len(means):
+        raise InputError(f"k is {k}: the sweep has {len(means)} layers; give 1 to {len(means)}")
+    return sorted(int(layer) for layer in means.nlargest(k).index)
