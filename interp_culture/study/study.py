@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 import torch
@@ -42,7 +42,7 @@ from interp_culture.steering.vectors import (
 from interp_culture.study.analysis import Analysis, Tables, chosen
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.sources import foreign_package, source_hash
-from interp_culture.study.summary import derive, summarise_study
+from interp_culture.study.summary import StudyDescription, Summary, derive, summarise_study
 from interp_culture.survey import culture_map
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Study:
     config: StudyConfig
     on_step: Callable[[str], None] = log.info
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Summary:
         started = time.monotonic()
         folder = self.folder
         self.on_step(f"loading {self.config.model}")
@@ -215,10 +215,10 @@ class Study:
         return {axis: fixed[axis] for axis in axes}
 
     @property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> StudyDescription:
         """What sections of a report say of the study besides its tables; `summary.json` holds it too."""
         catalogue = self.scenarios.catalogue
-        return {
+        description = {
             "model": self.model.describe(),
             "config": self.config.model_dump(),
             "axes": {a: x.model_dump() for a, x in catalogue.axes.items()},
@@ -231,6 +231,7 @@ class Study:
             "lead": self.lead,
             "layers": self.layers,
         }
+        return cast("StudyDescription", description)
 
     def once(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """The stored table, or the computed one, stored: a study that was cut off goes on from here.
@@ -324,7 +325,7 @@ class Study:
         return own.drop(columns=["steered", "method", "draw", "alpha", "readout"])
 
 
-def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> dict[str, Any]:
+def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> Summary:
     """Run (or finish) a study and return its summary; tables, vectors and summary.json lie in `config.out`."""
     return Study(config, on_step).run()
 
