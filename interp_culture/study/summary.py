@@ -20,7 +20,7 @@ from interp_culture.survey.wvs import TARGETS
 
 
 class ModelRecord(TypedDict):
-    """The model, as `LanguageModel.describe` gives it. The hashes decide what it is, not its name."""
+    """The model, as `LanguageModel.describe` gives it. Its hashes identify it, not its name."""
 
     model: str
     revision: str | None
@@ -43,7 +43,7 @@ class Poles(TypedDict):
 
 
 class SteeringSettings(TypedDict):
-    """The fields of `StudyConfig` that the report reads; the stored configuration holds all of them."""
+    """The fields of `StudyConfig` that the report reads; the stored configuration has all."""
 
     alphas: list[float]
     sweep_alphas: list[float]
@@ -129,7 +129,7 @@ class PlaceRow(TypedDict):
 
 
 class DistanceRow(TypedDict):
-    """Distance of a position to a target country (map units), and the country's rank by nearness."""
+    """Distance of a position to a target country (map units), and the rank by nearness."""
 
     iso3: str
     country: str
@@ -187,7 +187,7 @@ class Summary(StudyDescription):
 
 
 class Manifest(ModelRecord):
-    """The content of `manifest.json`: everything that decides the study's numbers, and their key."""
+    """The content of `manifest.json`: what decides the study's numbers, and its key."""
 
     config: dict[str, Any]
     scenarios: str
@@ -209,8 +209,8 @@ def derive(readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
         lead: the leading readout.
 
     Returns:
-        response and matrix (every readout, in P+ and in logits), null and domains (leading readout),
-        and, if the items are those of the cultural map, places and distances.
+        response and matrix (every readout, in P+ and in logits), null and domains (leading
+        readout), and, if the items are those of the cultural map, places and distances.
     """
     by_readout = dict(list(readouts.groupby("readout", sort=False)))
     responses = []
