@@ -70,8 +70,8 @@ def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str,
     folder = Path(finished[0].out)
     names = {p.stem for p in folder.glob("*.parquet")}
     assert names == {
-        "validity", "vectors", "sweep", "steered_letters", "steered_continuation", "response", "matrix", "null",
-        "domains", "places", "distances",
+        "validity", "vectors", "sweep", "steered_letters", "steered_continuation", "response",
+        "matrix", "null", "domains", "places", "distances",
     }  # fmt: skip
     for name in names:
         manifest = json.loads((folder / f"{name}.json").read_text())
@@ -303,7 +303,7 @@ def run_tiny(
 def test_other_weights_under_one_name_are_another_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name, a folder with a slash and the model itself are one model; other weights are another one."""
+    """A name and a folder with a slash are one model; other weights or templates are another."""
     keys = {
         name: run_tiny(tmp_path, planted_model(), monkeypatch, name).manifest["key"]
         for name in ("m", "m/")
