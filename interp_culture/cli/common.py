@@ -52,6 +52,7 @@ def load(
 
     Loading a model takes longest, so everything that bad input can spoil is checked before.
     """
+    # Imports of torch and pandas are inside the functions, so that the help appears at once.
     from interp_culture.artifacts import make_folder
     from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model
@@ -232,6 +233,7 @@ def write_out(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV or parquet, by its suffix."""
     from interp_culture.artifacts import replacing
 
+    # A table that is cut off while it is written must not look like a finished one.
     with replacing(path) as part:
         if path.suffix == ".csv":
             table.to_csv(part, index=False)

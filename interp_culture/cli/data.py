@@ -80,6 +80,7 @@ def validate(
         f"{len(scenarios)} scenarios, axes {', '.join(scenarios.axes)}, "
         f"digest {scenarios.digest}: {verdict}"
     )
+    # Raised last: the page above shows which cells are too small to be split.
     if fault := _split_fault(scenarios):
         raise fault
 

@@ -227,6 +227,7 @@ def steer(
     from interp_culture.steering.vectors import load_vectors
     from interp_culture.steering.vectors import steer as edits_of
 
+    # Built first, so that a wrong layer or hook point shows before the model is loaded.
     axis_vectors = pick(load_vectors(vectors), axis)
     edits = edits_of(axis_vectors, parse_layers(layers), alpha, hook_point=hook_point)
     message = system_message(system, persona, facts)
@@ -283,6 +284,7 @@ def entangle(
     from interp_culture.stats import LEAST_RANDOM
     from interp_culture.steering.vectors import load_vectors
 
+    # Everything that can be wrong is checked before the model is loaded.
     check_hook_point(hook_point)
     by_axis = load_vectors(vectors)
     chosen_layers = dict(parse_axis_layers(text) for text in layers)

@@ -207,6 +207,7 @@ def _show_prompt(config: TeacherConfig) -> None:
     from interp_culture.scenarios.teacher.candidates import read_pool
     from interp_culture.scenarios.teacher.pipeline import build_messages, check_config
 
+    # The pool decides the prompt: it names candidates that the teacher should not repeat.
     check_config(config)
     for message in build_messages(config, read_pool(config.pool_path, config.origin)):
         typer.echo(f"--- {message['role']}\n{message['content']}\n")

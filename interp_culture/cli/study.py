@@ -90,6 +90,7 @@ def study(
         seed=seed,
         analyses=analysis,
     )
+    # The study itself leaves faulty records out; this refuses the file before any work is done.
     if strict:
         load_scenarios(settings.scenarios, "refuse")
     choose_threads()
@@ -101,7 +102,8 @@ def study(
 
 def _print_findings(summary: Summary) -> None:
     """The answer, the terms that it takes to read the numbers, and the findings."""
-    from interp_culture.reporting.findings import basis, findings, headline
+    from interp_culture.reporting.effect_findings import headline
+    from interp_culture.reporting.findings import basis, findings
     from interp_culture.reporting.glossary import READING_NOTE
 
     typer.echo(f"\n{headline(summary)}.\n")

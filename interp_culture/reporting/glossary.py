@@ -43,6 +43,7 @@ READING_NOTE = (
     f"beyond random vectors if hardly any of them has one as large (p ≤ {LEVEL})."
 )
 
+# Case counts, since "D" and "P+" are symbols; "ΔP+" is another quantity and stays unmarked.
 # Longest first, so that "logit difference" is not cut at a shorter term.
 _TERM = re.compile(
     "|".join(rf"(?<!\w){re.escape(term)}(?!\w)" for term in sorted(TERMS, key=len, reverse=True))
@@ -75,6 +76,7 @@ def mark_terms(texts: Sequence[str]) -> list[Markup]:
     marked = []
     seen: set[str] = set()
     for text in texts:
+        # Pieces are escaped one by one: names of models and items come from the user.
         parts = []
         end = 0
         for match in _TERM.finditer(text):

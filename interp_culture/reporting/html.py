@@ -16,13 +16,8 @@ from plotly.offline import get_plotlyjs
 
 from interp_culture.artifacts import read_table, replacing
 from interp_culture.errors import InputError
-from interp_culture.reporting.findings import (
-    Finding,
-    basis,
-    findings,
-    headline,
-    leading_matrix,
-)
+from interp_culture.reporting.effect_findings import Finding, headline, leading_matrix
+from interp_culture.reporting.findings import basis, findings
 from interp_culture.reporting.glossary import READING_NOTE, TERMS, anchor, mark_terms, term_link
 from interp_culture.reporting.study_sections import sections
 from interp_culture.study.analysis import About, Analysis, Section, Tables, installed
@@ -104,8 +99,10 @@ def _render(template: str, path: Path, **content: Any) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("interp_culture.reporting"),
         autoescape=True,
+        # A field that a template misspells raises, instead of leaving an empty cell.
         undefined=jinja2.StrictUndefined,
     )
+    # plotly.js goes into the page, so that a report opens offline and can be sent as one file.
     html = environment.get_template(template).render(plotly_js=get_plotlyjs(), **content)
     with replacing(path) as part:
         part.write_text(html, encoding="utf-8")
@@ -128,6 +125,7 @@ def _drawn(
 
 def _study_tables(folder: Path, summary: Summary, manifest: Manifest) -> dict[str, pd.DataFrame]:
     """The study's tables. Raises InputError for a table that another study wrote."""
+    # The manifest is written last: a run that was cut off leaves the keys apart.
     key = manifest.get("key")
     if key is None or summary.get("key") != key:
         raise InputError(
@@ -162,6 +160,7 @@ def _finished_analyses(folder: Path, key: str) -> Iterator[tuple[Analysis, Table
         if not path.exists():
             continue
         stored = json.loads(path.read_text(encoding="utf-8"))
+        # An analysis of an earlier study may still be in the folder.
         if stored.get("study") != key:
             continue
         tables = {

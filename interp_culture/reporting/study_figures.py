@@ -41,6 +41,7 @@ def map_figure(countries: pd.DataFrame, places: pd.DataFrame, targets: list[str]
         hovertemplate="no preference: %{x:.2f}, %{y:.2f}<extra></extra>",
     )
     plain = places[(places.alpha == 0) & (places.steered == "")]
+    # The plain model is drawn last, so that no path covers it.
     _add_paths(figure, plain, places[places.alpha != 0])
     figure.add_scatter(
         x=plain.x,
@@ -103,11 +104,13 @@ def ratio_figure(matrix: pd.DataFrame, null: pd.DataFrame, human: dict[str, floa
     """The entanglement ratio per steered axis, over random vectors and human societies.
 
     Args:
-        matrix: steered, axis, ratio, ratio_low, ratio_high, without the rows of an axis on itself.
+        matrix: steered, axis, ratio, ratio_low, ratio_high, defined (a ratio that is not is drawn
+            hollow), without the rows of an axis on itself.
         null: steered, axis, ratio: one row per random vector.
         human: steered axis -> ratio over countries; empty if the axes are not the cultural ones.
     """
     pairs = _pairs(matrix)
+    symbols = ["circle" if defined else "circle-open" for defined in matrix.defined]
     figure = go.Figure()
     figure.add_box(
         x=_pairs(null),
@@ -125,7 +128,7 @@ def ratio_figure(matrix: pd.DataFrame, null: pd.DataFrame, human: dict[str, floa
         y=matrix.ratio,
         mode="markers",
         name="model",
-        marker={"color": BLUE, "size": 13},
+        marker={"color": BLUE, "size": 13, "symbol": symbols},
         error_y=bars(matrix, "ratio"),
         hovertemplate="%{x}: %{y:.2f}<extra></extra>",
     )
@@ -138,6 +141,7 @@ def ratio_figure(matrix: pd.DataFrame, null: pd.DataFrame, human: dict[str, floa
             marker={"color": ORANGE, "size": 13, "symbol": "diamond"},
             hovertemplate="countries: %{y:.2f}<extra></extra>",
         )
+    # Many random vectors reach the cap of 1; the margin keeps their markers inside the frame.
     figure.update_yaxes(title="entanglement ratio (0 to 1)", range=[-0.03, 1.06])
     figure.update_xaxes(title="steered axis → other axis")
     return finish(figure, 420)

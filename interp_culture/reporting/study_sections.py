@@ -6,17 +6,15 @@ import pandas as pd
 
 from interp_culture.reporting import figures as plots
 from interp_culture.reporting import study_figures
-from interp_culture.reporting.findings import (
+from interp_culture.reporting.effect_findings import (
     coupling_finding,
     cross_responses,
     effects_as_intended,
     headline,
     human_ratios,
-    layers_finding,
-    layers_title,
-    map_title,
     steering_finding,
 )
+from interp_culture.reporting.findings import layers_finding, layers_title, map_title
 from interp_culture.stats import excludes_zero
 from interp_culture.study.analysis import Section, Tables
 from interp_culture.study.summary import Summary, ValidityRecord
@@ -55,13 +53,14 @@ def _coupling_section(summary: Summary, tables: Tables) -> Section:
             human,
         ),
         "Entanglement ratio min(1, |D of the other axis| / |D of the steered axis|), with D the "
-        "change of P+ per unit of alpha. Error bars: 95% bootstrap intervals. Grey: the same ratio "
-        f"for random vectors.{orange}",
+        "change of P+ per unit of alpha. Error bars: 95% bootstrap intervals. Hollow: the ratio is "
+        f"not defined. Grey: the same ratio for random vectors.{orange}",
     )
 
 
 def _steering_section(summary: Summary, tables: Tables) -> Section:
     response = tables["response"]
+    # Random vectors are measured at the largest alpha only, so smaller ones have no comparison.
     top = max(summary["config"]["alphas"])
     of_lead = (response.readout == summary["lead"]) & (response.value == "shift")
     return Section(
@@ -122,6 +121,7 @@ def domain_text(domains: pd.DataFrame) -> str:
 
 
 def _domain_rows(domains: pd.DataFrame) -> pd.DataFrame:
+    # The names of the columns are those that `forest_figure` reads.
     rows = domains.assign(
         label=domains.domain + ", " + domains.axis + " read",
         kind=domains.axis + " read",
@@ -157,6 +157,7 @@ def _map_caution(summary: Summary) -> str:
 
 def _layer_section(summary: Summary, sweep: pd.DataFrame) -> Section:
     by_item = sweep.groupby(["steered", "layer", "item"]).differential.mean().reset_index()
+    # The sweep may use other strengths than the study: it steers one layer, not several together.
     alphas = ", ".join(f"{alpha:+g}" for alpha in summary["config"]["sweep_alphas"])
     poles = "; ".join(f"{a}: {p['negative']} → {p['positive']}" for a, p in summary["axes"].items())
     return Section(

@@ -250,6 +250,7 @@ def summarise_study(
         key: the study's key, which its tables carry too.
     """
     response_table = tables["response"]
+    # The report speaks of the leading readout; the matrix keeps all, to compare them.
     is_leading = response_table.readout == about["lead"]
     leading = response_table[is_leading & (response_table.value == "shift")]
     on_map = "places" in tables
@@ -297,6 +298,7 @@ def _best_layer(sweep: pd.DataFrame, axis: str) -> dict[str, Any]:
 
 
 def _null_ratios(null: pd.DataFrame) -> dict[str, float]:
+    # The median, because the ratio is capped at 1 and many random vectors reach the cap.
     groups = null.groupby(["steered", "axis"]).ratio
     return {f"{steered} {axis}": float(ratios.median()) for (steered, axis), ratios in groups}
 

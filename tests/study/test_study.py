@@ -14,7 +14,8 @@ from planted import planted_model, planted_scenarios
 
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.reporting.findings import findings, headline, layers_title, map_title
+from interp_culture.reporting.effect_findings import headline
+from interp_culture.reporting.findings import findings, layers_title, map_title
 from interp_culture.reporting.glossary import TERMS, anchor, mark_terms
 from interp_culture.reporting.html import write_report
 from interp_culture.reporting.study_sections import domain_text, measured_text, steering_title
