@@ -86,7 +86,7 @@ def coupling_finding(summary: Summary, row: MatrixRow) -> Finding:
         reason = f"{interval} includes 0."
     elif beyond:
         answer = f"{axis} is coupled to {steered}."
-        reason = f"{interval} excludes 0, and at alpha {beyond} it is beyond random vectors."
+        reason = f"{interval} excludes 0; at alpha {beyond} the change is beyond random vectors."
     else:
         answer = f"We found no coupling of {axis} to {steered} beyond random vectors."
         reason = f"{interval} excludes 0, but random vectors change {axis} as far."
@@ -150,7 +150,7 @@ def steering_finding(summary: Summary, axis: str) -> Finding:
     beyond = effects_as_intended(summary, axis)
     if not beyond:
         return Finding(
-            f"We found no effect of steering {axis} on {axis} itself.",
+            f"We found no intended effect of steering {axis} on {axis} itself.",
             f"At neither sign of alpha does {axis} move in the intended direction beyond random "
             f"vectors. {numbers}",
         )

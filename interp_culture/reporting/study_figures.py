@@ -168,7 +168,7 @@ def validity_figure(validity: pd.DataFrame) -> go.Figure:
         showlegend=False,
     )
     figure.add_vline(x=0.5, line={"color": INK, "dash": "dot"}, annotation_text="chance")
-    figure.update_xaxes(title="share of control items answered correctly", range=[0, 1])
+    figure.update_xaxes(title="share of right answers", range=[0, 1])
     # A categorical axis counts from 0; the margin keeps the markers off the frame.
     figure.update_yaxes(title="readout", range=[-0.6, len(validity) - 0.4])
     return finish(figure, 240)

@@ -198,17 +198,19 @@ def _readout_section(summary: Summary, tables: Tables) -> Section:
 
 
 def _readout_text(v: ValidityRecord) -> str:
-    texts = [f"The {v['readout']} readout {'passes' if v['ok'] else 'fails'}:"]
-    if v["ok"]:
-        texts.append(f"it is right on {v['accuracy']:.0%} of {v['n']} control items.")
-    else:
-        texts.append(f"{'; '.join(v['failures'])}.")
-    spread = f"{v['spread']:.2f}"
-    texts.append(f"The logit difference has a standard deviation of {spread} over these items.")
-    if v["mass"] is not None:
-        texts.append(
-            f"The two letters together have a probability of {v['mass']:.2f}, the position bias is "
-            f"{v['position_bias']:+.2f} logits toward A, and both orders of the options agree on "
-            f"{v['consistency']:.0%} of the items (letter tokens read: {v['letters']!r})."
-        )
-    return " ".join(texts)
+    """A passing readout with its numbers; a failing one with its failures, which hold theirs."""
+    spread = f"The logit difference has a standard deviation of {v['spread']:.2f} over the items."
+    tokens = "" if v["letters"] is None else f" The letter tokens read are {v['letters']!r}."
+    if not v["ok"]:
+        return f"The {v['readout']} readout fails: {'; '.join(v['failures'])}. {spread}{tokens}"
+    text = (
+        f"The {v['readout']} readout passes: it is right on {v['accuracy']:.0%} of {v['n']} "
+        f"control items. {spread}{tokens}"
+    )
+    if v["mass"] is None:
+        return text
+    return text + (
+        f" The two letters together have a probability of {v['mass']:.2f}, the position bias is "
+        f"{v['position_bias']:+.2f} logits toward A, and both orders of the options agree on "
+        f"{v['consistency']:.0%} of the items."
+    )

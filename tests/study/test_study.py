@@ -129,7 +129,7 @@ def test_report_is_one_file_that_opens_with_findings(
     assert html.count("plotly-graph-div") == 6
     text = "\n".join(map(str, findings(summary)))
     assert "The letters readout fails" in text or "letters readout, which" in text
-    assert "We found no effect" in text or "It moves beyond random vectors" in text
+    assert "We found no intended effect" in text or "It moves beyond random vectors" in text
 
 
 def test_every_field_of_the_summary_has_a_type(
@@ -169,7 +169,7 @@ def test_a_term_is_explained_where_it_first_appears(
             0.01,
             True,
             "Y is coupled to X. When we steer X, the 95% interval of the change of Y "
-            "excludes 0, and at alpha +2 it is beyond random vectors.",
+            "excludes 0; at alpha +2 the change is beyond random vectors.",
         ),
         (0.01, False, "We found no coupling of Y to X beyond random vectors."),
     ],
