@@ -179,7 +179,7 @@ def _find_catalogue(scenarios: Path | None) -> tuple[Catalogue, Path]:
     axes = (place if place.is_dir() else place.parent) / "axes.yaml"
     if not axes.exists():
         raise InputError(
-            f"--scenarios {scenarios}: {axes} does not exist; declare axes, domains and items in it"
+            f"--scenarios {scenarios}: there is no {axes}; declare axes, domains and items in it"
         )
     return load_catalogue(axes.parent), axes
 

@@ -16,16 +16,16 @@ def findings(summary: Summary) -> list[Finding]:
 
     The readout comes first if it fails its check, because the other findings then say little.
     """
-    found = [coupling_finding(summary, row) for row in cross_responses(summary)]
-    found += [steering_finding(summary, axis) for axis in summary["layers"]]
+    answers = [coupling_finding(summary, row) for row in cross_responses(summary)]
+    answers += [steering_finding(summary, axis) for axis in summary["layers"]]
     if summary["distances"]:
-        found.append(map_finding(summary))
-    found += [scores_finding(summary), layers_finding(summary)]
+        answers.append(map_finding(summary))
+    answers += [scores_finding(summary), layers_finding(summary)]
     readout = readout_finding(summary)
     # A readout that fails puts every other finding in doubt, so the reader has to know it first.
     if summary["validity"][summary["lead"]]["ok"]:
-        return [*found, readout]
-    return [readout, *found]
+        return [*answers, readout]
+    return [readout, *answers]
 
 
 def basis(summary: Summary) -> str:

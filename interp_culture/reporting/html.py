@@ -109,9 +109,9 @@ def _render(template: str, path: Path, **content: Any) -> Path:
     return path
 
 
-def _marked_findings(found: Sequence[Finding]) -> list[tuple[Markup, Markup]]:
+def _marked_findings(answers: Sequence[Finding]) -> list[tuple[Markup, Markup]]:
     """Answer and evidence of each finding as HTML, the first use of each term linked."""
-    texts = [text for finding in found for text in (finding.answer, finding.evidence)]
+    texts = [text for finding in answers for text in (finding.answer, finding.evidence)]
     marked = mark_terms(texts)
     return list(zip(marked[::2], marked[1::2], strict=True))
 
