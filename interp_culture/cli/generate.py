@@ -222,7 +222,7 @@ def _show_manifest(config: TeacherConfig, manifest: dict[str, Any]) -> None:
     random = manifest["spread"]["random"]
     typer.echo(
         f"Pool: {config.pool_path} ({manifest['candidates']} candidates; "
-        f"rejected: {describe_rejected(tally)})"
+        f"refused: {describe_rejected(tally)})"
     )
     typer.echo(
         f"Set: {config.out} ({manifest['selected']} scenarios), "
