@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def _without_nan(content: Any) -> Any:
     return content
 
 
-def write_table(folder: Path, name: str, table: pd.DataFrame, manifest: dict[str, Any]) -> None:
+def write_table(folder: Path, name: str, table: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
     """Write `name.parquet`, `name.csv` and, last, the manifest `name.json`.
 
     A table without a manifest is unfinished. The manifest also holds the checksum of the parquet
@@ -122,7 +122,7 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_table(folder: Path, name: str, manifest: dict[str, Any]) -> pd.DataFrame | None:
+def read_table(folder: Path, name: str, manifest: Mapping[str, Any]) -> pd.DataFrame | None:
     """The stored table, or None if there is no finished table with the manifest's "key".
 
     Finished means that the stored manifest has the checksum of the parquet file.
@@ -139,7 +139,7 @@ def read_table(folder: Path, name: str, manifest: dict[str, Any]) -> pd.DataFram
 
 
 def table_once(
-    folder: Path, name: str, manifest: dict[str, Any], compute: Callable[[], pd.DataFrame]
+    folder: Path, name: str, manifest: Mapping[str, Any], compute: Callable[[], pd.DataFrame]
 ) -> pd.DataFrame:
     """The stored table with the manifest's "key"; if there is none, compute it and store it.
 

@@ -1,4 +1,4 @@
-"""The command line, called within this process."""
+"""The command line, called within the process of the tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Done:
 
 
 def run(*args: str | Path) -> Done:
-    """The entry point within this process, so that torch is imported once."""
+    """Call the entry point. One process serves all tests, so torch is imported only once."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["interp-culture", *map(str, args)])

@@ -1,8 +1,9 @@
-"""The command line as a user meets it: help at once, results in files, bad input as one message and exit code 2."""
+"""The command line: help without heavy imports, results in files, one message for bad input."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from command_line import fails, run
+from typer.main import get_command
+
+from interp_culture.cli import app
 
 VERBS = [
     "study", "probe", "extract", "sweep", "steer", "entangle", "report",
-    "validate", "generate", "wvs", "facts", "persona", "ask",
+    "validate", "generate", "wvs", "facts", "persona", "ask", "bench",
 ]  # fmt: skip
 
 
@@ -33,11 +37,21 @@ def test_help_has_an_example(verb: str) -> None:
     assert f"Example: interp-culture {verb}" in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_example_names_options_that_exist(verb: str) -> None:
+    """An example is a command that its verb accepts; running it takes a model or a file."""
+    command = get_command(app).commands[verb]
+    words = shlex.split(command.epilog.removeprefix("Example: "))
+    assert words[:2] == ["interp-culture", verb]
+    command.make_context(verb, words[2:])
+
+
 def test_help_does_not_import_torch() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from interp_culture.cli import app;"
         "r = CliRunner().invoke(app, ['--help']); assert r.exit_code == 0;"
-        "heavy = {'torch', 'transformers', 'pandas', 'plotly'} & set(sys.modules); assert not heavy, heavy"
+        "heavy = {'torch', 'transformers', 'pandas', 'plotly'} & set(sys.modules);"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -138,7 +152,8 @@ def test_personas_and_facts_are_printed(tmp_path: Path) -> None:
 
 def test_figures_of_a_survey_file_reach_the_personas(tmp_path: Path) -> None:
     """From a file with the survey's column names to a persona that is no longer incomplete."""
-    header = "B_COUNTRY_ALPHA,B_COUNTRY,A_YEAR,W_WEIGHT,Q164,Q8,Q14,Q15,Q17,Q184,Q254,Q45,Q154,Q155,Q46,Q182,Q209,Q57"
+    header = "B_COUNTRY_ALPHA,B_COUNTRY,A_YEAR,W_WEIGHT,Q164,Q8,Q14,Q15,Q17,Q184,Q254,Q45,"
+    header += "Q154,Q155,Q46,Q182,Q209,Q57"
     answers = "DNK,208,2017,1,4,1,1,2,2,8,2,2,2,4,1,9,1,1"
     file = tmp_path / "wvs.csv"
     file.write_text("\n".join([header, *[answers] * 3]) + "\n")
@@ -176,7 +191,12 @@ def test_bad_input_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
     assert "give a --persona too" in fails(
         "probe", "--facts", tmp_path, "--out", tmp_path / "t.csv"
     )
-    assert "takes a --model" in fails("validate", "--layer", "3")
+    assert "needs a --model" in fails("validate", "--layer", "3")
+    assert "unknown --method 'all'; known: exact, gradient, refined" in fails(
+        "sweep", "--method", "all", "--vectors", write_tiny_vectors(tmp_path)
+    )
+    few = ("--n-random", "3", "--vectors", write_tiny_vectors(tmp_path))
+    assert "give 20 or more" in fails("entangle", "--layers", "X=1", *few)
     assert "--labels 'C/D'" in fails("probe", "--labels", "C/D", "--out", tmp_path / "t.csv")
     both = ("--system", "Hi.", "--persona", "basic:India")
     assert "both set the system message" in fails("probe", *both, "--out", tmp_path / "t.csv")

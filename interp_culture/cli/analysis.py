@@ -1,4 +1,4 @@
-"""How an analysis runs by itself: `python -m analyses.NAME`."""
+"""The command line of a single analysis: `python -m analyses.NAME`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ from typing import Annotated
 
 import typer
 
-from interp_culture.cli.common import Device, Dtype, run, say
+from interp_culture.cli import options as o
+from interp_culture.cli.common import run, say
 from interp_culture.study.analysis import Analysis
 
 
 def run_alone(analysis: Analysis) -> None:
-    """Measure one analysis in a study's folder, with only the steps of the study that it needs, and show it."""
+    """Measure one analysis in the folder of a study, and print its findings.
+
+    Only the steps of the study that the analysis needs are run; finished steps are reused.
+    """
 
     def main(
         config: Annotated[
-            Path | None, typer.Argument(help="A YAML file with any field of the configuration.")
+            Path | None,
+            typer.Argument(
+                help="A YAML file with fields of the configuration.", show_default=False
+            ),
         ] = None,
         preset: Annotated[str, typer.Option(help="quick, paper or full.")] = "quick",
         model: Annotated[
-            str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")
+            str | None, typer.Option(help=o.MODEL_HELP, show_default="smollm2")
         ] = None,
-        device: Device = None,
-        dtype: Dtype = None,
+        device: o.Device = None,
+        dtype: o.Dtype = None,
         out: Annotated[
-            str | None, typer.Option(help="The study's folder; what lies there is used.")
+            str | None,
+            typer.Option(
+                help="The study's folder. Steps that are finished there are not computed again.",
+                show_default="set by the preset",
+            ),
         ] = None,
     ) -> None:
         from interp_culture.engine.hardware import choose_threads
@@ -33,10 +44,8 @@ def run_alone(analysis: Analysis) -> None:
         from interp_culture.study.config import load_config
         from interp_culture.study.study import Study
 
-        study = Study(
-            load_config(config, preset, model=model, device=device, dtype=dtype, out=out),
-            on_step=say,
-        )
+        settings = load_config(config, preset, model=model, device=device, dtype=dtype, out=out)
+        study = Study(settings, on_step=say)
         choose_threads()
         tables = study.measure(analysis)
         for section in analysis.sections(tables, study.about):

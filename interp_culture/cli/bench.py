@@ -1,4 +1,4 @@
-"""The verb that times this package against others."""
+"""The verb that times this package against others: bench."""
 
 from __future__ import annotations
 
@@ -7,40 +7,54 @@ from typing import Annotated, Any
 
 import typer
 
+from interp_culture.cli import options as o
 from interp_culture.cli.common import app, say
 
 
-@app.command(epilog="Example: interp-culture bench --rounds 3 --out results/bench.json")
+@app.command(
+    rich_help_panel=o.SPEED,
+    epilog="Example: interp-culture bench --rounds 3 --out results/bench.json",
+)
 def bench(
-    rounds: Annotated[int, typer.Option(help="How often every side does every task, in turn.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(help="Number of rounds; in each, every side does every task once.")
+    ] = 3,
     read: Annotated[
-        int, typer.Option(help="Scenarios of readouts, extraction and generation.")
+        int, typer.Option(help="Number of scenarios for readouts, extraction and generation.")
     ] = 16,
-    sweep: Annotated[int, typer.Option(help="Scenarios of the sweep, which is long.")] = 4,
+    sweep: Annotated[
+        int, typer.Option(help="Number of scenarios for the layer sweep, the longest task.")
+    ] = 4,
     peers: Annotated[
-        bool, typer.Option(help="Dialz and steering-vectors, in an environment built once.")
+        bool,
+        typer.Option(
+            help="Also time Dialz and steering-vectors, in an environment that is built once."
+        ),
     ] = True,
     out: Annotated[
-        Path, typer.Option(help="A .json file with everything that was measured.")
+        Path,
+        typer.Option(help="File of all measurements, .json.", rich_help_panel=o.OUTPUT),
     ] = Path("results/bench.json"),
 ) -> None:
-    """Time this package, plain TransformerLens, plain Hugging Face, Dialz and steering-vectors side by side."""
+    """Time this package against TransformerLens, Hugging Face, Dialz and steering-vectors."""
     from interp_culture.artifacts import write_json
     from interp_culture.bench.benchmark import Benchmark
 
     results = Benchmark(rounds, read, sweep, peers=peers, on_step=say).run()
     write_json(out, results)
-    _print(results)
+    _print_results(results)
     typer.echo(f"\nAll numbers: {out}")
 
 
-def _print(results: dict[str, Any]) -> None:
+def _print_results(results: dict[str, Any]) -> None:
     about = results["about"]
     typer.echo(
-        f"\n{about['date']}, {about['threads']} threads, float32, peak {about['peak_gflops']:.0f} GFLOP/s"
+        f"\n{about['date']}, {about['threads']} threads, float32, "
+        f"peak {about['peak_gflops']:.0f} GFLOP/s"
     )
     typer.echo(
-        "\nTimes as long as ours (least to most of the rounds), and the largest difference:\n"
+        "\nTime of the other side, in multiples of ours (least and most of the rounds), and the "
+        "largest difference between the results:\n"
     )
     for row in results["tasks"]:
         difference = "" if row["tolerance"] is None else f"  differs by {row['difference']:.0e}"
@@ -48,19 +62,19 @@ def _print(results: dict[str, Any]) -> None:
             f"  {row['task']:<16} {row['against']:<28} {row['ratio']:5.2f} "
             f"({row['ratio_low']:.2f} to {row['ratio_high']:.2f}){difference}"
         )
-    sweep = results["sweep"]
-    typer.echo(
-        f"\nBest layers: exact {sweep['exact']}, refined {sweep['refined']} ({sweep['measured']} measured), gradient "
-        f"{sweep['gradient']} (Spearman with exact {sweep['spearman']:.2f})"
-    )
+    _print_sweep(results["sweep"])
     for name in ("utilisation", "bfloat16"):
-        typer.echo(
-            f"{name}: " + ", ".join(f"{key} {value:.3g}" for key, value in results[name].items())
-        )
-    slopes = {f"{row['work']} by {row['size']}": row["slope"] for row in results["growth"]}
+        figures = ", ".join(f"{key} {value:.3g}" for key, value in results[name].items())
+        typer.echo(f"{name}: {figures}")
+    slopes = [f"{row['work']} by {row['size']} {row['slope']:.2f}" for row in results["growth"]]
+    typer.echo(f"growth (1 is linear): {', '.join(slopes)}")
+    peaks = [f"{row['side']} {row['peak_mb']:.0f} MB" for row in results["memory"]]
+    typer.echo(f"peak memory: {', '.join(peaks)}")
+
+
+def _print_sweep(sweep: dict[str, Any]) -> None:
     typer.echo(
-        "growth (1 is linear): " + ", ".join(f"{key} {slope:.2f}" for key, slope in slopes.items())
-    )
-    typer.echo(
-        "peak memory: " + ", ".join(f"{r['side']} {r['peak_mb']:.0f} MB" for r in results["memory"])
+        f"\nBest layers: exact {sweep['exact']}, refined {sweep['refined']} "
+        f"({sweep['measured']} measured), gradient {sweep['gradient']} "
+        f"(Spearman with exact {sweep['spearman']:.2f})"
     )

@@ -1,4 +1,4 @@
-"""Verbs on scenarios: validate."""
+"""The verb on scenario files: validate."""
 
 from __future__ import annotations
 
@@ -7,76 +7,107 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interp_culture.cli.common import Device, Strict, app, fault_policy
+from interp_culture.cli import options as o
+from interp_culture.cli.common import app, fault_policy
 from interp_culture.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from interp_culture.scenarios.scenario import ScenarioSet
 
 
 @app.command(
-    epilog="Example: interp-culture validate my_scenarios.jsonl --report results/quality.md"
+    rich_help_panel=o.SCENARIOS,
+    epilog="Example: interp-culture validate my_scenarios.jsonl --report results/quality.md",
 )
 def validate(
     path: Annotated[
-        Path | None, typer.Argument(help="A .jsonl or A/B .json file, a folder, or a shipped set.")
+        Path | None,
+        typer.Argument(
+            help="A .jsonl file, an A/B .json file, a folder, or the name of a shipped set.",
+            show_default="culture",
+        ),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write the findings as a Markdown page.")
-    ] = None,
+    strict: o.Strict = False,
     model: Annotated[
         str | None,
-        typer.Option(help="Also measure axis purity on this model (as in the other verbs)."),
+        typer.Option(
+            help=f"Also measure axis purity, on this model: {o.MODEL_HELP}",
+            show_default=False,
+            rich_help_panel=o.MODEL,
+        ),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(help="Layer of the axis purity; the middle one by default.")
+        int | None,
+        typer.Option(
+            help="Layer at which axis purity is measured.",
+            show_default="the middle one",
+            rich_help_panel=o.MODEL,
+        ),
     ] = None,
-    device: Device = None,
-    strict: Strict = False,
+    device: o.Device = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the result as a Markdown page.",
+            show_default=False,
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = None,
 ) -> None:
-    """Check a file of scenarios: faults, counts, near-duplicates, and whether options give themselves away."""
-    from interp_culture.artifacts import make_folder, replacing
+    """Check scenarios: faults, counts, near-duplicates, and options that give themselves away."""
     from interp_culture.reporting.scenario_page import quality_page
     from interp_culture.scenarios.files import load_scenarios
     from interp_culture.scenarios.quality import check_quality
 
     if layer is not None and model is None:
-        raise InputError("--layer is that of the axis purity, which takes a --model")
-    found = load_scenarios(path, fault_policy(strict))
-    purity, about = None, ""
-    if model is not None:
-        from interp_culture.coupling.axis_purity import axis_purity
-        from interp_culture.engine.loading import load_model
-
-        loaded = load_model(model, device=device)
-        layer = loaded.n_layers // 2 if layer is None else layer
-        purity, about = (
-            axis_purity(loaded, found, layer),
-            f"{loaded.name}, after block {layer} of {loaded.n_layers}",
-        )
-    checks = check_quality(found)
-    page = quality_page(found, purity, about, checks)
+        raise InputError("--layer is the layer of axis purity, which needs a --model")
+    scenarios = load_scenarios(path, fault_policy(strict))
+    purity, about = (None, "") if model is None else _axis_purity(scenarios, model, layer, device)
+    checks = check_quality(scenarios)
+    page = quality_page(scenarios, purity, about, checks)
     typer.echo(page)
     if report is not None:
-        make_folder(report.parent)
-        with replacing(report) as part:
-            part.write_text(page, encoding="utf-8")
-    unsplittable = _split_fault(found)
-    outside = [c.name for c in checks if not c.ok]
+        _write_page(page, report)
+    out_of_range = [check.name for check in checks if not check.ok]
     verdict = (
-        f"readable, but out of range: {', '.join(outside)}"
-        if outside
+        f"readable, but out of range: {', '.join(out_of_range)}"
+        if out_of_range
         else "valid, every check within its range"
     )
     typer.echo(
-        f"{len(found)} scenarios, axes {', '.join(found.axes)}, digest {found.digest}: {verdict}"
+        f"{len(scenarios)} scenarios, axes {', '.join(scenarios.axes)}, "
+        f"digest {scenarios.digest}: {verdict}"
     )
-    if unsplittable is not None:
-        raise unsplittable
+    # Raised last: the page above shows which cells are too small to be split.
+    if fault := _split_fault(scenarios):
+        raise fault
+
+
+def _axis_purity(
+    scenarios: ScenarioSet, model: str, layer: int | None, device: str | None
+) -> tuple[pd.DataFrame, str]:
+    """The axis purity of the scenarios on a model, and the model and layer in words."""
+    from interp_culture.coupling.axis_purity import axis_purity
+    from interp_culture.engine.loading import load_model
+
+    loaded = load_model(model, device=device)
+    at = loaded.n_layers // 2 if layer is None else layer
+    about = f"{loaded.name}, after block {at} of {loaded.n_layers}"
+    return axis_purity(loaded, scenarios, at), about
+
+
+def _write_page(page: str, path: Path) -> None:
+    from interp_culture.artifacts import make_folder, replacing
+
+    make_folder(path.parent)
+    with replacing(path) as part:
+        part.write_text(page, encoding="utf-8")
 
 
 def _split_fault(scenarios: ScenarioSet) -> InputError | None:
-    """Why the set cannot be split into halves, as every verb but `probe` does; None where it can."""
+    """Why the set cannot be split into halves, which every verb except `probe` needs."""
     try:
         scenarios.split()
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Verbs that run a model: study, probe, extract, sweep, steer, entangle, report."""
+"""The verbs of the experiment's steps: probe, extract, sweep, steer, entangle."""
 
 from __future__ import annotations
 
@@ -7,22 +7,9 @@ from typing import Annotated
 
 import typer
 
+from interp_culture.cli import options as o
 from interp_culture.cli.common import (
     VECTORS,
-    Axis,
-    Device,
-    Dtype,
-    FactsFolder,
-    HookPoint,
-    Layers,
-    Model,
-    PerCell,
-    PersonaName,
-    Reading,
-    Scenarios,
-    Strict,
-    System,
-    Vectors,
     app,
     fault_policy,
     held_out_half,
@@ -32,7 +19,6 @@ from interp_culture.cli.common import (
     parse_layers,
     parse_sweep,
     pick,
-    say,
     show,
     system_message,
     training_half,
@@ -40,92 +26,53 @@ from interp_culture.cli.common import (
 )
 from interp_culture.errors import InputError
 
-Strengths = Annotated[list[float], typer.Option(help="Strength; may be given several times.")]
+VECTORS_FILE = Path("results/vectors.safetensors")
+TableFile = Annotated[
+    Path,
+    typer.Option("--out", help="File of the table, .csv or .parquet.", rich_help_panel=o.OUTPUT),
+]
 
 
-@app.command(epilog="Example: interp-culture study --preset quick --out results/quick")
-def study(
-    config: Annotated[
-        Path | None, typer.Argument(help="A YAML file with any field of the configuration.")
-    ] = None,
-    preset: Annotated[
-        str, typer.Option(help="quick (a subset) and paper run every analysis too; full runs none.")
-    ] = "full",
-    model: Annotated[
-        str | None, typer.Option(help="smollm2, a Hub id, a folder or a .gguf file.")
-    ] = None,
-    scenarios: Scenarios = None,
-    strict: Strict = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    out: Annotated[
-        str | None, typer.Option(help="Folder for tables, vectors, summary and report.")
-    ] = None,
-    n_random: Annotated[
-        int | None, typer.Option(help="Random vectors for the null, 20 or more.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of the split, the samples and the random vectors.")
-    ] = None,
-    analysis: Annotated[
-        list[str] | None,
-        typer.Option(help="An analysis to run too, by name, or all; may be given several times."),
-    ] = None,
-) -> None:
-    """Run the whole experiment and write the report; what is finished in --out is not computed again."""
-    from interp_culture.engine.hardware import choose_threads
-    from interp_culture.reporting.findings import findings
-    from interp_culture.reporting.html import write_report
-    from interp_culture.scenarios.files import load_scenarios
-    from interp_culture.study.config import load_config
-    from interp_culture.study.study import run_study
-
-    loaded = load_config(
-        config,
-        preset,
-        model=model,
-        scenarios=str(scenarios) if scenarios else None,
-        device=device,
-        dtype=dtype,
-        out=out,
-        n_random=n_random,
-        seed=seed,
-        analyses=analysis,
-    )
-    if strict:
-        load_scenarios(loaded.scenarios, "refuse")
-    choose_threads()
-    summary = run_study(loaded, on_step=say)
-    path = write_report(loaded.out)
-    typer.echo()
-    for number, finding in enumerate(findings(summary), start=1):
-        typer.echo(f"{number}. {finding}")
-    typer.echo(f"\n{summary['seconds']:.0f} s. Report: {path}")
-
-
-@app.command(epilog="Example: interp-culture probe --readout continuation --persona basic:India")
+@app.command(
+    rich_help_panel=o.STEPS,
+    epilog="Example: interp-culture probe --readout continuation --persona basic:India",
+)
 def probe(
-    model: Model = "smollm2",
-    scenarios: Scenarios = None,
-    strict: Strict = False,
-    readout: Reading = "letters",
-    order: Annotated[str, typer.Option(help="both, or random as in the paper.")] = "both",
-    labels: Annotated[str, typer.Option(help="A/B, or 1/2 or X/Y as a control.")] = "A/B",
-    system: System = None,
-    persona: PersonaName = None,
-    facts: FactsFolder = None,
-    per_cell: PerCell = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sample and of --order random.")] = 42,
-    device: Device = None,
-    dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/probe.csv"),
+    model: o.Model = "smollm2",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    scenarios: o.Scenarios = None,
+    strict: o.Strict = False,
+    per_cell: o.PerCell = None,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the sample and of --order random.", rich_help_panel=o.DATA)
+    ] = 42,
+    readout: o.Reading = "letters",
+    order: Annotated[
+        str,
+        typer.Option(
+            help="Order of the lettered options: both, or random as in the paper.",
+            rich_help_panel=o.READING,
+        ),
+    ] = "both",
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Names of the lettered options: A/B, or 1/2 or X/Y as a control.",
+            rich_help_panel=o.READING,
+        ),
+    ] = "A/B",
+    system: o.System = None,
+    persona: o.PersonaName = None,
+    facts: o.FactsFolder = None,
+    out: TableFile = Path("results/probe.csv"),
 ) -> None:
     """Read the model's choice on every scenario."""
     from interp_culture.readout.probing import probe as read
 
-    told = system_message(system, persona, facts)
-    form = parse_format(readout, order=order, labels=labels, system=told, seed=seed)
-    loaded, items = load(
+    message = system_message(system, persona, facts)
+    form = parse_format(readout, order=order, labels=labels, system=message, seed=seed)
+    loaded, selected = load(
         model,
         scenarios,
         device,
@@ -134,28 +81,41 @@ def probe(
         take=lambda whole: whole if per_cell is None else whole.sample(per_cell, seed),
         faults=fault_policy(strict),
     )
-    table = read(loaded, items, readout=form)
+    table = read(loaded, selected, readout=form)
     write_out(table, out)
     show(table.groupby(["axis", "item"]).p_positive.agg(["mean", "size"]).reset_index())
 
 
-@app.command(epilog="Example: interp-culture extract --out results/vectors.safetensors")
+@app.command(
+    rich_help_panel=o.STEPS,
+    epilog="Example: interp-culture extract --out results/vectors.safetensors",
+)
 def extract(
-    model: Model = "smollm2",
-    scenarios: Scenarios = None,
-    strict: Strict = False,
-    method: Annotated[
-        str, typer.Option(help="mean_diff, pca, pca_centred, lda, logistic or random.")
-    ] = "mean_diff",
-    per_cell: PerCell = None,
+    model: o.Model = "smollm2",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    scenarios: o.Scenarios = None,
+    strict: o.Strict = False,
+    per_cell: o.PerCell = None,
     seed: Annotated[
-        int, typer.Option(help="Seed of the split, whose training half is used, and of random.")
+        int,
+        typer.Option(
+            help="Seed of the split into halves, of which the training half is used, and of the "
+            "method random.",
+            rich_help_panel=o.DATA,
+        ),
     ] = 42,
-    device: Device = None,
-    dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="A .safetensors file.")] = Path(
-        "results/vectors.safetensors"
-    ),
+    method: Annotated[
+        str,
+        typer.Option(
+            help="How a direction is computed: mean_diff, pca, pca_centred, lda, logistic or "
+            "random.",
+            rich_help_panel=o.STEERING,
+        ),
+    ] = "mean_diff",
+    out: Annotated[
+        Path, typer.Option(help="File of the vectors, .safetensors.", rich_help_panel=o.OUTPUT)
+    ] = VECTORS_FILE,
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
     from interp_culture.steering.directions import check_method
@@ -170,95 +130,105 @@ def extract(
     for axis, v in vectors.items():
         share = (v.direction.norm(dim=-1) / v.resid_norm).max()
         typer.echo(
-            f"{axis}: {v.method} from {v.provenance['n_scenarios']} scenarios, norm up to {share:.1%} of the residual"
+            f"{axis}: {v.method} of {v.provenance['n_scenarios']} scenarios; the norm is at most "
+            f"{share:.1%} of the residual stream's"
         )
     typer.echo(f"Vectors: {out}")
 
 
 @app.command(
-    epilog="Example: interp-culture sweep --vectors results/vectors.safetensors --alpha 4 --readout continuation"
+    rich_help_panel=o.STEPS,
+    epilog="Example: interp-culture sweep --vectors results/vectors.safetensors --alpha 4 "
+    "--readout continuation",
 )
 def sweep(
-    vectors: Vectors = Path("results/vectors.safetensors"),
-    model: Model = "smollm2",
-    scenarios: Scenarios = None,
-    strict: Strict = False,
-    alpha: Strengths = [1.0],  # noqa: B006
-    readout: Reading = "letters",
+    model: o.Model = "smollm2",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    scenarios: o.Scenarios = None,
+    strict: o.Strict = False,
+    per_cell: o.PerCell = None,
+    seed: o.TrainingSeed = 42,
+    readout: o.Reading = "letters",
+    vectors: o.Vectors = VECTORS_FILE,
+    alpha: o.Alphas = [1.0],  # noqa: B006  (typer copies the default)
     method: Annotated[
         str,
         typer.Option(
-            help="exact, gradient (one backward pass) or refined (its best proposals, measured)."
+            help="exact (steer every layer), gradient (predict all from one backward pass) or "
+            "refined (steer only the layers that the gradient proposes).",
+            rich_help_panel=o.STEERING,
         ),
     ] = "exact",
-    top_k: Annotated[int, typer.Option(help="How many layers to name.")] = 4,
-    per_cell: PerCell = None,
-    seed: Annotated[
-        int, typer.Option(help="Seed of the split; the sweep reads its training half.")
-    ] = 42,
-    device: Device = None,
-    dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path("results/sweep.csv"),
+    top_k: Annotated[
+        int, typer.Option(help="Number of layers to name.", rich_help_panel=o.STEERING)
+    ] = 4,
+    out: TableFile = Path("results/sweep.csv"),
 ) -> None:
     """Steer every layer alone and name the layers that move the answers most."""
     from interp_culture.steering.layer_choice import top_layers
     from interp_culture.steering.sweep import layer_sweep, summarise_sweep, sweep_agreement
     from interp_culture.steering.vector_files import load_vectors
 
-    found = load_vectors(vectors)
+    by_axis = load_vectors(vectors)
     form = parse_format(readout)
     how = parse_sweep(method)
     take = training_half(seed, per_cell)
     loaded, train = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
-    table = layer_sweep(loaded, train, found, alpha=alpha, readout=form, method=how, k=top_k)
+    table = layer_sweep(loaded, train, by_axis, alpha=alpha, readout=form, method=how, k=top_k)
     write_out(table, out)
     show(summarise_sweep(table).sort_values("differential", ascending=False).head(10))
     if method == "refined":
         show(sweep_agreement(table))
-    for axis in found:
+    for axis in by_axis:
         typer.echo(f"{axis}: {','.join(map(str, top_layers(table, axis, top_k)))}")
 
 
 @app.command(
-    epilog="Example: interp-culture steer --axis X --layers 12,13,14,15 --alpha 4 --readout continuation"
+    rich_help_panel=o.STEPS,
+    epilog="Example: interp-culture steer --axis X --layers 12,13,14,15 --alpha 4 "
+    "--readout continuation",
 )
 def steer(
-    axis: Axis,
-    layers: Layers,
+    axis: o.Axis,
+    layers: o.Layers,
+    model: o.Model = "smollm2",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    scenarios: o.Scenarios = None,
+    strict: o.Strict = False,
+    per_cell: o.PerCell = None,
+    seed: o.HeldOutSeed = 42,
+    readout: o.Reading = "letters",
+    system: o.System = None,
+    persona: o.PersonaName = None,
+    facts: o.FactsFolder = None,
     alpha: Annotated[
-        float, typer.Option(help="Strength; negative steers to the negative pole.")
+        float,
+        typer.Option(
+            help="Strength of steering; a negative one steers toward the negative pole.",
+            rich_help_panel=o.STEERING,
+        ),
     ] = 1.0,
-    hook_point: HookPoint = "hook_resid_post",
-    vectors: Vectors = Path("results/vectors.safetensors"),
-    model: Model = "smollm2",
-    scenarios: Scenarios = None,
-    strict: Strict = False,
-    readout: Reading = "letters",
-    system: System = None,
-    persona: PersonaName = None,
-    facts: FactsFolder = None,
-    per_cell: PerCell = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split; the held-out half is read.")] = 42,
-    device: Device = None,
-    dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="Table, .csv or .parquet.")] = Path(
-        "results/steered.csv"
-    ),
+    vectors: o.Vectors = VECTORS_FILE,
+    hook_point: o.HookPoint = "hook_resid_post",
+    out: TableFile = Path("results/steered.csv"),
 ) -> None:
-    """Read the held-out scenarios plain and steered, and print what moved."""
+    """Read the held-out scenarios without and with steering, and print what changed."""
     from interp_culture.coupling.ratio import entanglement
     from interp_culture.readout.probing import probe as read
     from interp_culture.readout.tables import shifts_from
     from interp_culture.steering.edits import steer as edits_of
     from interp_culture.steering.vector_files import load_vectors
 
-    found = load_vectors(vectors)
-    edits = edits_of(pick(found, axis), parse_layers(layers), alpha, hook_point=hook_point)
-    told = system_message(system, persona, facts)
-    form = parse_format(readout, system=told)
-    take = held_out_half(seed, per_cell, [found[axis]])
+    # Built first, so that a wrong layer or hook point shows before the model is loaded.
+    axis_vectors = pick(load_vectors(vectors), axis)
+    edits = edits_of(axis_vectors, parse_layers(layers), alpha, hook_point=hook_point)
+    message = system_message(system, persona, facts)
+    form = parse_format(readout, system=message)
+    take = held_out_half(seed, per_cell, [axis_vectors])
     loaded, test = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
@@ -269,71 +239,77 @@ def steer(
 
 
 @app.command(
-    epilog="Example: interp-culture entangle --layers X=12,13 --layers Y=14,15 --alpha 4 --readout continuation"
+    rich_help_panel=o.STEPS,
+    epilog="Example: interp-culture entangle --layers X=12,13 --layers Y=14,15 --alpha 4 "
+    "--readout continuation",
 )
 def entangle(
-    layers: Annotated[list[str], typer.Option(help="AXIS=l1,l2,...; one for each axis.")],
-    alpha: Annotated[float, typer.Option(help="Strength; both signs are run.")] = 1.0,
-    hook_point: HookPoint = "hook_resid_post",
-    vectors: Vectors = Path("results/vectors.safetensors"),
-    model: Model = "smollm2",
-    scenarios: Scenarios = None,
-    strict: Strict = False,
-    readout: Reading = "letters",
+    layers: o.AxisLayers,
+    model: o.Model = "smollm2",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    scenarios: o.Scenarios = None,
+    strict: o.Strict = False,
+    per_cell: o.PerCell = None,
+    seed: o.HeldOutSeed = 42,
+    readout: o.Reading = "letters",
+    alpha: Annotated[
+        float,
+        typer.Option(help="Strength of steering; both signs are run.", rich_help_panel=o.STEERING),
+    ] = 1.0,
+    vectors: o.Vectors = VECTORS_FILE,
+    hook_point: o.HookPoint = "hook_resid_post",
     n_random: Annotated[
-        int, typer.Option(help="Norm-matched random vectors for the null, 20 or more.")
+        int,
+        typer.Option(
+            help="Number of random vectors of the same norm that effects are compared with, 20 or "
+            "more.",
+            rich_help_panel=o.STEERING,
+        ),
     ] = 20,
-    per_cell: PerCell = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split; the held-out half is read.")] = 42,
-    device: Device = None,
-    dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="Table of the response, .csv or .parquet.")] = Path(
-        "results/response.csv"
-    ),
+    out: TableFile = Path("results/response.csv"),
 ) -> None:
-    """Response matrix and entanglement ratio on the held-out half, with intervals and a random-vector null."""
+    """Steer every axis on the held-out half and measure how far each axis moves.
+
+    Prints the effects with 95% intervals and the band of random vectors, then the response matrix
+    with the entanglement ratio.
+    """
     from interp_culture.coupling.responses import moved_alone, response, response_matrix
     from interp_culture.coupling.steered import steered_readouts
     from interp_culture.engine.interventions import check_hook_point
     from interp_culture.stats import LEAST_RANDOM
     from interp_culture.steering.vector_files import load_vectors
 
+    # Everything that can be wrong is checked before the model is loaded.
     check_hook_point(hook_point)
-    found = load_vectors(vectors)
-    chosen = dict(parse_axis_layers(text) for text in layers)
-    picked = {axis: pick(found, axis) for axis in chosen}
+    by_axis = load_vectors(vectors)
+    chosen_layers = dict(parse_axis_layers(text) for text in layers)
+    steered = {axis: pick(by_axis, axis) for axis in chosen_layers}
     form = parse_format(readout)
     if n_random < LEAST_RANDOM:
         raise InputError(
-            f"--n-random {n_random}: it takes {LEAST_RANDOM} or more to show anything at p 0.05"
+            f"--n-random {n_random}: give {LEAST_RANDOM} or more; with fewer, no effect can reach "
+            "p 0.05"
         )
-    take = held_out_half(seed, per_cell, picked.values())
+    take = held_out_half(seed, per_cell, steered.values())
     loaded, test = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
     table = steered_readouts(
         loaded,
         test,
-        picked,
-        chosen,
+        steered,
+        chosen_layers,
         alphas=[alpha, -alpha],
         n_random=n_random,
         readout=form,
         seed=seed,
         hook_point=hook_point,
     )
-    summary = response(table)
-    write_out(summary, out)
+    effects = response(table)
+    write_out(effects, out)
     matrix = response_matrix(table)
-    show(summary)
+    show(effects)
     show(matrix)
-    for sentence in moved_alone(matrix, summary):
+    for sentence in moved_alone(matrix, effects):
         typer.echo(sentence)
-
-
-@app.command(epilog="Example: interp-culture report results/quick")
-def report(folder: Annotated[Path, typer.Argument(help="A folder that `study` wrote.")]) -> None:
-    """Render report.html anew from a study's tables."""
-    from interp_culture.reporting.html import write_report
-
-    typer.echo(f"Report: {write_report(folder)}")

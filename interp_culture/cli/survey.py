@@ -1,4 +1,4 @@
-"""Verbs on the survey: facts, persona, ask."""
+"""The verbs on the survey: facts, persona, ask."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ from typing import Annotated
 
 import typer
 
-from interp_culture.cli.common import Device, Dtype, FactsFolder, Model, app, say, show, tell_gaps
+from interp_culture.cli import options as o
+from interp_culture.cli.common import app, say, show, tell_gaps
 
+# A persona with more probability than this outside the allowed answers has no usable position.
 MAX_OFF = 0.5
 
 
-@app.command(epilog="Example: interp-culture facts --countries IND,Denmark")
+@app.command(
+    rich_help_panel=o.SURVEY, epilog="Example: interp-culture facts --countries IND,Denmark"
+)
 def facts(
     countries: Annotated[
         str | None,
-        typer.Option(help="Names or iso3 codes, comma-separated; all with known means by default."),
+        typer.Option(
+            help="Names or iso3 codes, separated by commas.",
+            show_default="all with known means",
+        ),
     ] = None,
-    facts: FactsFolder = None,
+    facts: o.FactsFolder = None,
 ) -> None:
-    """Print what is known: item means and map coordinates, the projection's accuracy, the coupling over countries."""
+    """Print the survey figures: item means, map coordinates and the coupling over countries.
+
+    The last lines give the accuracy of our projection against the published map.
+    """
     from interp_culture.survey import culture_map
     from interp_culture.survey.wvs import fact_table, find_country, load_facts
 
@@ -29,50 +39,70 @@ def facts(
     for note in known.notes:
         say(note)
     show(fact_table(known, chosen))
-    a, h = culture_map.projection_accuracy(), culture_map.human_coupling()
+    accuracy = culture_map.projection_accuracy()
+    human = culture_map.human_coupling()
     typer.echo(
-        f"\nProjection against the published map, {a['n']:.0f} countries of the same survey: rms error "
-        f"{a['rms_x']:.2f} (x), {a['rms_y']:.2f} (y); r {a['r_x']:.3f}, {a['r_y']:.3f}.\n"
-        f"Axes over {len(culture_map.countries())} countries: r {h['r']:.3f} [{h['r_low']:.3f}, {h['r_high']:.3f}]; "
-        f"y per x {h['y_per_x']:.3f}, x per y {h['x_per_y']:.3f}."
+        f"\nProjection against the published map, {accuracy['n']:.0f} countries of the same "
+        f"survey: rms error {accuracy['rms_x']:.2f} (x), {accuracy['rms_y']:.2f} (y); "
+        f"r {accuracy['r_x']:.3f}, {accuracy['r_y']:.3f}.\n"
+        f"Axes over {len(culture_map.countries())} countries: r {human['r']:.3f} "
+        f"[{human['r_low']:.3f}, {human['r_high']:.3f}]; "
+        f"y per x {human['y_per_x']:.3f}, x per y {human['x_per_y']:.3f}."
     )
 
 
-@app.command(epilog="Example: interp-culture persona advanced:Vietnam")
+@app.command(rich_help_panel=o.SURVEY, epilog="Example: interp-culture persona advanced:Vietnam")
 def persona(
     which: Annotated[
         str, typer.Argument(help="basic:India, advanced:IND, respondent:3 or respondent:3:India.")
     ],
-    facts: FactsFolder = None,
+    facts: o.FactsFolder = None,
 ) -> None:
-    """Print a persona as the model is told it, and what is not known for it."""
+    """Print a persona as the model reads it, and the survey answers that it lacks."""
     from interp_culture.survey.personas import parse_persona
     from interp_culture.survey.wvs import load_facts
 
     known = load_facts(facts)
     for note in known.notes:
         say(note)
-    found = parse_persona(which, known)
-    typer.echo(found.text)
-    tell_gaps(which, found)
+    parsed = parse_persona(which, known)
+    typer.echo(parsed.text)
+    tell_gaps(which, parsed)
+
+
+Personas = Annotated[
+    list[str],
+    typer.Option(
+        "--persona",
+        help="none, or a persona as in `interp-culture persona`. It can be given several times.",
+        rich_help_panel=o.READING,
+    ),
+]
 
 
 @app.command(
-    epilog="Example: interp-culture ask --persona none --persona basic:India --persona advanced:India"
+    rich_help_panel=o.SURVEY,
+    epilog="Example: interp-culture ask --persona none --persona basic:India "
+    "--persona advanced:India",
 )
 def ask(
-    persona: Annotated[
-        list[str],
-        typer.Option(help="none, or a persona as in `persona`; may be given several times."),
-    ] = ["none"],  # noqa: B006
-    facts: FactsFolder = None,
-    model: Model = "smollm2",
-    max_new_tokens: Annotated[int, typer.Option(help="Length of the written answers.")] = 32,
-    device: Device = None,
-    dtype: Dtype = None,
-    out: Annotated[Path, typer.Option(help="A folder for the tables.")] = Path("results/ask"),
+    persona: Personas = ["none"],  # noqa: B006  (typer copies the default)
+    facts: o.FactsFolder = None,
+    max_new_tokens: Annotated[
+        int,
+        typer.Option(help="Length of the written answers, in tokens.", rich_help_panel=o.READING),
+    ] = 32,
+    model: o.Model = "smollm2",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the tables.", rich_help_panel=o.OUTPUT)
+    ] = Path("results/ask"),
 ) -> None:
-    """Ask the ten survey questions outright: distribution over the answers, refusals, place on the map."""
+    """Ask the ten survey questions directly.
+
+    Gives the distribution over the answers, the refusals and the position on the map.
+    """
     from interp_culture.artifacts import make_folder
     from interp_culture.engine.loading import load_model
     from interp_culture.survey.personas import parse_persona
@@ -81,23 +111,22 @@ def ask(
 
     known = load_facts(facts)
     chosen = {text: None if text == "none" else parse_persona(text, known) for text in persona}
-    for text, found in chosen.items():
-        if found:
-            tell_gaps(text, found)
+    for text, parsed in chosen.items():
+        if parsed:
+            tell_gaps(text, parsed)
     make_folder(out)
     loaded = load_model(model, device=device, dtype=dtype)
     tables = ask_personas(loaded, chosen, out, max_new_tokens, say)
     typer.echo(f"Tables: {out} ({', '.join(tables)})")
-    asked = {name: table[table.persona.isin(chosen)] for name, table in tables.items()}
-    show(
-        asked["items"]
-        .pivot(index="item", columns="persona", values="mean")[list(chosen)]
-        .reset_index()
-    )
-    show(asked["places"].drop(columns="system"))
-    unread = asked["places"].query("off_answers > @MAX_OFF").persona.tolist()
-    if unread:
+    # The folder may also hold personas of earlier runs.
+    items = tables["items"][tables["items"].persona.isin(chosen)]
+    places = tables["places"][tables["places"].persona.isin(chosen)]
+    means = items.pivot(index="item", columns="persona", values="mean")
+    show(means[list(chosen)].reset_index())
+    show(places.drop(columns="system"))
+    unusable = places[places.off_answers > MAX_OFF].persona.tolist()
+    if unusable:
         say(
-            f"{', '.join(unread)}: more than half of the probability is on no allowed answer, so that means and place "
-            "say little (column off_answers)"
+            f"{', '.join(unusable)}: more than half of the probability is on no allowed answer "
+            "(column off_answers), so the means and the position say little"
         )

@@ -6,7 +6,7 @@ import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,13 +16,12 @@ from interp_culture.readout.prompts import template_hash
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.sources import source_hash
+from interp_culture.study.summary import Manifest
 
 PACKAGES = ("interp-culture", "transformer-lens", "transformers", "torch")
 
 
-def study_manifest(
-    config: StudyConfig, model: LanguageModel, scenarios: ScenarioSet
-) -> dict[str, Any]:
+def study_manifest(config: StudyConfig, model: LanguageModel, scenarios: ScenarioSet) -> Manifest:
     """What the tables of a study come from, with a key of all that decides their numbers.
 
     The key covers the configuration, the model's weights, tokenizer and chat template, the
@@ -36,13 +35,14 @@ def study_manifest(
         "source": source_hash("interp_culture"),
         "versions": {package: version(package) for package in PACKAGES},
     }
-    return {
+    manifest = {
         **content,
         "key": content_key({**content, **_without_names(content)}),
         **_git_state(),
         "threads": torch.get_num_threads(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    return cast("Manifest", manifest)
 
 
 def _without_names(content: dict[str, Any]) -> dict[str, Any]:

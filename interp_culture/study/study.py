@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 import torch
@@ -35,7 +35,13 @@ from interp_culture.study.analysis import Analysis, Tables, chosen
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.manifest import study_manifest
 from interp_culture.study.sources import foreign_package, source_hash
-from interp_culture.study.summary import derive, summarise_study
+from interp_culture.study.summary import (
+    Manifest,
+    StudyDescription,
+    Summary,
+    derive,
+    summarise_study,
+)
 from interp_culture.survey import culture_map
 
 log = logging.getLogger(__name__)
@@ -59,7 +65,7 @@ class Study:
     config: StudyConfig
     on_step: Callable[[str], None] = log.info
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Summary:
         """Compute what is not yet in `config.out`, and return the summary."""
         started = time.monotonic()
         folder = self.folder
@@ -202,11 +208,11 @@ class Study:
         )
 
     @cached_property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """What the tables come from: see `study_manifest`."""
         return study_manifest(self.config, self.model, self.scenarios)
 
-    def _manifest_of(self, compute: Callable[..., Any]) -> dict[str, Any]:
+    def _manifest_of(self, compute: Callable[..., Any]) -> Mapping[str, Any]:
         """The manifest of a table; an analysis' table depends on the code of its package too."""
         package = foreign_package(compute)
         if package is None:
@@ -217,10 +223,10 @@ class Study:
         return {**self.manifest, "study": study, "analysis_source": source, "key": key}
 
     @property
-    def about(self) -> dict[str, Any]:
+    def about(self) -> StudyDescription:
         """The facts on the study that reports need besides tables; in `summary.json` too."""
         catalogue = self.scenarios.catalogue
-        return {
+        description = {
             "model": self.model.describe(),
             "config": self.config.model_dump(),
             "axes": {name: axis.model_dump() for name, axis in catalogue.axes.items()},
@@ -233,6 +239,7 @@ class Study:
             "lead": self.lead,
             "layers": self.layers,
         }
+        return cast("StudyDescription", description)
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -349,7 +356,7 @@ class Study:
         return table[is_plain].drop(columns=["steered", "method", "draw", "alpha", "readout"])
 
 
-def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> dict[str, Any]:
+def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> Summary:
     """Run or finish a study, and return its summary.
 
     Tables, vectors, `summary.json` and `manifest.json` are in the folder `config.out`.

@@ -1,4 +1,4 @@
-"""What a study's readouts say: the tables that follow from them, and the summary that the report opens with."""
+"""The tables that follow from a study's readouts, and the typed summary that its report reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import pandas as pd
 
@@ -19,22 +19,209 @@ from interp_culture.survey import culture_map
 from interp_culture.survey.wvs import TARGETS
 
 
+class ModelRecord(TypedDict):
+    """The model, as `LanguageModel.describe` gives it. Its hashes identify it, not its name."""
+
+    model: str
+    revision: str | None
+    weights: str
+    tokenizer: str
+    template: str
+    n_layers: int
+    d_model: int
+    dtype: str
+    device: str
+    check: str
+    shortcuts_off: list[str]
+
+
+class Poles(TypedDict):
+    """The names of an axis' two poles."""
+
+    negative: str
+    positive: str
+
+
+class SteeringSettings(TypedDict):
+    """The fields of `StudyConfig` that the report reads; the stored configuration has all."""
+
+    alphas: list[float]
+    sweep_alphas: list[float]
+    top_k: int
+    layers: dict[str, list[int]] | None
+    n_random: int
+
+
+class ValidityRecord(TypedDict):
+    """A readout's `Validity`, and whether the readout may be used."""
+
+    readout: str
+    n: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    spread: float
+    mass: float | None
+    position_bias: float | None
+    consistency: float | None
+    letters: str | None
+    failures: list[str] | tuple[str, ...]
+    ok: bool
+
+
+class BestLayer(TypedDict):
+    """The layer with the largest mean |change of P+| when it is steered alone."""
+
+    steered: str
+    layer: int
+    alpha: float
+    method: str
+    differential: float
+    shift: float
+    logit_shift: float
+
+
+class ResponseRow(TypedDict):
+    """One row of `response` for the leading readout, in P+. Unmeasured values are NaN."""
+
+    steered: str
+    alpha: float
+    axis: str
+    effect: float
+    low: float
+    high: float
+    null_low: float
+    null_high: float
+    p_null: float
+    outside_null: bool
+
+
+class MatrixRow(TypedDict):
+    """One row of `response_matrix`, of one readout, in P+ ("shift") or logits ("logit_shift")."""
+
+    steered: str
+    axis: str
+    D: float
+    low: float
+    high: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    defined: bool
+    readout: str
+    value: str
+
+
+class PlaceRow(TypedDict):
+    """A position on the cultural map (map units).
+
+    `steered` is "" for the plain model and "neutral" for a model without any preference.
+    """
+
+    steered: str
+    alpha: float
+    x: float
+    y: float
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+
+
+class DistanceRow(TypedDict):
+    """Distance of a position to a target country (map units), and the rank by nearness."""
+
+    iso3: str
+    country: str
+    distance: float
+    rank: int
+    steered: str
+    alpha: float
+
+
+class HumanCoupling(TypedDict):
+    """The correlation of the two axes over countries, and the slope of each axis on the other."""
+
+    r: float
+    r_low: float
+    r_high: float
+    y_per_x: float
+    x_per_y: float
+
+
+class StudyDescription(TypedDict):
+    """The facts about a study that `Study.about` gives."""
+
+    model: ModelRecord
+    config: SteeringSettings
+    axes: dict[str, Poles]
+    items: dict[str, str]
+    n_train: int
+    n_test: int
+    n_some: int
+    n_told: int
+    n_null: int
+    lead: str
+    layers: dict[str, list[int]]
+
+
+class Summary(StudyDescription):
+    """The content of `summary.json`."""
+
+    key: str
+    validity: dict[str, ValidityRecord]
+    scores: dict[str, float]
+    item_scores: dict[str, float]
+    best_layer: dict[str, BestLayer]
+    response: list[ResponseRow]
+    # "X Y": the median entanglement ratio of random vectors at the layers of X, Y being read.
+    null_ratio: dict[str, float]
+    matrix: list[MatrixRow]
+    # Absent if the items are not those of the cultural map; `read_summary` then gives [].
+    places: NotRequired[list[PlaceRow]]
+    distances: list[DistanceRow]
+    human: HumanCoupling | None
+    projection: dict[str, float] | None
+    # Wall time of the run that wrote the summary; `Study.run` adds it.
+    seconds: NotRequired[float]
+
+
+class Manifest(ModelRecord):
+    """The content of `manifest.json`: what decides the study's numbers, and its key."""
+
+    config: dict[str, Any]
+    scenarios: str
+    templates: str
+    source: str
+    versions: dict[str, str]
+    key: str
+    commit: str | None
+    dirty: bool | None
+    threads: int
+    written: str
+
+
 def derive(readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
-    """From the rows of `steered_readouts` of every readout, with the column readout: response and matrix (in P+ and in
-    logits), null and domains (leading readout), and where the items are the map's, places and distances."""
+    """The tables that the report draws, from the rows that were read.
+
+    Args:
+        readouts: the rows of `steered_readouts` of every readout, with the column readout.
+        lead: the leading readout.
+
+    Returns:
+        response and matrix (every readout, in P+ and in logits), null and domains (leading
+        readout), and, if the items are those of the cultural map, places and distances.
+    """
     by_readout = dict(list(readouts.groupby("readout", sort=False)))
-    both = [
-        (table, {"readout": r, "value": v})
-        for r, table in by_readout.items()
-        for v in ("shift", "logit_shift")
-    ]
+    responses = []
+    matrices = []
+    for readout, table in by_readout.items():
+        for value in ("shift", "logit_shift"):
+            responses.append(response(table, value).assign(readout=readout, value=value))
+            matrices.append(response_matrix(table, value).assign(readout=readout, value=value))
     tables = {
-        "response": pd.concat(
-            [response(table, form["value"]).assign(**form) for table, form in both]
-        ),
-        "matrix": pd.concat(
-            [response_matrix(table, form["value"]).assign(**form) for table, form in both]
-        ),
+        "response": pd.concat(responses),
+        "matrix": pd.concat(matrices),
         "null": random_effects(by_readout[lead]),
         "domains": domain_shifts(by_readout[lead]),
     }
@@ -45,68 +232,82 @@ def derive(readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
 
 
 def summarise_study(
-    about: dict[str, Any],
+    about: StudyDescription,
     validity: Mapping[str, Validity],
     sweep: pd.DataFrame,
     plain: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     key: str,
-) -> dict[str, Any]:
-    """`about` with the validity of each readout, plain scores, the best layers, the responses and where they lie.
+) -> Summary:
+    """The content of `summary.json`, without the seconds of the run.
 
     Args:
-        about: of the study.
-        plain: the plain rows of the leading readout.
-        tables: what `derive` returned.
-        key: of the study, which its tables have too.
+        about: the description of the study.
+        validity: the check of each readout.
+        sweep: the table of the layer sweep.
+        plain: the unsteered rows of the leading readout.
+        tables: the tables that `derive` returned.
+        key: the study's key, which its tables carry too.
     """
-    lead = about["lead"]  # noqa: F841  (read by query)
+    response_table = tables["response"]
+    # The report speaks of the leading readout; the matrix keeps all, to compare them.
+    is_leading = response_table.readout == about["lead"]
+    leading = response_table[is_leading & (response_table.value == "shift")]
+    on_map = "places" in tables
     records = {
-        name: table.to_dict("records")
-        for name, table in tables.items()
-        if name in ("matrix", "places")
+        name: tables[name].to_dict("records") for name in ("matrix", "places") if name in tables
     }
-    of_lead = tables["response"].query("readout == @lead and value == 'shift'")
-    return {
+    summary = {
         **about,
         "key": key,
-        "validity": {r: {**asdict(v), "ok": v.ok} for r, v in validity.items()},
+        "validity": {r: {**asdict(check), "ok": check.ok} for r, check in validity.items()},
         "scores": plain.groupby("axis").p_positive.mean().to_dict(),
         "item_scores": plain.groupby("item").p_positive.mean().to_dict(),
-        "best_layer": {
-            axis: summarise_sweep(sweep[sweep.steered == axis])
-            .sort_values("differential")
-            .iloc[-1]
-            .to_dict()
-            for axis in about["layers"]
-        },
-        "response": of_lead.drop(columns=["readout", "value"]).to_dict("records"),
-        "null_ratio": {
-            f"{s} {a}": float(ratios.median())
-            for (s, a), ratios in tables["null"].groupby(["steered", "axis"]).ratio
-        },
+        "best_layer": {axis: _best_layer(sweep, axis) for axis in about["layers"]},
+        "response": leading.drop(columns=["readout", "value"]).to_dict("records"),
+        "null_ratio": _null_ratios(tables["null"]),
         **records,
-        "distances": _targets(tables.get("distances")),
-        "human": culture_map.human_coupling() if "places" in tables else None,
-        "projection": culture_map.projection_coupling() if "places" in tables else None,
+        "distances": _to_targets(tables.get("distances")),
+        "human": culture_map.human_coupling() if on_map else None,
+        "projection": culture_map.projection_coupling() if on_map else None,
     }
+    return cast("Summary", summary)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary that a study stored, with NaN again where JSON has null for want of it."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+def read_summary(folder: Path) -> Summary:
+    """The summary of a finished study. JSON has no NaN: null in a row of numbers becomes NaN again.
+
+    Raises OSError, ValueError or KeyError if there is none.
+    """
+    stored = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     for name in ("response", "matrix", "places", "distances"):
-        rows = summary.get(name) or []
-        summary[name] = [{k: _number(value) for k, value in row.items()} for row in rows]
-    summary["null_ratio"] = {pair: _number(ratio) for pair, ratio in summary["null_ratio"].items()}
-    return summary
+        rows = stored.get(name) or []
+        stored[name] = [{k: _number(value) for k, value in row.items()} for row in rows]
+    stored["null_ratio"] = {pair: _number(ratio) for pair, ratio in stored["null_ratio"].items()}
+    return cast("Summary", stored)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a finished study. Raises OSError or ValueError if there is none."""
+    return cast("Manifest", json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+
+
+def _best_layer(sweep: pd.DataFrame, axis: str) -> dict[str, Any]:
+    by_layer = summarise_sweep(sweep[sweep.steered == axis])
+    return by_layer.sort_values("differential").iloc[-1].to_dict()
+
+
+def _null_ratios(null: pd.DataFrame) -> dict[str, float]:
+    # The median, because the ratio is capped at 1 and many random vectors reach the cap.
+    groups = null.groupby(["steered", "axis"]).ratio
+    return {f"{steered} {axis}": float(ratios.median()) for (steered, axis), ratios in groups}
+
+
+def _to_targets(distances: pd.DataFrame | None) -> list[dict[str, Any]]:
+    if distances is None:
+        return []
+    return distances[distances.iso3.isin(TARGETS)].to_dict("records")
 
 
 def _number(value: Any) -> Any:
     return float("nan") if value is None else value
-
-
-def _targets(distances: pd.DataFrame | None) -> list[dict[str, Any]]:
-    if distances is None:
-        return []
-    return distances[distances.iso3.isin(TARGETS)].to_dict("records")

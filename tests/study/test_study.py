@@ -1,4 +1,4 @@
-"""The whole study on a tiny model: every table, the summary, resuming, the report's words and its escaping."""
+"""The whole study on a tiny model: tables, summary, resuming, and the findings of its report."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ from planted import planted_model, planted_scenarios
 
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.reporting.findings import (
-    _domain_text,
-    _layers_title,
-    _map_title,
-    _measured_text,
-    _ratio_title,
-    _steering_title,
-    findings,
-)
+from interp_culture.reporting.effect_findings import headline
+from interp_culture.reporting.findings import findings, layers_title, map_title
+from interp_culture.reporting.glossary import TERMS, anchor, mark_terms
 from interp_culture.reporting.html import write_report
+from interp_culture.reporting.study_sections import domain_text, measured_text, steering_title
 from interp_culture.steering.vector_files import save_vectors
 from interp_culture.steering.vectors import norm_matched
 from interp_culture.study import study as study_module
 from interp_culture.study.config import StudyConfig, load_config
+from interp_culture.study.schemas import SCHEMAS
 from interp_culture.study.study import Study, run_study
+from interp_culture.study.summary import (
+    Manifest,
+    MatrixRow,
+    ModelRecord,
+    ResponseRow,
+    SteeringSettings,
+    Summary,
+    ValidityRecord,
+    read_manifest,
+    read_summary,
+)
 
 QUICK = {
     "train_per_cell": 2,
@@ -65,10 +72,7 @@ def test_summary_holds_what_the_report_needs(finished: tuple[StudyConfig, dict[s
 def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
     folder = Path(finished[0].out)
     names = {p.stem for p in folder.glob("*.parquet")}
-    assert names == {
-        "validity", "vectors", "sweep", "steered_letters", "steered_continuation", "response", "matrix", "null",
-        "domains", "places", "distances",
-    }  # fmt: skip
+    assert names == set(SCHEMAS)
     for name in names:
         manifest = json.loads((folder / f"{name}.json").read_text())
         assert {
@@ -81,6 +85,10 @@ def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str,
             "commit",
             "dirty",
         } <= set(manifest)
+        table = pd.read_parquet(folder / f"{name}.parquet")
+        assert not SCHEMAS[name].unknown(list(table))
+        fixed = [c.name for c in SCHEMAS[name].columns if "*" not in c.name]
+        assert set(fixed) <= set(table)
         assert len(pd.read_csv(folder / f"{name}.csv")) == len(
             pd.read_parquet(folder / f"{name}.parquet")
         )
@@ -122,21 +130,51 @@ def test_report_is_one_file_that_opens_with_findings(
     assert 'src="http' not in html
     assert html.index("Findings") < html.index("plotly-graph-div")
     assert html.count("plotly-graph-div") == 6
-    lines = findings(summary)
-    assert any(
-        "The letters readout fails" in line or "letters readout, which" in line for line in lines
-    )
-    assert any(
-        "no effect is shown" in line or "beyond the random vectors" in line for line in lines
-    )
+    text = "\n".join(map(str, findings(summary)))
+    assert "The letters readout fails" in text or "letters readout, which" in text
+    assert "We found no intended effect" in text or "It moves beyond random vectors" in text
+
+
+def test_every_field_of_the_summary_has_a_type(
+    finished: tuple[StudyConfig, dict[str, Any]],
+) -> None:
+    """The typed records name the fields that a study writes, no more and no less."""
+    config, summary = finished
+    assert set(summary) == set(Summary.__annotations__)
+    assert set(summary["model"]) == set(ModelRecord.__annotations__)
+    assert set(SteeringSettings.__annotations__) <= set(summary["config"])
+    assert set(summary["validity"]["letters"]) == set(ValidityRecord.__annotations__)
+    assert set(summary["response"][0]) == set(ResponseRow.__annotations__)
+    assert set(summary["matrix"][0]) == set(MatrixRow.__annotations__)
+    assert set(read_manifest(Path(config.out))) == set(Manifest.__annotations__)
+    assert set(read_summary(Path(config.out))) == set(Summary.__annotations__)
+
+
+def test_a_term_is_explained_where_it_first_appears(
+    finished: tuple[StudyConfig, dict[str, Any]],
+) -> None:
+    first, again = mark_terms(["D of P+ <b>", "P+ again, ΔP+, alphabet"])
+    assert first.count('class="term"') == 2
+    assert first.endswith("&lt;b&gt;")
+    assert 'title="How strongly the model prefers' in first
+    assert again == "P+ again, ΔP+, alphabet"
+    html = write_report(finished[0].out).read_text()
+    assert html.index('href="#term-alpha"') < html.index("<h2>Findings</h2>")
+    for term in TERMS:
+        assert html.count(f'<dt id="{anchor(term)}">') == 1
 
 
 @pytest.mark.parametrize(
     ("low", "outside", "words"),
     [
-        (-0.01, True, "no coupling of Y to X is shown"),
-        (0.01, True, "at alpha +2 it is beyond what random vectors do: Y is coupled to X"),
-        (0.01, False, "random vectors drag as far: no coupling beyond is shown"),
+        (-0.01, True, "We found no coupling of Y to X. When we steer X, the 95% interval"),
+        (
+            0.01,
+            True,
+            "Y is coupled to X. When we steer X, the 95% interval of the change of Y "
+            "excludes 0; at alpha +2 the change is beyond random vectors.",
+        ),
+        (0.01, False, "We found no coupling of Y to X beyond random vectors."),
     ],
 )
 def test_a_coupling_is_named_where_random_vectors_do_not_reach(
@@ -150,12 +188,11 @@ def test_a_coupling_is_named_where_random_vectors_do_not_reach(
     summary["response"] = [
         planted(r, outside_null=outside and r["alpha"] > 0) for r in summary["response"]
     ]
-    (line,) = (line for line in findings(summary) if line.startswith("Steering X drags Y"))
-    assert words in line
+    assert any(str(finding).startswith(words) for finding in findings(summary))
     summary["matrix"] = [r for r in summary["matrix"] if (r["steered"], r["axis"]) != ("Y", "X")]
-    named = "Coupled beyond random vectors: Y to X"
-    assert _ratio_title(summary) == (
-        named if "is coupled" in words else "No coupling of one axis to another is shown"
+    coupled = "We found a coupling beyond random vectors: Y to X"
+    assert headline(summary) == (
+        coupled if "is coupled" in words else "We found no coupling of one axis to another"
     )
 
 
@@ -167,19 +204,21 @@ def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]])
         else r | {"outside_null": False}
         for r in summary["response"]
     ]
-    assert _steering_title(summary | {"response": followed}).endswith(
+    assert steering_title(summary | {"response": followed}).endswith(
         "X at 2 of 2 signs, Y at 0 of 2 signs"
     )
     nearest = min(
         (d for d in summary["distances"] if d["steered"] == ""), key=lambda d: d["distance"]
     )
-    assert f"nearest to {nearest['country']}, {nearest['distance']:.2f} map" in _map_title(summary)
+    title = map_title(summary)
+    assert f"{nearest['country']} is nearest" in title
+    assert title.endswith(f"{nearest['distance']:.2f} map units")
     swept, fixed = (
-        _layers_title(summary | {"config": {"layers": layers}})
+        layers_title(summary | {"config": {"layers": layers, "top_k": 4}})
         for layers in (None, summary["layers"])
     )
-    assert swept.startswith("The largest steering differentials: X at layers")
-    assert fixed.startswith("Steered are the configured layers: X at layers")
+    assert swept.startswith("We steer the 4 layers that move P+ most when steered alone: X at")
+    assert fixed.startswith("We steer the configured layers: X at layers")
 
 
 def test_shifts_by_domain_stand_beside_random_vectors(
@@ -191,21 +230,18 @@ def test_shifts_by_domain_stand_beside_random_vectors(
     rows = domains.iloc[:3].assign(
         low=[0.1, 0.1, -0.1], high=0.3, effect=0.2, sure=[True, False, False]
     )
-    text = _domain_text(rows)
+    text = domain_text(rows)
     first = rows.iloc[0]
-    assert text.startswith(
-        "2 of 3 shifts have an interval without 0; beyond random vectors of the same norm: "
-    )
-    assert text.endswith(f"{first.axis} under {first.steered} in {first.domain} +0.200.")
-    assert _domain_text(rows.assign(sure=False)).endswith("none of them.")
-    assert _domain_text(rows.assign(low=-0.1)) == "None of 3 shifts have an interval without 0."
+    assert text.startswith("2 of 3 effects have a 95% interval that excludes 0 (")
+    effect = f"{first.axis} when we steer {first.steered}, in {first.domain}, +0.200"
+    assert text.endswith(f"Beyond random vectors of the same norm: {effect}.")
+    assert domain_text(rows.assign(sure=False)).endswith("none of them.")
+    assert domain_text(rows.assign(low=-0.1)).startswith("None of 3 effects have a 95% interval")
 
 
 def test_texts_in_the_report_are_escaped(
     finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(finished[0].out, copy)
     summary = json.loads((copy / "summary.json").read_text())
@@ -230,7 +266,9 @@ def test_axes_that_are_not_cultural_work_by_data_alone(
     assert summary["human"] is None
     html = write_report(config.out).read_text()
     assert html.count("plotly-graph-div") == 5
-    assert "self-expression" not in html.split("<body>")[1].split("How it was run")[0]
+    body = html.split("<body>")[1].split("How it was run")[0]
+    assert "self-expression" not in body
+    assert "countries" not in body
 
 
 def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> None:
@@ -269,7 +307,7 @@ def run_tiny(
 def test_other_weights_under_one_name_are_another_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name, a folder with a slash and the model itself are one model; other weights are another one."""
+    """A name and a folder with a slash are one model; other weights or templates are another."""
     keys = {
         name: run_tiny(tmp_path, planted_model(), monkeypatch, name).manifest["key"]
         for name in ("m", "m/")
@@ -352,8 +390,9 @@ def test_an_axis_that_moves_without_the_steered_one_is_said(
         planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False) for r in summary["matrix"]
     ]
     summary["response"] = [planted(r, outside_null=True) for r in summary["response"]]
-    assert "Steering X moves Y without moving X itself" in _ratio_title(summary)
-    assert any("an effect on Y, but no coupling to X" in line for line in findings(summary))
+    assert "steering X moves Y, but X itself does not measurably move" in headline(summary)
+    answers = [finding.answer for finding in findings(summary)]
+    assert any("but we found no coupling of Y to X" in answer for answer in answers)
 
 
 def test_nothing_is_claimed_of_few_scenarios(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
@@ -368,9 +407,8 @@ def test_nothing_is_claimed_of_few_scenarios(finished: tuple[StudyConfig, dict[s
         "matrix": [r | {"low": nan, "high": nan} for r in summary["matrix"]],
     }
     summary["matrix"] = [r | {"defined": False} for r in summary["matrix"]]
-    lines = [line for line in findings(summary) if line.startswith("Steering")]
-    assert len(lines) == 4
-    assert all("nothing is claimed" in line for line in lines)
+    answers = [finding.answer for finding in findings(summary)]
+    assert sum(answer.startswith("We claim nothing about") for answer in answers) == 4
 
 
 def test_a_folder_without_a_study_raises(tmp_path: Path) -> None:
@@ -381,8 +419,20 @@ def test_a_folder_without_a_study_raises(tmp_path: Path) -> None:
 def test_the_report_says_which_layers_were_measured() -> None:
     rows = [("X", 1, "exact"), ("X", 3, "exact"), ("X", 2, "gradient"), ("Y", 2, "exact")]
     sweep = pd.DataFrame(rows, columns=["steered", "layer", "method"])
-    assert _measured_text(sweep).startswith(
-        "Measured layers: X 1, 3; Y 2; the others are predicted from gradients"
+    assert measured_text(sweep).startswith(
+        "Measured layers: X 1, 3; Y 2; the other layers are predicted from gradients"
     )
-    assert _measured_text(sweep[sweep.method == "exact"]) == ""
-    assert _measured_text(sweep[sweep.method == "gradient"]).startswith("Measured layers: none;")
+    assert measured_text(sweep[sweep.method == "exact"]) == ""
+    assert measured_text(sweep[sweep.method == "gradient"]).startswith("Measured layers: none;")
+
+
+def test_a_failing_readout_is_the_first_finding(
+    finished: tuple[StudyConfig, dict[str, Any]],
+) -> None:
+    summary = dict(finished[1])
+    lead = summary["lead"]
+    for ok in (True, False):
+        check = summary["validity"][lead] | {"ok": ok}
+        summary["validity"] = summary["validity"] | {lead: check}
+        first = findings(summary)[0].answer
+        assert first.startswith("The numbers below say little") is not ok

@@ -1,0 +1,163 @@
+"""The options that several verbs share, in the groups in which their help shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# Groups of options in the help of a verb.
+MODEL = "Model"
+DATA = "Scenarios"
+READING = "Reading the answers"
+FIGURES = "Survey figures"
+STEERING = "Steering"
+OUTPUT = "Output"
+
+# Groups of verbs in the help of the program.
+WHOLE = "The whole experiment"
+STEPS = "Its steps, one by one"
+SCENARIOS = "Scenarios"
+SURVEY = "The World Values Survey"
+SPEED = "Speed"
+
+MODEL_HELP = "smollm2 (embedded), a Hub id, a folder or a .gguf file."
+
+Model = Annotated[str, typer.Option("--model", help=MODEL_HELP, rich_help_panel=MODEL)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="cpu, cuda or mps.",
+        show_default="the fastest available",
+        rich_help_panel=MODEL,
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, bfloat16, float16, or fastest (measured on this machine).",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+
+Scenarios = Annotated[
+    Path | None,
+    typer.Option(
+        "--scenarios",
+        help="A .jsonl file, an A/B .json file, a folder, or the name of a shipped set.",
+        show_default="culture",
+        rich_help_panel=DATA,
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse a file with faulty records. Without it, these records are left out.",
+        rich_help_panel=DATA,
+    ),
+]
+PerCell = Annotated[
+    int | None,
+    typer.Option(
+        "--per-cell",
+        help="Largest number of scenarios per item and domain.",
+        show_default="all",
+        rich_help_panel=DATA,
+    ),
+]
+TrainingSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        help="Seed of the split into halves. This verb uses the training half.",
+        rich_help_panel=DATA,
+    ),
+]
+HeldOutSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        help="Seed of the split into halves. This verb uses the held-out half.",
+        rich_help_panel=DATA,
+    ),
+]
+
+Reading = Annotated[
+    str,
+    typer.Option(
+        "--readout",
+        help="letters (logits of the option letters) or continuation (words of the options).",
+        rich_help_panel=READING,
+    ),
+]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        help="A system message before every prompt.",
+        show_default=False,
+        rich_help_panel=READING,
+    ),
+]
+PersonaName = Annotated[
+    str | None,
+    typer.Option(
+        "--persona",
+        help="A persona as system message: basic:India, advanced:IND, respondent:3 or "
+        "respondent:3:India.",
+        show_default=False,
+        rich_help_panel=READING,
+    ),
+]
+FactsFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--facts",
+        help="A folder that `wvs` wrote. Its figures replace the shipped ones.",
+        show_default=False,
+        rich_help_panel=FIGURES,
+    ),
+]
+
+Vectors = Annotated[
+    Path,
+    typer.Option("--vectors", help="A file that `extract` wrote.", rich_help_panel=STEERING),
+]
+Layers = Annotated[
+    str,
+    typer.Option(
+        "--layers",
+        help="Layers to steer, counted from 0, separated by commas.",
+        rich_help_panel=STEERING,
+    ),
+]
+AxisLayers = Annotated[
+    list[str],
+    typer.Option(
+        "--layers",
+        help="AXIS=layers, for example X=12,13. Give it once for each axis.",
+        rich_help_panel=STEERING,
+    ),
+]
+HookPoint = Annotated[
+    str,
+    typer.Option(
+        "--hook-point",
+        help="Where in each block to steer: hook_resid_post (its output), hook_resid_pre, ...",
+        rich_help_panel=STEERING,
+    ),
+]
+Axis = Annotated[str, typer.Option("--axis", help="The axis to steer.", rich_help_panel=STEERING)]
+Alphas = Annotated[
+    list[float],
+    typer.Option(
+        "--alpha",
+        help="Strength of steering. It can be given several times.",
+        rich_help_panel=STEERING,
+    ),
+]

@@ -1,0 +1,124 @@
+"""The verbs of a whole study: study, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interp_culture.cli import options as o
+from interp_culture.cli.common import app, say
+
+if TYPE_CHECKING:
+    from interp_culture.study.summary import Summary
+
+
+@app.command(
+    rich_help_panel=o.WHOLE,
+    epilog="Example: interp-culture study --preset quick --out results/quick",
+)
+def study(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file with fields of the configuration.", show_default=False),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="quick (a subset of the scenarios) and paper (all of them) also run every "
+            "analysis; full runs none."
+        ),
+    ] = "full",
+    analysis: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An analysis to run after the study, by name, or all. "
+            "It can be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    n_random: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of random vectors that effects are compared with, 20 or more.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed of the split, the samples and the random vectors.", show_default="42"
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=o.MODEL_HELP, show_default="smollm2", rich_help_panel=o.MODEL),
+    ] = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    scenarios: o.Scenarios = None,
+    strict: o.Strict = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder for tables, vectors, summary and report.",
+            show_default="set by the preset",
+            rich_help_panel=o.OUTPUT,
+        ),
+    ] = None,
+) -> None:
+    """Run the whole experiment and write its report.
+
+    Steps that are finished in --out are not computed again.
+    """
+    from interp_culture.engine.hardware import choose_threads
+    from interp_culture.reporting.html import write_report
+    from interp_culture.scenarios.files import load_scenarios
+    from interp_culture.study.config import load_config
+    from interp_culture.study.study import run_study
+
+    settings = load_config(
+        config,
+        preset,
+        model=model,
+        scenarios=str(scenarios) if scenarios else None,
+        device=device,
+        dtype=dtype,
+        out=out,
+        n_random=n_random,
+        seed=seed,
+        analyses=analysis,
+    )
+    # The study itself leaves faulty records out; this refuses the file before any work is done.
+    if strict:
+        load_scenarios(settings.scenarios, "refuse")
+    choose_threads()
+    summary = run_study(settings, on_step=say)
+    path = write_report(settings.out)
+    _print_findings(summary)
+    typer.echo(f"\n{summary['seconds']:.0f} s. Report: {path}")
+
+
+def _print_findings(summary: Summary) -> None:
+    """The answer, the terms that it takes to read the numbers, and the findings."""
+    from interp_culture.reporting.effect_findings import headline
+    from interp_culture.reporting.findings import basis, findings
+    from interp_culture.reporting.glossary import READING_NOTE
+
+    typer.echo(f"\n{headline(summary)}.\n")
+    for axis, poles in summary["axes"].items():
+        typer.echo(f"{axis}: {poles['negative']} (0) to {poles['positive']} (1)")
+    typer.echo(f"{READING_NOTE} {basis(summary)}\n")
+    for number, finding in enumerate(findings(summary), start=1):
+        typer.echo(f"{number}. {finding}")
+
+
+@app.command(rich_help_panel=o.WHOLE, epilog="Example: interp-culture report results/quick")
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished study.")],
+) -> None:
+    """Write report.html of a finished study again, from its tables."""
+    from interp_culture.reporting.html import write_report
+
+    typer.echo(f"Report: {write_report(folder)}")
