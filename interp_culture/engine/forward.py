@@ -27,9 +27,9 @@ from interp_culture.engine.batching import batch_tokens
 from interp_culture.engine.blocks import (
     BlockCall,
     Finished,
-    passed_over,
     reset_rope,
     run_block,
+    skipped,
     stream_of,
     take_call,
     with_stream,
@@ -293,7 +293,7 @@ def _whole(
         inputs["attention_mask"] = torch.ones_like(batch.tokens)
     if cache is not None:
         inputs["past_key_values"] = cache
-    skipped = blocks[max({1, *wanted}) :]  # nobody asked for what they would compute
+    unneeded = blocks[max({1, *wanted}) :]  # nobody asked for what they would compute
     with ExitStack() as stack:
         if not differentiable:
             stack.enter_context(torch.inference_mode())
@@ -302,7 +302,7 @@ def _whole(
             handle = block.register_forward_pre_hook(partial(keep, layer), with_kwargs=True)
             stack.callback(handle.remove)
         stack.callback(blocks[-1].register_forward_hook(finish).remove)
-        stack.enter_context(passed_over(skipped, model.block_form))
+        stack.enter_context(skipped(unneeded, model.block_form))
         stack.enter_context(suppress(Finished))
         if model.shortcuts.longest is not None:
             reset_rope(model.bridge.original_model)

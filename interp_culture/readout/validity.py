@@ -72,14 +72,15 @@ def check_readout(model: LanguageModel, readout: Readout, labels: Labels = "A/B"
 
     Somebody's hooks are put away meanwhile: how far a readout can be believed is told by the model itself.
     """
-    form, key = Form(readout, labels=labels), ("validity", readout, labels)
-    if key not in model.memo:
+    form, key = Form(readout, labels=labels), (readout, labels)
+    measured = model.readout_checks.validity
+    if key not in measured:
         controls = load_controls()
         with without_hooks(model.bridge):
             values = raw_values(model, controls, form, {"": ()})[""]
         letters = choose_letters(values, labels) if readout == "letters" else None
-        model.memo[key] = _judge(choice_table(controls, values, form, letters), readout, letters)
-    return model.memo[key]
+        measured[key] = _judge(choice_table(controls, values, form, letters), readout, letters)
+    return measured[key]
 
 
 def warn_of(
@@ -87,10 +88,10 @@ def warn_of(
 ) -> None:
     """Warn with ReadoutWarning where the readout fails its check on this model; once, or `again` each time."""
     validity = check_readout(model, readout, labels)
-    key = ("warned", readout, labels)
-    if validity.ok or (key in model.memo and not again):
+    key = (readout, labels)
+    if validity.ok or (key in model.readout_checks.warned and not again):
         return
-    model.memo[key] = True
+    model.readout_checks.warned.add(key)
     other = "continuation" if readout == "letters" else "letters"
     warnings.warn(
         f"readout {readout!r} fails on {model.name}: {'; '.join(validity.failures)}. Consider readout={other!r}.",
