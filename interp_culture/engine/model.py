@@ -275,7 +275,7 @@ class LanguageModel:
 
     @property
     def usable_shortcuts(self) -> Shortcuts:
-        """The shortcuts that hold now: none while hooks of the user are on, which see plain passes."""
+        """The shortcuts that hold now; none while the user's hooks are on, to show plain passes."""
         return replace(NONE, longest=self.shortcuts.longest) if self.is_hooked else self.shortcuts
 
     @property
