@@ -42,6 +42,7 @@ class Hooks:
         self.runs = runs
         self.starts = starts if starts is not None else [-1] * len(runs)
         self.running = sum(start < 0 for start in self.starts)
+        # Set by whoever runs the pass, before each part of it.
         self.batch: Batch
         points: dict[str, list[tuple[int, Edit]]] = defaultdict(list)
         for run, edits in enumerate(runs):

@@ -133,6 +133,7 @@ def resume(
     starts = [first_stream(model, edits) for edits in sorted_runs]
     with torch.inference_mode(), Hooks(model, sorted_runs, starts) as hooks:
         final = _stacked_final(model, kept, hooks)
+    # Back in the order in which the runs were given.
     by_run = rearrange(final, "(run row) ... -> run row ...", run=len(runs))
     return by_run[np.argsort(order)]
 
@@ -151,6 +152,7 @@ def _stacked_final(
             if layer in hooks.starts:
                 stream = hooks.enter(part.resid[layer], layer, stream)
             assert stream is not None
+            # Stream n_layers is the final one: runs may still enter there, but no block follows.
             if layer < model.n_layers:
                 call = part.calls[layer].stacked(hooks.running, len(part.batch.tokens))
                 stream = run_block(model.bridge.blocks[layer], stream, call, cache)

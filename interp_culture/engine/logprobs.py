@@ -134,6 +134,7 @@ def answer_logprob(
     targets = torch.tensor([[t] for p in batch.paths for t in p.targets], device=final.device)
     read = final[torch.from_numpy(rows), torch.from_numpy(positions)]
     logits = _answer_logits(model, read, targets)
+    # The second column is the log of the partition function.
     logprobs = (logits[:, 0] - logits[:, 1]).double()
     lengths = torch.tensor([len(p.targets) for p in batch.paths], device=final.device)
     paths = torch.repeat_interleave(torch.arange(len(lengths), device=final.device), lengths)

@@ -261,6 +261,7 @@ def make_batches(
         for member, sequence in enumerate(members):
             tree.add(group, member, sequence)
         rows.append(tree)
+    # Rows of similar length end up in one batch, which keeps padding small.
     rows.sort(key=lambda tree: -tree.size)
     stem_batch = _stem_batch(stem) if stem else None
     return [_stack(chunk, pad, stem_batch) for chunk in _chunks(rows, batch_tokens)]

@@ -187,7 +187,9 @@ def _recorded(
             stack.callback(handle.remove)
         stack.callback(blocks[-1].register_forward_hook(recorder.after_last_block).remove)
         stack.enter_context(skipped(unneeded, form))
+        # Entered last, so that the exception ends before hooks are removed.
         stack.enter_context(suppress(Finished))
+        # Only models whose RoPE changes with the longest position have such a length.
         if model.shortcuts.longest is not None:
             reset_rope(model.bridge.original_model)
         model.forward(batch.tokens, **inputs, use_cache=False)

@@ -119,7 +119,8 @@ def test_stacked_runs_equal_hand_written_hooks(pair: Pair, positions: Any, share
 @pytest.mark.parametrize("strength", [1.0, -0.6])
 def test_every_operation_equals_hand_written_hooks(pair: Pair, strength: float) -> None:
     """At the start of a run and after it, in one stack with the others."""
-    model, groups = pair.model, groups_of(pair.model)
+    model = pair.model
+    groups = groups_of(model)
     runs = [
         [
             edit(model, layer, strength=strength, operation=operation, positions=positions)
@@ -156,7 +157,8 @@ def test_plain_passes_equal_plain_hugging_face_in_batches_of_any_size(
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_reads_equal_padded_batches_of_plain_hugging_face(pair: Pair, side: str) -> None:
     """The padding side of the other implementation makes no difference."""
-    model, groups = pair.model, groups_of(pair.model)
+    model = pair.model
+    groups = groups_of(model)
     scores = score_runs(model, groups, {"": ()}, next_token_logits([5, 7]))[""]
     ours = scores[..., :2].reshape(-1, 2)
     prompts = [s.prompt for members in groups for s in members]
@@ -231,7 +233,8 @@ def test_resuming_equals_a_whole_steered_pass(pair: Pair, hook_point: str) -> No
 def test_blocks_after_the_last_wanted_layer_are_not_computed(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, groups = pair.model, groups_of(pair.model)
+    model = pair.model
+    groups = groups_of(model)
     (batch,) = batches_of(model, groups, share=True)
     whole = trace(model, batch, layers=[1, 2])
     ran: list[int] = []

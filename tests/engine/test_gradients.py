@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ STEP = 3e-4
 
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (2, 40)])
-def test_predictions_are_central_differences_of_exact_reads(pair: Pair, positions: object) -> None:
+def test_predictions_are_central_differences_of_exact_reads(pair: Pair, positions: Any) -> None:
     """Every layer's end, both scores, all architectures."""
     model = pair.model
     for members, score, weight in (
@@ -37,7 +39,7 @@ def test_predictions_are_central_differences_of_exact_reads(pair: Pair, position
         vectors = {layer: torch.randn(model.d_model) for layer in range(model.n_layers)}
 
         def runs(strength: float, vectors: dict = vectors) -> dict:
-            return {k: [Edit(k, v, strength, positions=positions)] for k, v in vectors.items()}  # type: ignore[arg-type]
+            return {k: [Edit(k, v, strength, positions=positions)] for k, v in vectors.items()}
 
         plain = score_runs(model, groups, {"": ()}, score)[""]
         up, down = (score_runs(model, groups, runs(s), score) for s in (STEP, -STEP))
@@ -91,7 +93,8 @@ def test_edits_within_a_block_are_refused(tiny) -> None:  # type: ignore[no-unty
 
 @pytest.fixture(scope="module")
 def planted() -> tuple:
-    model, scenarios = planted_model(), planted_scenarios()
+    model = planted_model()
+    scenarios = planted_scenarios()
     return model, scenarios, extract(model, scenarios)
 
 
@@ -139,7 +142,7 @@ def made_sweep(monkeypatch: pytest.MonkeyPatch, predicted: list[int], true: list
     """A sweep with given mean differentials of each layer, predicted and measured."""
     import pandas as pd
 
-    def table(method: str, values: list[int], layers) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    def table(method: str, values: list[int], layers: Iterable[int]) -> pd.DataFrame:
         rows = [
             {"layer": n, "alpha": 1.0, "id": "a", "differential": values[n], "shift": values[n]}
             for n in layers

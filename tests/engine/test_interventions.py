@@ -63,7 +63,8 @@ def test_strength_zero_changes_no_bit_and_the_dtype_is_kept(batch: Batch, operat
 
 
 def test_ablation_leaves_nothing_along_the_vector_and_projection_nothing_else(batch: Batch) -> None:
-    h, v = torch.randn(*batch.tokens.shape, 8), torch.randn(8)
+    h = torch.randn(*batch.tokens.shape, 8)
+    v = torch.randn(8)
     along = (h @ v / (v @ v))[..., None] * v
     changed = {
         o: Edit(0, v, 1.0, o).apply(h, batch)[~batch.is_padding] for o in ("ablate", "project")
@@ -74,7 +75,8 @@ def test_ablation_leaves_nothing_along_the_vector_and_projection_nothing_else(ba
 
 
 def test_a_norm_is_preserved_and_the_direction_is_that_of_the_sum(batch: Batch) -> None:
-    h, v = torch.randn(*batch.tokens.shape, 8), torch.randn(8)
+    h = torch.randn(*batch.tokens.shape, 8)
+    v = torch.randn(8)
     h[0, 0] = -2 * v  # h + 2 v is 0 there, which has no direction
     after = Edit(0, v, 2.0, "add_preserving_norm").apply(h, batch)
     assert torch.equal(after[0, 0], torch.zeros(8))
@@ -83,7 +85,8 @@ def test_a_norm_is_preserved_and_the_direction_is_that_of_the_sum(batch: Batch) 
 
 
 def test_new_operations_compute_in_float32(batch: Batch) -> None:
-    h, v = (100 * torch.randn(*batch.tokens.shape, 64)).bfloat16(), torch.randn(64)
+    h = (100 * torch.randn(*batch.tokens.shape, 64)).bfloat16()
+    v = torch.randn(64)
     for operation in ("ablate", "project", "add_preserving_norm"):
         edit = Edit(0, v, 1.0, operation)
         assert torch.equal(edit.apply(h, batch), edit.apply(h.float(), batch).bfloat16())

@@ -63,8 +63,10 @@ def test_edits_that_do_not_fit_raise(tiny: LanguageModel) -> None:
 
 
 def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> None:
-    other, renamed = make_pair("qwen3").model, replace(tiny, name="renamed")
-    good, weights = torch.ones(tiny.d_model), tiny.identity.weights
+    other = make_pair("qwen3").model
+    renamed = replace(tiny, name="renamed")
+    good = torch.ones(tiny.d_model)
+    weights = tiny.identity.weights
     renamed.check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
     with pytest.raises(InputError, match=r'the weights are not.*origin="any"'):
         replace(other, name=tiny.name).check_edits(
