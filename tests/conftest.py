@@ -1,4 +1,4 @@
-"""Tiny random models of every supported architecture, each beside an untouched Hugging Face copy."""
+"""Tiny random models, each with a plain Hugging Face copy, and other shared fixtures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SIZES = {
 
 
 def byte_tokenizer(chat_template: str | None = CHAT, bos: bool = False) -> PreTrainedTokenizerFast:
-    """One token a byte, so that every text has a known tokenisation."""
+    """A tokenizer with one token per byte, so that every text has a known tokenisation."""
     vocab = {"<pad>": 0, "<bos>": 1, "<eos>": 2}
     for symbol in sorted(pre_tokenizers.ByteLevel.alphabet()):
         vocab[symbol] = len(vocab)
@@ -83,9 +83,13 @@ def tiny_hf(architecture: str, seed: int = 0) -> Any:
         )
     else:
         vision = {
-            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "image_size": 28, "patch_size": 14,
-        }  # fmt: skip
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        }
         text = Gemma3TextConfig(**SIZES, sliding_window=16, sliding_window_pattern=2)
         model = Gemma3ForConditionalGeneration(
             Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
@@ -156,7 +160,7 @@ def smollm2() -> Pair:
 
 
 def error_without_type_checks(code: str) -> str:
-    """What `code` raises for a user, who has no beartype in between."""
+    """The error that `code` raises for a user, without the type checks of the tests."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "InputError" in done.stderr, done.stderr
     return done.stderr

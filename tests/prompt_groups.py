@@ -8,7 +8,7 @@ from interp_culture.engine.token_tree import TokenSequence
 
 
 def groups_of(model: LanguageModel) -> list[list[TokenSequence]]:
-    """Both readouts' kinds of prompts: a shared persona, unequal lengths, answers of several tokens."""
+    """Prompts of both readouts: a shared persona, unequal lengths, answers of several tokens."""
     groups = []
     for situation in ("A guest is late.", "You find a purse on the street.", "It rains"):
         at = len(situation) + 4

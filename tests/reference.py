@@ -1,4 +1,4 @@
-"""Plain Hugging Face forward passes, one unpadded sequence at a time: what everything is compared with."""
+"""The reference: plain Hugging Face forward passes, one unpadded sequence at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def blocks(plain: Any) -> Any:
-    """The decoder layers of a plain model, of a multimodal one those of its language part."""
+    """The decoder layers of a plain model; of a multimodal one, those of its language part."""
     inner = plain.model
     return inner.language_model.layers if hasattr(inner, "language_model") else inner.layers
 
@@ -19,7 +19,11 @@ def blocks(plain: Any) -> Any:
 def forward(
     plain: Any, tokens: Sequence[int], change: dict[int, Callable[[Tensor], Tensor]] | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """(logits [pos, vocab], residual stream after each block [pos, d_model]) with `change[layer]` applied to it."""
+    """One pass, with `change[layer]` applied to the residual stream after that block.
+
+    Returns:
+        The logits [pos, vocab], and the residual stream after each block [pos, d_model].
+    """
     resid: list[Tensor] = []
 
     def hook(layer: int) -> Callable[..., Any]:

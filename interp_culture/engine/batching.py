@@ -1,4 +1,4 @@
-"""How much runs at once: batches that fit the device, halved where its memory runs out."""
+"""Batch sizes: batches that fit the device, halved when its memory runs out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from interp_culture.errors import InputError
 
 T = TypeVar("T")
 
-# Tokens that run at once. Two cores reach their peak at about 1000; a stem is read once a batch.
+# Tokens that run at once. Two CPU cores reach their peak at about 1000; larger batches read the
+# stem, which is read once a batch, fewer times.
 BATCH_TOKENS = {"cpu": 5120, "mps": 8192}
-GPU_TOKENS = (1024, 65536)
-BATCH_LIMIT = "batch_tokens"  # in a model's memo, once memory ran out
+GPU_TOKENS = (1024, 65536)  # smallest and largest
 
 
 def over_batches(
@@ -27,32 +27,35 @@ def over_batches(
     *,
     share_stem: bool = True,
 ) -> Iterator[T]:
-    """What `work` gives for each batch of token trees of `groups` (the prompts of one scenario are one group).
+    """Apply `work` to each batch of token trees of `groups`, and yield its results.
 
-    Where the device's memory runs out, that batch and all after it are halved and it goes on. Raises InputError
-    when a single row does not fit.
+    When the device runs out of memory, that batch and all later ones are halved, and the model's
+    `batch_limit` is set, so that later calls begin with smaller batches.
+
+    Args:
+        groups: the prompts of one scenario are one group.
+        share_stem: see `make_batches`.
+
+    Raises:
+        InputError: a single row does not fit the device's memory.
     """
     waiting = deque(lay_out(model, groups, share_stem=share_stem))
-    ahead: Batch | None = None
+    prefetched: Batch | None = None
     while waiting:
         batch = waiting.popleft()
-        here = ahead or batch.to(model.device)
-        ahead = (
-            waiting[0].to(model.device) if waiting else None
-        )  # travels while this one is worked on
+        on_device = prefetched or batch.to(model.device)
+        # The next batch is copied to the device while this one is worked on.
+        prefetched = waiting[0].to(model.device) if waiting else None
         try:
-            result = work(here)
+            result = work(on_device)
         except RuntimeError as error:
-            _explain_memory(error, batch)
+            _check_memory_error(error, batch)
         else:
             yield result
             continue
-        ahead = None
-        most = batch.tokens.numel() // 2
-        model.memo[BATCH_LIMIT] = most
-        waiting = deque(
-            part for b in (batch, *waiting) for part in (b.halves() if _exceeds(b, most) else (b,))
-        )
+        prefetched = None
+        model.batch_limit = batch.tokens.numel() // 2
+        waiting = _halved([batch, *waiting], model.batch_limit)
         if model.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -60,9 +63,9 @@ def over_batches(
 def lay_out(
     model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, share_stem: bool = True
 ) -> list[Batch]:
-    """Batches of half of what the device holds: the other half is for stacked runs.
+    """Batches of half of the tokens that the device holds; the other half is for stacked runs.
 
-    Sequences whose every token depends on how long they are share none (see `Shortcuts.longest`).
+    Batches with sequences longer than `Shortcuts.longest` are unrolled to one sequence per row.
     """
     shortcuts = model.usable_shortcuts
     batches = make_batches(
@@ -75,8 +78,13 @@ def lay_out(
 
 
 def batch_tokens(model: LanguageModel) -> int:
-    """How many tokens may run at once: on a GPU by its free memory and the model's width; less once it ran out."""
-    return min(_fitting_tokens(model), model.memo.get(BATCH_LIMIT, GPU_TOKENS[1]))
+    """How many tokens may run at once.
+
+    On a GPU it depends on the free memory and the model's width, and is at most the model's
+    `batch_limit` once memory ran out.
+    """
+    limit = GPU_TOKENS[1] if model.batch_limit is None else model.batch_limit
+    return min(_fitting_tokens(model), limit)
 
 
 def _fitting_tokens(model: LanguageModel) -> int:
@@ -85,25 +93,30 @@ def _fitting_tokens(model: LanguageModel) -> int:
     free, _ = torch.cuda.mem_get_info(model.device)
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     config = model.text_config
-    # The streams kept at every layer and a block's own activations; masks and scores where attention is not fused.
-    values = model.d_model * (model.n_layers + 12) + 3 * getattr(
-        config, "intermediate_size", 4 * model.d_model
-    )
+    # Per token: the streams kept at every layer, the activations within one block, and three values
+    # in float32 for each head and key (masks and scores where attention is not fused; 256 keys).
+    d_mlp = getattr(config, "intermediate_size", 4 * model.d_model)
+    values = model.d_model * (model.n_layers + 12) + 3 * d_mlp
     bytes_per_token = values * model.dtype.itemsize + 3 * 4 * 256 * config.num_attention_heads
     low, high = GPU_TOKENS
     return min(high, max(low, free // 2 // bytes_per_token))
 
 
-def _exceeds(batch: Batch, tokens: int) -> bool:
-    return batch.tokens.numel() > tokens and len(batch.tokens) > 1
+def _halved(batches: Sequence[Batch], limit: int) -> deque[Batch]:
+    """The batches, those of more than `limit` tokens in halves."""
+    halved: deque[Batch] = deque()
+    for batch in batches:
+        is_too_large = batch.tokens.numel() > limit and len(batch.tokens) > 1
+        halved.extend(batch.halves() if is_too_large else (batch,))
+    return halved
 
 
-def _explain_memory(error: RuntimeError, batch: Batch) -> None:
-    """Return for a lack of memory that a smaller batch may cure; raise for everything else."""
+def _check_memory_error(error: RuntimeError, batch: Batch) -> None:
+    """Return if a smaller batch may cure the error; raise otherwise."""
     if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
         raise error
     if len(batch.tokens) == 1:
         raise InputError(
-            f"one row of {batch.tokens.shape[1]} tokens does not fit the device's memory: use a smaller model, "
-            "dtype='bfloat16' or shorter texts"
+            f"one row of {batch.tokens.shape[1]} tokens does not fit the device's memory: use a "
+            "smaller model, dtype='bfloat16' or shorter texts"
         ) from error

@@ -1,4 +1,4 @@
-"""A model's blocks: what each is called with, what it gives back, and how to pass over it."""
+"""A model's blocks: their arguments and outputs, running one, and skipping some."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from einops import repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import Cache
 
 Resid = Float[Tensor, "row pos d_model"]
-Form = Callable[[Tensor], Any]  # the residual stream as a block of this model gives it back
+Form = Callable[[Tensor], Any]  # wraps a residual stream as this model's blocks return it
 
 
 class _Marker:
-    """Stands in a kept call where the model had put its cache of keys and values."""
+    """Takes the place of the model's cache of keys and values in a stored call."""
 
 
 CACHE = _Marker()
@@ -26,27 +27,33 @@ CACHE = _Marker()
 
 @dataclass(frozen=True)
 class BlockCall:
-    """What a block was called with besides the residual stream, in its own order: GPT-2 passes its mask by place."""
+    """A block's arguments besides the residual stream.
+
+    Positional ones stay positional, since GPT-2 passes its mask by position.
+    """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def map(self, change: Callable[[Any], Any]) -> BlockCall:
-        """The same call with every value changed, those within tuples and lists too."""
-        kwargs = {name: _each(value, change) for name, value in self.kwargs.items()}
-        return BlockCall(tuple(_each(value, change) for value in self.args), kwargs)
+        """The same call with `change` applied to every value, also within tuples and lists."""
+        args = tuple(_map_nested(value, change) for value in self.args)
+        kwargs = {name: _map_nested(value, change) for name, value in self.kwargs.items()}
+        return BlockCall(args, kwargs)
 
     def stacked(self, runs: int, rows: int) -> BlockCall:
-        """The call for several runs of a batch of `rows` rows, one after another."""
-        return self if runs == 1 else self.map(lambda value: _repeated(value, runs, rows))
+        """The call for `runs` runs of a batch of `rows` rows: run by run along the row axis."""
+        if runs == 1:
+            return self
+        return self.map(lambda value: _repeated(value, runs, rows))
 
 
 class Finished(Exception):
-    """Raised by a hook once all that is asked for is there: what the model does after it is left out."""
+    """Raised by a hook that has all it needs, so that the rest of the model does not run."""
 
 
 def take_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Resid, BlockCall]:
-    """The residual stream that a block is called with, and the rest of the call without the model's cache."""
+    """Split a block's arguments into the residual stream and the rest, without the cache."""
     rest = dict(kwargs)
     hidden = args[0] if args else rest.pop("hidden_states")
     call = BlockCall(tuple(args[1:]), rest)
@@ -56,29 +63,29 @@ def take_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Resid, 
 def with_stream(
     hidden: Resid, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[tuple[Any, ...], dict]:
-    """A block's arguments with this residual stream in them."""
+    """A block's arguments with `hidden` as the residual stream."""
     if args:
         return (hidden, *args[1:]), dict(kwargs)
     return (), {**kwargs, "hidden_states": hidden}
 
 
 def run_block(block: Any, hidden: Resid, call: BlockCall, cache: Cache | None = None) -> Resid:
-    """The residual stream after a block that is called as it was before, with `cache` in place of the model's."""
+    """The residual stream after a block that is called with `call`, and with `cache` for CACHE."""
     filled = call.map(lambda value: cache if value is CACHE else value)
     return stream_of(block(hidden, *filled.args, **filled.kwargs))
 
 
 def stream_of(output: Any) -> Resid:
-    """The residual stream in what a block gives back: alone, or first in a tuple or list."""
+    """The residual stream in a block's output: the output itself, or its first element."""
     return output if isinstance(output, Tensor) else output[0]
 
 
 def output_form(bridge: Any) -> Form:
-    """How this model's blocks give the residual stream back. One token is read, by the first block alone."""
-    seen: list[Any] = []
+    """How this model's blocks return the residual stream. Runs the first block on one token."""
+    outputs: list[Any] = []
 
     def look(module: Any, args: Any, output: Any) -> None:
-        seen.append(output)
+        outputs.append(output)
         raise Finished
 
     handle = bridge.blocks[0].register_forward_hook(look)
@@ -91,32 +98,32 @@ def output_form(bridge: Any) -> Form:
     finally:
         handle.remove()
     forms: dict[type, Form] = {tuple: _in_tuple, list: _in_list}
-    return forms.get(type(seen[0]), _alone)
+    return forms.get(type(outputs[0]), _alone)
 
 
 def reset_rope(hf_model: Any) -> None:
-    """Dynamic RoPE keeps the frequencies of the longest text so far: start as if there had been none."""
+    """Reset dynamic RoPE, which otherwise keeps the frequencies of the longest text so far."""
     for module in hf_model.modules():
-        if getattr(module, "max_seq_len_cached", 0) > getattr(
-            module, "original_max_seq_len", math.inf
-        ):
+        longest = getattr(module, "max_seq_len_cached", 0)
+        if longest > getattr(module, "original_max_seq_len", math.inf):
             module.max_seq_len_cached = module.original_max_seq_len
             module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
 
 
 @contextmanager
-def passed_over(blocks: nn.ModuleList, form: Form, final: Resid | None = None) -> Iterator[None]:
-    """For the time of the block these blocks compute nothing: each gives back its input, the last one `final`."""
+def skipped(blocks: nn.ModuleList, form: Form, final: Resid | None = None) -> Iterator[None]:
+    """These blocks return their input unchanged; the last one returns `final` where it is given."""
 
-    def passed(*args: Any, **kwargs: Any) -> Any:
+    def skip(*args: Any, **kwargs: Any) -> Any:
         return form(args[0] if args else kwargs["hidden_states"])
 
     def last(*args: Any, **kwargs: Any) -> Any:
-        return passed(*args, **kwargs) if final is None else form(final)
+        return skip(*args, **kwargs) if final is None else form(final)
 
     try:
         for block in blocks:
-            object.__setattr__(block, "forward", last if block is blocks[-1] else passed)
+            # A plain assignment would be forwarded by the bridge to the module that it wraps.
+            object.__setattr__(block, "forward", last if block is blocks[-1] else skip)
         yield
     finally:
         for block in blocks:
@@ -135,13 +142,14 @@ def _in_list(hidden: Tensor) -> list[Tensor]:
     return [hidden]
 
 
-def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+def _map_nested(value: Any, change: Callable[[Any], Any]) -> Any:
     if isinstance(value, tuple | list):
-        return type(value)(_each(v, change) for v in value)
+        return type(value)(_map_nested(v, change) for v in value)
     return change(value)
 
 
 def _repeated(value: Any, runs: int, rows: int) -> Any:
+    """A tensor with a row axis, once per run; what all rows share stays as it is."""
     if isinstance(value, Tensor) and value.ndim > 1 and len(value) == rows:
-        return value.repeat(runs, *[1] * (value.ndim - 1))
+        return repeat(value, "row ... -> (run row) ...", run=runs)
     return value

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 import torch
 
+from interp_culture.engine.bridge import supported_architectures
 from interp_culture.engine.foreign_hooks import hook_places
-from interp_culture.engine.model import LanguageModel, supported_architectures
+from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 
 # Buffers that older checkpoints contain and that no model reads any more.

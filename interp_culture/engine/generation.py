@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from interp_culture.engine.blocks import reset_rope
-from interp_culture.engine.forward import Hooks
+from interp_culture.engine.edit_hooks import Hooks
 from interp_culture.engine.interventions import Edit, as_runs
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt, as_prompts

@@ -1,4 +1,4 @@
-"""What edits would do to first order: one forward and one backward pass for all layers, strengths and vectors."""
+"""First-order predictions of edits: one forward and one backward pass for all edits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from tqdm.auto import tqdm
 
 from interp_culture.engine.batching import over_batches
 from interp_culture.engine.blocks import run_block
-from interp_culture.engine.forward import Trace, can_resume, first_stream, trace, unrolled_streams
+from interp_culture.engine.forward import Trace, can_resume, first_stream, trace
 from interp_culture.engine.hook_bypass import unhooked
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch, TokenSequence
+from interp_culture.engine.whole_pass import unrolled_passes
 from interp_culture.errors import InputError
 
 
@@ -31,41 +32,56 @@ def predict_runs(
     weights: Float[np.ndarray, "group member value"],
     title: str | None = None,
 ) -> dict[Any, Float[np.ndarray, " group"]]:
-    """`(scores * weights)` summed over each group, under every run, to first order in the edits' vectors.
+    """Predict `(scores * weights)`, summed over each group, to first order in the edits' vectors.
 
-    The plain value, plus for each edit its vector times the gradient at the tokens that it touches. Exact in the
-    limit of small strengths. Raises InputError for edits within a block and for any that do not add their vector.
+    The prediction is the plain value, plus for each edit the dot product of its step (strength
+    times vector) with the gradient, summed over the tokens that it edits. It is exact in the limit
+    of small strengths.
+
+    Args:
+        groups: sequences that share a prefix, equally many in each group.
+        runs: the edits of each run; none for the plain model.
+        score: a differentiable score, such as `answer_logprob`.
+        weights: the weight of each value of the score.
+        title: the name of the progress bar; None for no bar.
+
+    Returns:
+        For each run the predicted value of each group.
+
+    Raises:
+        InputError: edits that do not fit the model, that act within a block, or that do not add
+            their vector.
     """
     for edits in runs.values():
         model.check_edits(edits)
         _check_added_on_stream(edits)
-    last = min((first_stream(model, edits) for edits in runs.values()), default=model.n_layers)
-    out = {key: np.zeros(len(groups)) for key in runs}
+    first = min((first_stream(model, edits) for edits in runs.values()), default=model.n_layers)
+    predictions = {key: np.zeros(len(groups)) for key in runs}
     with tqdm(
         total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None
     ) as bar:
 
         def work(batch: Batch) -> tuple[list[int], dict[Any, Float[Tensor, " row"]]]:
             gradients = _by_block if can_resume(model, batch) else _at_once
-            totals, streams, rows = gradients(model, batch, score, weights, last)
+            totals, streams, rows = gradients(model, batch, score, weights, first)
             values = {key: totals.clone() for key in runs}
             with closing(streams):
                 for stream, gradient in streams:
-                    for key, edits in runs.items():
-                        for edit in (e for e in edits if e.stream == stream):
-                            values[key] += _first_order(edit, gradient, rows)
+                    _add_first_order(values, runs, stream, gradient, rows)
             bar.update(len({path.group for path in batch.paths}))
             group_of = {p.row: p.group for p in rows.paths}
             return [group_of[row] for row in range(len(rows.tokens))], values
 
-        # A shared stem would add up the gradients of all rows.
+        # With a shared stem, its gradient would be the sum over all rows.
         for groups_of_rows, values in over_batches(model, groups, work, share_stem=False):
             for key, value in values.items():
-                np.add.at(out[key], groups_of_rows, value.cpu().numpy())
-    return out
+                np.add.at(predictions[key], groups_of_rows, value.cpu().numpy())
+    return predictions
 
 
+# (residual stream, gradient of the weighted score), from the final stream down
 Streams = Generator[tuple[int, Float[Tensor, "row pos d_model"]]]
+# the weighted score of each row, its gradients, and the rows
 Gradients = tuple[Float[Tensor, " row"], Streams, Batch]
 
 
@@ -74,13 +90,13 @@ def _by_block(
     batch: Batch,
     score: Score,
     weights: Float[np.ndarray, "group member value"],
-    last: int,
+    first: int,
 ) -> Gradients:
-    """The weighted score of each row, its gradient at every stream from the final one down to `last`, and the rows.
+    """Gradients at every stream from the final one down to `first`, one block at a time.
 
-    One block is gone through at a time. It runs once more for that, so that none has to be stored.
+    Each block runs a second time for its backward pass, so that no graph of the model is stored.
     """
-    kept = trace(model, batch, layers=range(last, model.n_layers))
+    kept = trace(model, batch, layers=range(first, model.n_layers))
     final = kept.final.clone().requires_grad_()
     with torch.enable_grad():
         weighted = _weighted(model, final, kept.batch, score, weights)
@@ -89,7 +105,7 @@ def _by_block(
     def streams(after: Tensor) -> Streams:
         yield model.n_layers, after
         with unhooked(model) if model.shortcuts.fused else nullcontext():
-            for layer in range(model.n_layers - 1, last - 1, -1):
+            for layer in range(model.n_layers - 1, first - 1, -1):
                 after = _before_block(model, kept, layer, after)
                 yield layer, after
 
@@ -101,18 +117,21 @@ def _at_once(
     batch: Batch,
     score: Score,
     weights: Float[np.ndarray, "group member value"],
-    last: int,
+    first: int,
 ) -> Gradients:
-    """The same where passes cannot be resumed: a backward pass through whole passes over single sequences."""
+    """The same where passes cannot be resumed: one backward pass through whole plain passes."""
     rows = batch.to(model.device).unrolled()
-    wanted = range(last, model.n_layers + 1)
+    layers = range(first, model.n_layers + 1)
     with torch.enable_grad():
-        kept = unrolled_streams(model, rows, (), set(wanted), differentiable=True)
-        weighted = _weighted(model, kept[model.n_layers], rows, score, weights)
-        found = torch.autograd.grad(weighted.sum(), [kept[stream] for stream in wanted])
+        passes = unrolled_passes(model, rows, (), set(layers), differentiable=True)
+        weighted = _weighted(model, passes.stream(model.n_layers), rows, score, weights)
+        recorded = [part.resid[layer] for layer in layers for part in passes.parts]
+        gradients = torch.autograd.grad(weighted.sum(), recorded)
 
     def streams() -> Streams:
-        yield from zip(wanted, found, strict=True)
+        n_passes = len(passes.parts)
+        for i, layer in enumerate(layers):
+            yield layer, passes.joined(gradients[i * n_passes : (i + 1) * n_passes])
 
     return _by_row(weighted, rows), streams(), rows
 
@@ -124,10 +143,10 @@ def _weighted(
     score: Score,
     weights: Float[np.ndarray, "group member value"],
 ) -> Float[Tensor, " path"]:
-    of_path = np.stack([weights[p.group, p.member] for p in batch.paths])
-    return (score(model, final, batch).double() * torch.from_numpy(of_path).to(final.device)).sum(
-        -1
-    )
+    """The weighted sum of each sequence's scores."""
+    by_path = np.stack([weights[p.group, p.member] for p in batch.paths])
+    values = score(model, final, batch).double()
+    return (values * torch.from_numpy(by_path).to(final.device)).sum(-1)
 
 
 def _by_row(weighted: Float[Tensor, " path"], batch: Batch) -> Float[Tensor, " row"]:
@@ -141,20 +160,34 @@ def _before_block(
 ) -> Float[Tensor, "row pos d_model"]:
     """The gradient before a block from the one after it."""
     hidden = kept.resid[layer].clone().requires_grad_()
-    # What was made in inference mode cannot be saved for a backward pass; a copy can.
+    # PyTorch cannot save an inference-mode tensor for a backward pass, but it can save a copy.
     call = kept.rows.calls[layer].map(
         lambda value: value.clone() if isinstance(value, Tensor) else value
     )
     with torch.enable_grad():
-        (before,) = torch.autograd.grad(
-            run_block(model.bridge.blocks[layer], hidden, call), hidden, gradient
-        )
+        output = run_block(model.bridge.blocks[layer], hidden, call)
+        (before,) = torch.autograd.grad(output, hidden, gradient)
     return before
+
+
+def _add_first_order(
+    values: dict[Any, Float[Tensor, " row"]],
+    runs: Mapping[Any, Sequence[Edit]],
+    stream: int,
+    gradient: Float[Tensor, "row pos d_model"],
+    batch: Batch,
+) -> None:
+    """Add the first-order effects of all edits of one residual stream to the runs' `values`."""
+    for key, edits in runs.items():
+        for edit in edits:
+            if edit.stream == stream:
+                values[key] += _first_order(edit, gradient, batch)
 
 
 def _first_order(
     edit: Edit, gradient: Float[Tensor, "row pos d_model"], batch: Batch
 ) -> Float[Tensor, " row"]:
+    """`strength * sum over edited tokens of (gradient . vector)`."""
     along = (gradient.float() @ edit.vector.to(gradient.device, torch.float32)) * edit.where(batch)
     return edit.strength * along.sum(-1).double()
 

@@ -1,7 +1,7 @@
-"""Edits of the residual stream at hook points, declared as data; the hook function is derived from them.
+"""Edits of the residual stream at hook points, declared as data.
 
-An `Edit` can be compared, described in a manifest and handed to another engine. Applying it is pure: the
-activations that come in are never changed in place.
+The hook function is derived from an `Edit`, so an `Edit` can be described in a manifest and handed
+to another engine. Applying it is pure: it never changes its input activations in place.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp_culture.engine.operations import OPERATIONS, Operation
 from interp_culture.engine.token_tree import Batch
 from interp_culture.errors import InputError, check_known
 
-Operation = Literal["add", "ablate", "project", "add_preserving_norm"]
 NamedPositions = Literal["all", "prompt", "answer", "last", "options"]
 Positions = NamedPositions | tuple[int, int]
 
@@ -31,68 +31,20 @@ HOOK_POINTS = (
     "hook_mlp_out",
 )
 
-# A longer step squares to infinity in float32 (as every norm does): the logits would all be 0.
+# The norm layer squares activations in float32. The square of a longer step is infinite, and the
+# logits would all be 0.
 LARGEST_STEP = math.sqrt(torch.finfo(torch.float32).max)
-
-Activation = Float[Tensor, "*token d_model"]
-Direction = Float[Tensor, " d_model"]
-Change = Callable[[Activation, Direction, float], Activation]
-
-
-def add(h: Activation, v: Direction, s: float) -> Activation:
-    """`h + s v`, in the dtype of h."""
-    return h + (s * v).to(h.dtype)
-
-
-def ablate(h: Activation, v: Direction, s: float) -> Activation:
-    """`h - s (h.u) u` with `u = v / |v|`."""
-    return h - s * _along(h, v)
-
-
-def project(h: Activation, v: Direction, s: float) -> Activation:
-    """`h - s (h - (h.u) u)` with `u = v / |v|`."""
-    return h - s * (h - _along(h, v))
-
-
-def add_preserving_norm(h: Activation, v: Direction, s: float) -> Activation:
-    """`(h + s v) |h| / |h + s v|`."""
-    moved = h + s * v
-    return moved * (_norm(h) / _norm(moved).clamp_min(1e-30))  # no division by zero where h = -s v
-
-
-def _along(h: Activation, v: Direction) -> Activation:
-    u = v / v.norm()
-    return (h * u).sum(-1, keepdim=True) * u
-
-
-def _norm(h: Activation) -> Float[Tensor, "*token 1"]:
-    return h.norm(dim=-1, keepdim=True)
-
-
-def _in_float32(change: Change) -> Change:
-    """A component or a norm summed up in 16 bits would not be the one that is meant."""
-
-    def changed(h: Activation, v: Direction, s: float) -> Activation:
-        return change(h.float(), v.float(), s).to(h.dtype)
-
-    return changed
-
-
-OPERATIONS: dict[Operation, Change] = {
-    "add": add,
-    "ablate": _in_float32(ablate),
-    "project": _in_float32(project),
-    "add_preserving_norm": _in_float32(add_preserving_norm),
-}
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """One intervention at one hook point. With h an activation, v the vector, `u = v / |v|` and s the strength:
+    """One intervention at one hook point.
+
+    With h an activation, v the vector, `u = v / |v|` and s the strength:
 
         add: h' = h + s v (paper, equation 3)
-        ablate: h' = h - s (h.u) u; at s = 1 nothing is left along the vector
-        project: h' = h - s (h - (h.u) u); at s = 1 nothing is left but what lies along it
+        ablate: h' = h - s (h.u) u; at s = 1 the component along v is 0
+        project: h' = h - s (h - (h.u) u); at s = 1 only the component along v remains
         add_preserving_norm: h' = (h + s v) |h| / |h + s v|
 
     Strength 0 changes nothing.
@@ -102,17 +54,20 @@ class Edit:
 
     Attributes:
         layer: the block, 0-based.
-        vector: direction in the residual stream, in its own units (not normalised).
-        strength: the paper's alpha; positive moves to the positive pole of the vector's axis. Of "ablate" and
-            "project" the share of what is taken away.
-        operation: what is done with the vector, see above; "add" is the paper's.
+        vector: direction in the residual stream, in the stream's units (not normalised).
+        strength: the paper's alpha; positive moves to the positive pole of the vector's axis. For
+            "ablate" and "project", the share of the component that is removed.
+        operation: one of the formulas above; "add" is the paper's.
         hook_point: name within the block, as in TransformerLens.
-        positions: "all" tokens; the "prompt"; the "answer"; the "last" prompt token, from which the answer is
-            read; the words of the "options", in the prompt (letters) or as the answer that is scored (continuation);
-            or (start, stop), token positions counted from the first token of the prompt, 0 <= start < stop.
-        model: name of the model the vector was computed on, for messages; None where any of the same width will do.
-        weights: hash of that model's weights (`LanguageModel.identity`), which decides whether the edit fits; None
-            where it is not known (then the name decides) or where any model of the same width will do.
+        positions: the tokens that are edited: "all"; the "prompt"; the "answer"; the "last" prompt
+            token, from which the answer is read; the words of the "options", which are part of the
+            prompt (letters) or the scored answer (continuation); or (start, stop), token positions
+            counted from the first token of the prompt, 0 <= start < stop.
+        model: name of the model that the vector was computed on, for messages; None if the vector
+            fits any model of the same width.
+        weights: hash of that model's weights (`LanguageModel.identity`). It decides whether the
+            edit fits a model. None if the hash is unknown (`model` decides then) or if the vector
+            fits any model of the same width.
     """
 
     layer: int
@@ -133,9 +88,8 @@ class Edit:
         self._check_step()
 
     def _check_step(self) -> None:
-        if not isinstance(self.strength, int | float | np.number) or not math.isfinite(
-            self.strength
-        ):
+        is_number = isinstance(self.strength, int | float | np.number)
+        if not is_number or not math.isfinite(self.strength):
             raise InputError(
                 f"field 'strength' is {self.strength!r}; give a number, neither NaN nor infinite"
             )
@@ -143,13 +97,14 @@ class Edit:
         if self.operation in ("ablate", "project"):
             if not length > 0:
                 raise InputError(
-                    f"field 'vector' has length {length:g}, which is no direction to {self.operation}; "
-                    "give a vector with a length above 0"
+                    f"field 'vector' has length {length:g}, so it has no direction to "
+                    f"{self.operation}; give a vector with a length above 0"
                 )
             length = 1.0
-        if abs(self.strength) * length > LARGEST_STEP:
+        step = abs(self.strength) * length
+        if step > LARGEST_STEP:
             raise InputError(
-                f"strength {self.strength:g} at layer {self.layer} is a step of {abs(self.strength) * length:g}, "
+                f"strength {self.strength:g} at layer {self.layer} is a step of {step:g}, "
                 "beyond what numbers hold; lower the strength"
             )
 
@@ -160,16 +115,24 @@ class Edit:
 
     @property
     def stream(self) -> int:
-        """The first residual stream that it changes: l before block l, l + 1 after it (or within it: l)."""
+        """The first residual stream that is not as in the plain pass.
+
+        Stream l is the input of block l. An edit within block l gives l as well, since that block
+        has to run again.
+        """
         return self.layer + (self.hook_point == "hook_resid_post")
 
     @property
     def is_on_stream(self) -> bool:
-        """Whether it acts on the residual stream between blocks, so that no block has to run for it."""
+        """Whether it acts on the residual stream between blocks: no block has to run for it."""
         return self.hook_point in ("hook_resid_pre", "hook_resid_post")
 
     def where(self, batch: Batch) -> Bool[Tensor, "row pos"]:
-        """The tokens of a batch that this edit touches."""
+        """The tokens of a batch that this edit changes.
+
+        Raises:
+            InputError: positions "options" where the options' words were not located.
+        """
         if self.positions == "all":
             return ~batch.is_padding
         if self.positions == "prompt":
@@ -187,37 +150,41 @@ class Edit:
     def apply(
         self, activation: Float[Tensor, "row pos d_model"], batch: Batch
     ) -> Float[Tensor, "row pos d_model"]:
-        """The edited activation, in the dtype and on the device of the one that came in."""
-        changed = OPERATIONS[self.operation](
-            activation, self.vector.to(activation.device), self.strength
-        )
+        """The edited activation, in the dtype and on the device of the input."""
+        vector = self.vector.to(activation.device)
+        changed = OPERATIONS[self.operation](activation, vector, self.strength)
         return torch.where(self.where(batch)[..., None], changed, activation)
 
     def hook(self) -> tuple[str, Callable[..., Tensor]]:
-        """Hook point and function for the raw bridge: `model.bridge.run_with_hooks(tokens, fwd_hooks=[edit.hook()])`.
+        """Name of the hook point and hook function, for plain passes of the raw bridge.
 
-        For plain passes over [batch, pos], where every row begins with its first token. Raises InputError for
-        positions that a row of tokens does not tell: everything but "all" and (start, stop).
+        The tokens must be [batch, pos], every row beginning with its first token.
+
+        Raises:
+            InputError: positions other than "all" and (start, stop); a row of tokens does not say
+                where its prompt, answer and options are.
+
+        >>> hook = Edit(14, torch.ones(576), 2.0).hook()
+        >>> model.bridge.run_with_hooks(tokens, fwd_hooks=[hook])  # doctest: +SKIP
         """
         if isinstance(self.positions, str) and self.positions != "all":
             raise InputError(
-                f"positions={self.positions!r}: a plain pass knows no prompt, answer or options; use 'all' or "
-                "(start, stop), or probe and generate, which know them"
+                f"positions={self.positions!r}: a plain pass knows no prompt, answer or options; "
+                "use 'all' or (start, stop), or use probe and generate, which support them"
             )
-        touched = slice(None) if isinstance(self.positions, str) else slice(*self.positions)
+        edited = slice(None) if isinstance(self.positions, str) else slice(*self.positions)
 
         def edit(activation: Float[Tensor, "batch pos d_model"], hook: Any = None) -> Tensor:
             vector = self.vector.to(activation.device)
             changed = activation.clone()
-            changed[:, touched] = OPERATIONS[self.operation](
-                activation[:, touched], vector, self.strength
-            )
+            operation = OPERATIONS[self.operation]
+            changed[:, edited] = operation(activation[:, edited], vector, self.strength)
             return changed
 
         return self.hook_name, edit
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest records; the vector stands as its norm."""
+        """The fields that a manifest records; of the vector, its norm."""
         return {
             "operation": self.operation,
             "hook": self.hook_name,
@@ -230,13 +197,17 @@ class Edit:
 def _check_options(batch: Batch) -> None:
     if not batch.options_found:
         raise InputError(
-            "positions='options': the options' words cannot be found among the prompt's tokens (the tokenizer gives no "
-            "character offsets, or the chat template changes the text); use other positions or readout='continuation'"
+            "positions='options': the options' words cannot be found among the prompt's tokens "
+            "(the tokenizer gives no character offsets, or the chat template changes the text); "
+            "use other positions or readout='continuation'"
         )
 
 
 def as_edits(edits: Any) -> tuple[Edit, ...]:
-    """Edits as a tuple; one Edit stands for itself. Raises InputError for anything else.
+    """Edits as a tuple; a single Edit becomes a tuple of one.
+
+    Raises:
+        InputError: anything else.
 
     >>> len(as_edits(Edit(3, torch.ones(8), 1.0)))
     1
@@ -245,27 +216,37 @@ def as_edits(edits: Any) -> tuple[Edit, ...]:
         return (edits,)
     if isinstance(edits, str) or not isinstance(edits, Sequence):
         raise InputError(
-            f"edits is a {type(edits).__name__}; give a list of Edit, as steer(vectors, layers, alpha) does"
+            f"edits is a {type(edits).__name__}; give a list of Edit, as "
+            "steer(vectors, layers, alpha) does"
         )
     for edit in edits:
         if not isinstance(edit, Edit):
             raise InputError(
-                f"edits holds a {type(edit).__name__}; give Edit, as steer(vectors, layers, alpha) does"
+                f"edits holds a {type(edit).__name__}; give Edit, as "
+                "steer(vectors, layers, alpha) does"
             )
     return tuple(edits)
 
 
 def as_runs(runs: Any) -> dict[Any, tuple[Edit, ...]]:
-    """Runs, edits by name, each as `as_edits` takes them."""
+    """Runs, a mapping from name to edits, with the edits of each as a tuple (see `as_edits`).
+
+    Raises:
+        InputError: anything but a mapping; a value that `as_edits` refuses.
+
+    >>> as_runs({"plain": (), "steered": Edit(3, torch.ones(8), 1.0)})["plain"]
+    ()
+    """
     if not isinstance(runs, Mapping):
         raise InputError(
-            f'runs is a {type(runs).__name__}; give edits by name: {{"plain": (), "steered": edits}}'
+            f"runs is a {type(runs).__name__}; give edits by name: "
+            '{"plain": (), "steered": edits}'
         )
     return {key: as_edits(edits) for key, edits in runs.items()}
 
 
 def check_hook_point(name: str) -> None:
-    """Raise InputError for a name that is no hook point of a block's residual stream."""
+    """Raise InputError unless `name` is one of `HOOK_POINTS`."""
     if name not in HOOK_POINTS:
         raise InputError(f"unknown hook point {name!r}; known: {', '.join(HOOK_POINTS)}")
 
@@ -273,53 +254,55 @@ def check_hook_point(name: str) -> None:
 def _layer(layer: Any) -> int:
     if isinstance(layer, bool) or not isinstance(layer, int | np.integer):
         raise InputError(
-            f"field 'layer' is {layer!r}; an Edit acts at one layer, a number: steer(vectors, layers, alpha) "
-            "gives one Edit for each"
+            f"field 'layer' is {layer!r}; an Edit acts at one layer, a number: "
+            "steer(vectors, layers, alpha) gives one Edit for each"
         )
     return int(layer)
 
 
 def _vector(vector: Any) -> Tensor:
-    """A vector as a tensor of floats; one of NumPy is converted."""
-    try:
-        tensor = (
-            vector
-            if isinstance(vector, Tensor)
-            else torch.tensor(np.asarray(vector, dtype=np.float32))
-        )
-    except (TypeError, ValueError):
-        raise InputError(
-            f"field 'vector' is a {type(vector).__name__}; give a tensor or array of d_model numbers"
-        ) from None
+    """A vector as a tensor of finite floats; an array is converted to float32."""
+    tensor = _as_tensor(vector)
     if tensor.ndim != 1 or not tensor.is_floating_point():
+        dtype = str(tensor.dtype).removeprefix("torch.")
         raise InputError(
-            f"field 'vector' has shape {tuple(tensor.shape)} and dtype {str(tensor.dtype).removeprefix('torch.')}; "
+            f"field 'vector' has shape {tuple(tensor.shape)} and dtype {dtype}; "
             "give d_model floats, such as vectors.direction[layer]"
         )
     if not bool(tensor.isfinite().all()):
         raise InputError(
-            "field 'vector' holds NaN or infinity; compute it anew, in float32 or bfloat16"
+            "field 'vector' holds NaN or infinity; compute it again in float32 or bfloat16"
         )
     return tensor
 
 
+def _as_tensor(vector: Any) -> Tensor:
+    if isinstance(vector, Tensor):
+        return vector
+    try:
+        return torch.tensor(np.asarray(vector, dtype=np.float32))
+    except (TypeError, ValueError):
+        kind = type(vector).__name__
+        raise InputError(
+            f"field 'vector' is a {kind}; give a tensor or array of d_model numbers"
+        ) from None
+
+
 def _positions(positions: Any) -> Positions:
-    known = get_args(NamedPositions)
+    names = get_args(NamedPositions)
+    known = ", ".join(names)
     if isinstance(positions, str):
-        if positions not in known:
-            raise InputError(
-                f"unknown positions {positions!r}; known: {', '.join(known)}, or (start, stop)"
-            )
+        if positions not in names:
+            raise InputError(f"unknown positions {positions!r}; known: {known}, or (start, stop)")
         return positions  # type: ignore[return-value]
     if not isinstance(positions, Sequence) or len(positions) != 2:
-        raise InputError(
-            f"positions is {positions!r}; give one of {', '.join(known)}, or (start, stop)"
-        )
+        raise InputError(f"positions is {positions!r}; give one of {known}, or (start, stop)")
     start, stop = positions
-    whole = all(isinstance(place, int | np.integer) for place in positions)
-    if not whole or not 0 <= start < stop:
+    are_integers = all(isinstance(place, int | np.integer) for place in positions)
+    if not are_integers or not 0 <= start < stop:
         raise InputError(
-            f"positions {tuple(positions)}: give 0 <= start < stop, counted from the prompt's first token. Places "
-            "from the end are not those of one text, since texts share tokens; use 'last', 'answer' or 'options'"
+            f"positions {tuple(positions)}: give 0 <= start < stop, counted from the prompt's "
+            "first token. Positions from the end are not supported, since texts share tokens; "
+            "use 'last', 'answer' or 'options'"
         )
     return int(start), int(stop)

@@ -1,4 +1,4 @@
-"""What the model gives to tokens: logits of the next token, probabilities of answers; plain and under many edits."""
+"""Scores of token sequences under many edits: next-token logits, log-probabilities of answers."""
 
 from __future__ import annotations
 
@@ -35,14 +35,22 @@ def score_runs(
     score: Score,
     title: str | None = None,
 ) -> dict[Any, Float[np.ndarray, "group member value"]]:
-    """Score every sequence under every run: see `score_stacks`."""
+    """Score every sequence under every run, from its final residual stream.
 
-    def each(model: LanguageModel, kept: Trace, finals: Tensor) -> Float[Tensor, "run path value"]:
+    Args, Returns and Raises are those of `score_stacks`; `score` gets one run at a time.
+
+    >>> runs = {"plain": (), "steered": steer(vectors, [12], 2.0)}  # doctest: +SKIP
+    >>> score_runs(model, groups, runs, answer_logprob)["steered"]  # doctest: +SKIP
+    """
+
+    def score_each(
+        model: LanguageModel, kept: Trace, finals: Tensor
+    ) -> Float[Tensor, "run path value"]:
         return torch.stack([score(model, final, kept.batch) for final in finals])
 
-    return score_stacks(
-        model, groups, runs, each, title, final=any(not edits for edits in runs.values())
-    )
+    # A run without edits reads the final stream of the plain pass.
+    has_plain_run = any(not edits for edits in runs.values())
+    return score_stacks(model, groups, runs, score_each, title, final=has_plain_run)
 
 
 def score_stacks(
@@ -55,19 +63,30 @@ def score_stacks(
     final: bool = True,
     share_stem: bool = True,
 ) -> dict[Any, Float[np.ndarray, "group member value"]]:
-    """Score every sequence under every run. Groups have equally many members, which share what they begin with.
+    """Score every sequence under every run.
 
-    `score` gets stacked runs and the plain trace that they go on from: with `final` its last residual stream too. For
-    `share_stem` see `over_batches`. `title` names the progress bar; without one there is none.
+    Each batch is traced once, and each run goes on from its first edited layer.
 
-    Each batch is traced once, and each run goes on from its first edited layer. Raises InputError for edits that do
-    not fit the model and for NaN or infinite values.
+    Args:
+        groups: sequences that share a prefix, equally many in each group.
+        runs: the edits of each run; none for the plain model.
+        score: a function of the model, the plain trace and the final residual streams of stacked
+            runs.
+        title: the name of the progress bar; None for no bar.
+        final: whether the plain trace records its final residual stream too.
+        share_stem: see `over_batches`.
+
+    Returns:
+        For each run the values [group, member, value] that `score` gives, in float64.
+
+    Raises:
+        InputError: edits that do not fit the model; NaN or infinite values.
     """
     for edits in runs.values():
         model.check_edits(edits)
     starts = sorted({first_stream(model, edits) for edits in runs.values() if edits})
-    size = len(groups), len(groups[0])
-    out: dict[Any, np.ndarray] = {}
+    size = (len(groups), len(groups[0]))
+    scores: dict[Any, np.ndarray] = {}
     with tqdm(
         total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None
     ) as bar:
@@ -82,22 +101,26 @@ def score_stacks(
             return batch, values
 
         for batch, by_run in over_batches(model, groups, read, share_stem=share_stem):
-            where = [p.group for p in batch.paths], [p.member for p in batch.paths]
+            where = ([p.group for p in batch.paths], [p.member for p in batch.paths])
             for key, on_device in by_run.items():
                 values = on_device.double().cpu().numpy()
                 _check_finite(values, runs[key])
-                out.setdefault(key, np.full((*size, values.shape[1]), np.nan))[where] = values
-    return {key: out[key] for key in runs}
+                scores.setdefault(key, np.full((*size, values.shape[1]), np.nan))[where] = values
+    return {key: scores[key] for key in runs}
 
 
 def next_token_logits(tokens: Sequence[int]) -> Score:
-    """The logits of `tokens` after the prompt, then the log of the partition function over the vocabulary."""
+    """A score: the logits of `tokens` after the prompt, then the log of the partition function.
+
+    The partition function is the sum of exp(logit) over the vocabulary.
+    """
 
     def score(model: LanguageModel, final: Tensor, batch: Batch) -> Float[Tensor, "path value"]:
-        rows, positions = [p.row for p in batch.paths], [int(p.reads[0]) for p in batch.paths]
+        rows = [p.row for p in batch.paths]
+        positions = [int(p.reads[0]) for p in batch.paths]
         read = final[rows, positions]
         wanted = torch.tensor([list(tokens)], device=final.device).expand(len(read), -1)
-        return _in_pieces(model, read, wanted)
+        return _answer_logits(model, read, wanted)
 
     return score
 
@@ -105,21 +128,25 @@ def next_token_logits(tokens: Sequence[int]) -> Score:
 def answer_logprob(
     model: LanguageModel, final: Float[Tensor, "row pos d_model"], batch: Batch
 ) -> Float[Tensor, "path 2"]:
-    """The log-probability of each sequence's answer after its prompt (nats, summed), and its number of tokens."""
+    """A score: each answer's log-probability (nats, summed over tokens) and number of tokens."""
     rows = np.concatenate([np.full(len(p.reads), p.row) for p in batch.paths])
     positions = np.concatenate([p.reads for p in batch.paths])
     targets = torch.tensor([[t] for p in batch.paths for t in p.targets], device=final.device)
-    logits = _in_pieces(model, final[torch.from_numpy(rows), torch.from_numpy(positions)], targets)
+    read = final[torch.from_numpy(rows), torch.from_numpy(positions)]
+    logits = _answer_logits(model, read, targets)
+    # The second column is the log of the partition function.
+    logprobs = (logits[:, 0] - logits[:, 1]).double()
     lengths = torch.tensor([len(p.targets) for p in batch.paths], device=final.device)
-    of_path = torch.repeat_interleave(torch.arange(len(lengths), device=final.device), lengths)
+    paths = torch.repeat_interleave(torch.arange(len(lengths), device=final.device), lengths)
     sums = torch.zeros(len(lengths), dtype=torch.float64, device=final.device)
-    sums.index_add_(0, of_path, (logits[:, 0] - logits[:, 1]).double())
+    sums.index_add_(0, paths, logprobs)
     return torch.stack([sums, lengths.double()], dim=-1)
 
 
-def _in_pieces(
+def _answer_logits(
     model: LanguageModel, resid: Float[Tensor, "read d_model"], tokens: Tensor
 ) -> Float[Tensor, "read token_and_partition"]:
+    """`LanguageModel.answer_logits` for `LOGIT_ROWS` positions at a time."""
     pieces = zip(resid.split(LOGIT_ROWS), tokens.split(LOGIT_ROWS), strict=True)
     return torch.cat([model.answer_logits(r, t) for r, t in pieces])
 

@@ -1,6 +1,6 @@
-"""Attention masks of token trees: which tokens each token attends to, for every kind of attention of a model.
+"""Attention masks of token trees, one for each kind of attention of a model.
 
-Windows go by a token's position in its own sequence (its depth), not by its place in the row.
+Sliding windows count a token's position in its own sequence (its depth), not its place in the row.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -16,19 +17,25 @@ from interp_culture.engine.token_tree import Batch
 
 
 def attention_mask(model: LanguageModel, batch: Batch) -> Any:
-    """Additive 4D masks: one, or one for each kind of attention that the layers have."""
+    """Additive masks [row, 1, pos, key]: one, or one for each kind of attention in the layers.
+
+    The keys are the tokens of the stem, all of which are visible, then those of the row.
+    """
     config = model.text_config
-    depth, visible = batch.position_ids, batch.visible
-    of_keys = depth
+    depth = batch.position_ids
+    key_depth = depth
+    visible = batch.visible
     if batch.stem is not None:
-        stem = batch.stem.position_ids.expand(len(depth), -1)
-        of_keys = torch.cat([stem, depth], dim=1)
-        visible = torch.cat([visible.new_ones(*visible.shape[:2], stem.shape[1]), visible], dim=2)
+        stem_depth = repeat(batch.stem.position_ids, "1 key -> row key", row=len(depth))
+        key_depth = torch.cat([stem_depth, depth], dim=1)
+        stem_visible = visible.new_ones(*visible.shape[:2], stem_depth.shape[1])
+        visible = torch.cat([stem_visible, visible], dim=2)
     full = _additive(model, visible)
     window = getattr(config, "sliding_window", None)
     if window is None:
         return full
-    sliding = _additive(model, visible & ((depth[:, :, None] - of_keys[:, None, :]) < window))
+    is_near = (depth[:, :, None] - key_depth[:, None, :]) < window
+    sliding = _additive(model, visible & is_near)
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         return sliding
@@ -38,5 +45,6 @@ def attention_mask(model: LanguageModel, batch: Batch) -> Any:
 def _additive(
     model: LanguageModel, visible: Bool[Tensor, "row pos key"]
 ) -> Float[Tensor, "row 1 pos key"]:
+    """0 where a key is visible, elsewhere the dtype's minimum, as in transformers."""
     mask = torch.zeros(visible.shape, dtype=model.dtype, device=visible.device)
     return mask.masked_fill(~visible, torch.finfo(model.dtype).min)[:, None]

@@ -1,10 +1,10 @@
-"""Token sequences that share prefixes, laid out so that each shared token is computed once.
+"""Token sequences laid out as trees, so that the tokens of a shared prefix are computed once.
 
-The two orders of the options, the two options of a continuation begin alike: a row of a `Batch` is a tree of
-tokens. A token attends to its ancestors alone, and its position is its depth. What all rows begin with (a persona,
-the chat template's opening) is the batch's stem: one row more, whose keys and values every row attends to. Every
-token has exactly the context that it has in its own sequence, so logits and residual streams equal those of
-separate forward passes.
+The two orders of the options begin alike, and so do the two options of a continuation. A row of a
+`Batch` is therefore a tree of tokens: a token attends only to its ancestors, and its position is
+its depth. The prefix of all rows (a persona, the opening of the chat template) is the batch's stem,
+a row of its own whose keys and values every other row attends to. Every token has exactly the
+context it has in its own sequence, so logits and residual streams equal those of separate passes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import repeat
 from jaxtyping import Bool, Int
 from torch import Tensor
 
@@ -23,10 +24,14 @@ MIN_STEM = 8  # tokens: a shorter stem costs a pass over one row and saves less
 
 @dataclass(frozen=True)
 class TokenSequence:
-    """A prompt, and the answer whose tokens are scored one by one (empty: only the next token is read).
+    """A prompt and the answer that is scored after it, as tokens.
 
-    `options` are (start, stop) of the prompt's tokens that hold the words of an option; None where it has some that
-    could not be found. An answer that is scored is an option's words too.
+    Attributes:
+        prompt: the tokens of the prompt.
+        answer: the tokens that are scored one by one; empty where only the next token is read.
+        options: (start, stop) of the prompt's tokens that hold the words of each option; None where
+            the prompt has options whose words could not be located. A scored answer counts as the
+            words of an option too.
     """
 
     prompt: tuple[int, ...]
@@ -35,16 +40,21 @@ class TokenSequence:
 
     @property
     def inputs(self) -> tuple[int, ...]:
-        """What the model reads: all but the last answer token, which is predicted and never read from."""
+        """The tokens that the model reads: all but the last answer token, which is only scored."""
         return self.prompt + self.answer[:-1]
 
 
 @dataclass(frozen=True)
 class Path:
-    """Where one sequence lies in a batch: after the stem, `batch.tokens[row, positions]` are its input tokens.
+    """The place of one sequence in a batch.
 
-    `reads` are the positions whose logits predict `targets`: the last prompt token and the answer before its
-    last token. Without an answer it is the last prompt token alone, and there are no targets.
+    Attributes:
+        group, member: the place of the sequence in the groups given to `make_batches`.
+        row: its row in the batch.
+        positions: `batch.tokens[row, positions]` are its input tokens after the stem.
+        reads: the positions whose logits predict `targets`: the last prompt token, and the answer
+            tokens but the last. Without an answer, the last prompt token alone.
+        targets: the answer tokens; empty without an answer.
     """
 
     group: int
@@ -57,11 +67,20 @@ class Path:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of token trees after a shared stem. `visible[r, i, j]`: token i of row r attends to token j.
+    """Rows of token trees after a shared stem.
 
-    `is_final` marks the last prompt token of each sequence, from which its answer begins; `is_option` the words of
-    options, unless `options_found` says that those of a sequence are not known. Every token attends to all of the
-    stem, itself a batch of one row; without a shared beginning there is none.
+    Attributes:
+        tokens: token ids.
+        position_ids: the depth of each token in its own sequence, counted with the stem.
+        visible: `visible[r, i, j]` is true where token i of row r attends to token j. Every token
+            also attends to all of the stem.
+        is_answer: the tokens of answers.
+        is_final: the last prompt token of each sequence, after which its answer begins.
+        is_option: the words of options.
+        is_padding: padding.
+        paths: the place of each sequence.
+        stem: the shared prefix, a batch of one row; None where the rows share no prefix.
+        options_found: false where the words of the options of some sequence were not located.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -76,61 +95,59 @@ class Batch:
     options_found: bool = True
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on `device`; to a GPU they travel while it works on."""
+        """The same batch with its tensors on `device`; copies to a GPU are asynchronous."""
 
         def move(tensor: Tensor) -> Tensor:
             if device.type != "cuda" or tensor.is_cuda:
                 return tensor.to(device)
             return tensor.pin_memory().to(device, non_blocking=True)
 
-        moved: dict[str, Any] = {n: move(getattr(self, n)) for n in _TENSORS}
-        return replace(self, **moved, stem=self.stem.to(device) if self.stem else None)
+        tensors: dict[str, Any] = {name: move(getattr(self, name)) for name in _TENSORS}
+        stem = self.stem.to(device) if self.stem else None
+        return replace(self, **tensors, stem=stem)
 
     @property
     def longest(self) -> int:
-        """The tokens of the longest sequence."""
+        """The number of tokens of the longest sequence."""
         stem = self.stem.tokens.shape[1] if self.stem else 0
         return stem + max(len(path.positions) for path in self.paths)
 
     def unrolled(self) -> Batch:
-        """The same sequences one a row, each by itself from its first token on: no tree and no stem."""
+        """The same sequences, one per row from its first token on, without trees and stem."""
         members = [self._member(path) for path in self.paths]
-        width = max(len(m["tokens"]) for m in members)
-        stacked: dict[str, Any] = {
-            name: torch.stack([_filled(m[name], width, name == "is_padding") for m in members])
-            for name in members[0]
-        }
-        visible = torch.ones(width, width, dtype=torch.bool, device=self.tokens.device).tril()
+        width = max(len(member["tokens"]) for member in members)
+        tensors: dict[str, Any] = {}
+        for name in members[0]:
+            rows = [_padded(member[name], width, name == "is_padding") for member in members]
+            tensors[name] = torch.stack(rows)
+        causal = torch.ones(width, width, dtype=torch.bool, device=self.tokens.device).tril()
         paths = []
         for row, path in enumerate(self.paths):
-            n = int(members[row]["tokens"].shape[0])
-            reads = np.arange(n - len(path.reads), n)
-            paths.append(replace(path, row=row, positions=np.arange(n), reads=reads))
-        return replace(
-            self,
-            **stacked,
-            visible=visible.expand(len(paths), -1, -1),
-            paths=tuple(paths),
-            stem=None,
-        )
+            length = int(members[row]["tokens"].shape[0])
+            reads = np.arange(length - len(path.reads), length)
+            paths.append(replace(path, row=row, positions=np.arange(length), reads=reads))
+        visible = causal.expand(len(paths), -1, -1)
+        return replace(self, **tensors, visible=visible, paths=tuple(paths), stem=None)
 
     def _member(self, path: Path) -> dict[str, Tensor]:
-        """What is known of each token of one sequence, those of the stem too."""
-        at = torch.from_numpy(path.positions).to(self.tokens.device)
-        own = {name: getattr(self, name)[path.row, at] for name in _TENSORS if name != "visible"}
+        """The values of each token of one sequence, its stem included."""
+        positions = torch.from_numpy(path.positions).to(self.tokens.device)
+        names = [name for name in _TENSORS if name != "visible"]
+        after_stem = {name: getattr(self, name)[path.row, positions] for name in names}
         if self.stem is None:
-            return own
+            return after_stem
         return {
-            name: torch.cat([getattr(self.stem, name)[0], values]) for name, values in own.items()
+            name: torch.cat([getattr(self.stem, name)[0], values])
+            for name, values in after_stem.items()
         }
 
     def select(self, rows: Sequence[int], width: int) -> Batch:
-        """Some of the rows, cut to `width` tokens."""
-        place = {row: i for i, row in enumerate(rows)}
-        kept: dict[str, Any] = {n: getattr(self, n)[list(rows), :width] for n in _TENSORS}
-        kept["visible"] = kept["visible"][:, :, :width]
-        paths = tuple(replace(p, row=place[p.row]) for p in self.paths if p.row in place)
-        return replace(self, **kept, paths=paths)
+        """The given rows, cut to `width` tokens."""
+        new_row = {row: i for i, row in enumerate(rows)}
+        tensors: dict[str, Any] = {n: getattr(self, n)[list(rows), :width] for n in _TENSORS}
+        tensors["visible"] = tensors["visible"][:, :, :width]
+        paths = tuple(replace(p, row=new_row[p.row]) for p in self.paths if p.row in new_row)
+        return replace(self, **tensors, paths=paths)
 
     def halves(self) -> tuple[Batch, Batch]:
         """The rows in two batches, for a device that cannot hold them at once."""
@@ -139,25 +156,25 @@ class Batch:
 
     def _rows(self, start: int, stop: int) -> Batch:
         paths = tuple(replace(p, row=p.row - start) for p in self.paths if start <= p.row < stop)
-        kept: dict[str, Any] = {n: getattr(self, n)[start:stop] for n in _TENSORS}
-        return replace(self, **kept, paths=paths)
+        tensors: dict[str, Any] = {name: getattr(self, name)[start:stop] for name in _TENSORS}
+        return replace(self, **tensors, paths=paths)
 
 
 _TENSORS = ("tokens", "position_ids", "visible", "is_answer", "is_final", "is_option", "is_padding")
 
 
-def _filled(values: Tensor, width: int, last: bool) -> Tensor:
-    """A row's values up to `width`: padding is the row's last token once more, always one that the model knows."""
-    filler = (
-        values.new_full((width - len(values),), True)
-        if last
-        else values[-1:].expand(width - len(values))
-    )
+def _padded(values: Tensor, width: int, is_padding: bool) -> Tensor:
+    """The values of a row's tokens, padded to `width`; `is_padding` itself is padded with True.
+
+    Padding repeats the row's last token, which is always one that the model has an embedding for.
+    """
+    missing = width - len(values)
+    filler = values.new_full((missing,), True) if is_padding else values[-1:].expand(missing)
     return torch.cat([values, filler])
 
 
 class _Tree:
-    """One row while it grows. Tokens are shared when everything before them and their role agree."""
+    """A row under construction. Tokens are shared where they, their roles and prefixes agree."""
 
     def __init__(self, stem: int) -> None:
         self.stem = stem
@@ -165,16 +182,14 @@ class _Tree:
         self.members: list[_Member] = []
 
     def add(self, group: int, member: int, sequence: TokenSequence) -> None:
-        depth, start = np.arange(self.stem, len(sequence.inputs)), len(sequence.prompt)
-        is_option = depth >= start
-        for first, stop in sequence.options or ():
-            is_option[first - self.stem : stop - self.stem] = True
-        kinds = np.stack(
-            [np.array(sequence.inputs[self.stem :]), depth >= start, depth == start - 1, is_option]
-        )
-        shared = max((_shared(kinds, other) for other in self.members), key=len, default=depth[:0])
-        path = np.concatenate([shared, np.arange(self.size, self.size + len(depth) - len(shared))])
-        self.size += len(depth) - len(shared)
+        """Add a sequence; only the tokens that no earlier sequence shares make the row longer."""
+        kinds = _kinds(sequence, self.stem)
+        length = kinds.shape[1]
+        prefixes = [_shared(kinds, other) for other in self.members]
+        shared = max(prefixes, key=len, default=np.arange(0))
+        n_new = length - len(shared)
+        path = np.concatenate([shared, np.arange(self.size, self.size + n_new)])
+        self.size += n_new
         self.members.append(_Member(group, member, path, kinds, sequence))
 
     def paths(self, row: int) -> Iterable[Path]:
@@ -185,7 +200,7 @@ class _Tree:
 
 @dataclass(frozen=True)
 class _Member:
-    """A sequence in its row: where its tokens lie; which they are, which of the answer, read first, of options."""
+    """A sequence in its row: the place of each of its tokens after the stem, and their `_kinds`."""
 
     group: int
     member: int
@@ -194,11 +209,24 @@ class _Member:
     sequence: TokenSequence
 
 
+def _kinds(sequence: TokenSequence, stem: int) -> Int[np.ndarray, "4 token"]:
+    """The tokens after the stem and their roles: token id, is_answer, is_final, is_option."""
+    depth = np.arange(stem, len(sequence.inputs))
+    answer_start = len(sequence.prompt)
+    is_answer = depth >= answer_start
+    is_final = depth == answer_start - 1
+    is_option = is_answer.copy()
+    for first, stop in sequence.options or ():
+        is_option[first - stem : stop - stem] = True
+    return np.stack([np.array(sequence.inputs[stem:]), is_answer, is_final, is_option])
+
+
 def _shared(kinds: Int[np.ndarray, "4 token"], other: _Member) -> Int[np.ndarray, " shared"]:
-    """Where the tokens lie that a sequence begins with like another one that is in the row already."""
-    n = min(kinds.shape[1], len(other.path))
-    differ = (kinds[:, :n] != other.kinds[:, :n]).any(0)
-    return other.path[: int(differ.argmax()) if differ.any() else n]
+    """The places of the tokens that a sequence shares with one already in the row."""
+    length = min(kinds.shape[1], len(other.path))
+    differs = (kinds[:, :length] != other.kinds[:, :length]).any(0)
+    n_shared = int(differs.argmax()) if differs.any() else length
+    return other.path[:n_shared]
 
 
 def make_batches(
@@ -208,11 +236,23 @@ def make_batches(
     batch_tokens: int,
     share_stem: bool = True,
 ) -> list[Batch]:
-    """Lay groups of sequences out in batches of trees, longest rows first.
+    """Lay groups of sequences out in batches of token trees, longest rows first.
 
-    A group (the prompts of one scenario) is one row. `batch_tokens` bounds a batch, padding included (a longer row
-    is a batch of its own). `Path.group` and `Path.member` are the places of a sequence in `groups`. With
-    `share_stem=False` each row holds all of its tokens.
+    Args:
+        groups: a group (the prompts of one scenario) is one row. `Path.group` and `Path.member` are
+            the places of a sequence in it.
+        pad: the token that fills rows up; it is never attended to.
+        batch_tokens: the largest size of a batch, padding included. A longer row is a batch of its
+            own.
+        share_stem: whether the prefix of all rows is read once; otherwise each row holds all of its
+            tokens.
+
+    >>> one, other = TokenSequence((5, 6, 7), (8, 9)), TokenSequence((5, 6, 7), (4, 9))
+    >>> (batch,) = make_batches([[one, other]], pad=0, batch_tokens=100)
+    >>> batch.tokens.tolist()  # the last answer tokens are only scored
+    [[5, 6, 7, 8, 4]]
+    >>> [path.positions.tolist() for path in batch.paths]
+    [[0, 1, 2, 3], [0, 1, 2, 4]]
     """
     stem = _shared_stem(groups) if share_stem else ()
     rows = []
@@ -221,32 +261,35 @@ def make_batches(
         for member, sequence in enumerate(members):
             tree.add(group, member, sequence)
         rows.append(tree)
+    # Rows of similar length end up in one batch, which keeps padding small.
     rows.sort(key=lambda tree: -tree.size)
-    first = _stem_batch(stem) if stem else None
-    return [_stack(chunk, pad, first) for chunk in _chunks(rows, batch_tokens)]
+    stem_batch = _stem_batch(stem) if stem else None
+    return [_stack(chunk, pad, stem_batch) for chunk in _chunks(rows, batch_tokens)]
 
 
 def _shared_stem(groups: Sequence[Sequence[TokenSequence]]) -> tuple[int, ...]:
-    """The prompt tokens that all sequences begin with, before any option and any prompt's last one, which is read."""
+    """The prefix of all prompts, ending before any option and before any prompt's last token.
+
+    A prompt's last token is read, so it must be in the prompt's own row.
+    """
     if len(groups) < 2:
         return ()
     sequences = [sequence for members in groups for sequence in members]
     prompts = [sequence.prompt for sequence in sequences]
-    low, high = (
-        min(prompts),
-        max(prompts),
-    )  # what the first and the last in order share, all between them do
-    first_options = [first for sequence in sequences for first, _ in sequence.options or ()]
-    length = min([min(map(len, prompts)) - 1, *first_options])
-    shared = next((i for i in range(length) if low[i] != high[i]), length)
-    return low[:shared] if shared >= MIN_STEM else ()
+    # The first and the last prompt in lexicographic order share what all prompts share.
+    low = min(prompts)
+    high = max(prompts)
+    option_starts = [start for sequence in sequences for start, _ in sequence.options or ()]
+    longest = min([min(map(len, prompts)) - 1, *option_starts])
+    length = next((i for i in range(longest) if low[i] != high[i]), longest)
+    return low[:length] if length >= MIN_STEM else ()
 
 
 def _stem_batch(tokens: tuple[int, ...]) -> Batch:
     n = len(tokens)
-    none = torch.zeros(1, n, dtype=torch.bool)
-    visible = torch.ones(1, n, n, dtype=torch.bool).tril()
-    return Batch(torch.tensor([tokens]), torch.arange(n)[None], visible, none, none, none, none, ())
+    no = torch.zeros(1, n, dtype=torch.bool)
+    causal = torch.ones(1, n, n, dtype=torch.bool).tril()
+    return Batch(torch.tensor([tokens]), torch.arange(n)[None], causal, no, no, no, no, ())
 
 
 def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
@@ -261,31 +304,31 @@ def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
 
 
 def _stack(rows: list[_Tree], pad: int, stem: Batch | None) -> Batch:
+    """The trees as one batch. Padding attends to itself: a softmax over no key would be NaN."""
     width = max(row.size for row in rows)
-    shape = len(rows), width
-    tokens, position_ids = np.full(shape, pad), np.zeros(shape, dtype=int)
-    is_answer, is_final, is_option = np.zeros((3, *shape), dtype=bool)
-    visible = np.broadcast_to(np.eye(width, dtype=bool), (len(rows), width, width)).copy()
+    kinds = np.zeros((4, len(rows), width), dtype=int)
+    kinds[0] = pad
+    position_ids = np.zeros((len(rows), width), dtype=int)
+    visible = repeat(np.eye(width, dtype=bool), "pos key -> row pos key", row=len(rows)).copy()
     for r, row in enumerate(rows):
         for member in row.members:
             path = member.path
-            tokens[r, path], is_answer[r, path], is_final[r, path], is_option[r, path] = (
-                member.kinds
-            )
+            kinds[:, r, path] = member.kinds
             position_ids[r, path] = np.arange(row.stem, row.stem + len(path))
             visible[r][np.ix_(path, path)] = np.tri(len(path), dtype=bool)
-    is_padding = np.arange(width) >= np.array([[row.size] for row in rows])
+    sizes = np.array([row.size for row in rows])
+    is_padding = np.arange(width) >= sizes[:, None]
+    tokens, is_answer, is_final, is_option = torch.from_numpy(kinds)
+    members = [member for row in rows for member in row.members]
     return Batch(
-        tokens=torch.from_numpy(tokens),
+        tokens=tokens,
         position_ids=torch.from_numpy(position_ids),
         visible=torch.from_numpy(visible),
-        is_answer=torch.from_numpy(is_answer),
-        is_final=torch.from_numpy(is_final),
-        is_option=torch.from_numpy(is_option),
+        is_answer=is_answer.bool(),
+        is_final=is_final.bool(),
+        is_option=is_option.bool(),
         is_padding=torch.from_numpy(is_padding),
         paths=tuple(path for r, row in enumerate(rows) for path in row.paths(r)),
         stem=stem,
-        options_found=all(
-            member.sequence.options is not None for row in rows for member in row.members
-        ),
+        options_found=all(member.sequence.options is not None for member in members),
     )

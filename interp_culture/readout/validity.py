@@ -88,24 +88,26 @@ def check_readout(model: LanguageModel, readout: Readout | ReadoutFormat) -> Val
     """
     given = as_format(readout)
     form = ReadoutFormat(given.readout, labels=given.labels)
-    key = ("validity", form.readout, form.labels)
-    if key not in model.memo:
+    measured = model.readout_checks.validity
+    key = (form.readout, form.labels)
+    if key not in measured:
         controls = load_controls()
         with without_hooks(model.bridge):
             values = raw_values(model, controls, form, {"": ()})[""]
         letters = choose_letters(values, form.labels) if form.readout == "letters" else None
         table = choice_table(controls, values, form, letters)
-        model.memo[key] = _judge(table, form.readout, letters)
-    return model.memo[key]
+        measured[key] = _judge(table, form.readout, letters)
+    return measured[key]
 
 
 def warn_of(model: LanguageModel, form: ReadoutFormat, *, again: bool = False) -> None:
     """Warn with ReadoutWarning where the readout fails its check: once a model, or each time."""
     validity = check_readout(model, form)
-    key = ("warned", form.readout, form.labels)
-    if validity.ok or (key in model.memo and not again):
+    warned = model.readout_checks.warned
+    key = (form.readout, form.labels)
+    if validity.ok or (key in warned and not again):
         return
-    model.memo[key] = True
+    warned.add(key)
     other = "continuation" if form.readout == "letters" else "letters"
     warnings.warn(
         f"readout {form.readout!r} fails on {model.name}: {'; '.join(validity.failures)}. "

@@ -200,14 +200,15 @@ def test_another_axis_that_moves_alone_has_words_of_its_own() -> None:
 
 def test_readouts_that_fail_warn_before_the_work_and_once(planted: tuple) -> None:
     model, _, test, vectors = planted
-    kept = {key: model.memo.pop(key) for key in list(model.memo) if key[0] == "warned"}
+    warned = set(model.readout_checks.warned)
+    model.readout_checks.warned.clear()
     args = (model, test, vectors, {"X": [1], "Y": [1]})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         steered_readouts(*args, alphas=[0.1], n_random=0, readout="continuation")
         layer_sweep(model, test, vectors, layers=[1], readout="continuation")
     assert [w.category for w in caught].count(ReadoutWarning) == 1
-    model.memo.update(kept)
+    model.readout_checks.warned.update(warned)
 
 
 def test_the_seed_decides_the_random_order(planted: tuple) -> None:

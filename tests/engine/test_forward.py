@@ -1,19 +1,23 @@
-"""Batched, shared, stacked and resumed passes against plain Hugging Face, one sequence at a time."""
+"""Batched, shared, stacked and resumed passes equal single passes of plain Hugging Face."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
 import torch
-from conftest import Pair, make_pair
+from conftest import Pair, byte_tokenizer, make_pair
 from prompt_groups import groups_of
 from reference import forward
 from torch import Tensor
+from transformer_lens.model_bridge import generalized_components
+from zoo import entry
 
 from interp_culture.engine import batching
 from interp_culture.engine.batching import over_batches
+from interp_culture.engine.components import Component, attention_class, transparent_classes
 from interp_culture.engine.forward import resume, stacks, trace
 from interp_culture.engine.interventions import HOOK_POINTS, OPERATIONS, Edit
 from interp_culture.engine.logprobs import answer_logprob, next_token_logits, score_runs
@@ -40,9 +44,10 @@ def batches_of(
     return make_batches(groups, pad=model.pad_token, batch_tokens=size, share_stem=share)
 
 
-def touched(sequence: TokenSequence, positions: Any) -> Tensor:
-    """Which input tokens an edit of these positions touches, by hand."""
-    depth, start = torch.arange(len(sequence.inputs)), len(sequence.prompt)
+def edited_tokens(sequence: TokenSequence, positions: Any) -> Tensor:
+    """Which input tokens an edit of these positions changes, by hand."""
+    depth = torch.arange(len(sequence.inputs))
+    start = len(sequence.prompt)
     if isinstance(positions, tuple):
         return (depth >= positions[0]) & (depth < positions[1])
     by_name = {
@@ -61,7 +66,7 @@ def by_hand(
     edits: Sequence[Edit], sequence: TokenSequence
 ) -> dict[int, Callable[[Tensor], Tensor]]:
     def change(edit: Edit) -> Callable[[Tensor], Tensor]:
-        where = touched(sequence, edit.positions)[:, None]
+        where = edited_tokens(sequence, edit.positions)[:, None]
         return lambda h: torch.where(
             where, BY_HAND[edit.operation](h, edit.vector, edit.strength), h
         )
@@ -76,7 +81,7 @@ def worst_difference(
     share: bool = True,
     size: int = 3000,
 ) -> float:
-    """Largest absolute difference of the logits at all read positions: resumed runs against single sequences."""
+    """Largest absolute difference of logits between resumed runs and single sequences."""
     worst = 0.0
     for batch in batches_of(pair.model, groups, share, size):
         kept = trace(pair.model, batch, layers=range(pair.model.n_layers + 1))
@@ -99,7 +104,7 @@ def edit(
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_stacked_runs_equal_hand_written_hooks(pair: Pair, positions: Any, share: bool) -> None:
-    """First, last, several layers and none, in one stack; grouped-query attention, sliding windows."""
+    """First, last, several layers and none in one stack; grouped queries, sliding windows."""
     model = pair.model
     groups = groups_of(model)
     assert any(b.stem is not None for b in batches_of(model, groups, share)) == share
@@ -114,7 +119,8 @@ def test_stacked_runs_equal_hand_written_hooks(pair: Pair, positions: Any, share
 @pytest.mark.parametrize("strength", [1.0, -0.6])
 def test_every_operation_equals_hand_written_hooks(pair: Pair, strength: float) -> None:
     """At the start of a run and after it, in one stack with the others."""
-    model, groups = pair.model, groups_of(pair.model)
+    model = pair.model
+    groups = groups_of(model)
     runs = [
         [
             edit(model, layer, strength=strength, operation=operation, positions=positions)
@@ -150,20 +156,19 @@ def test_plain_passes_equal_plain_hugging_face_in_batches_of_any_size(
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_reads_equal_padded_batches_of_plain_hugging_face(pair: Pair, side: str) -> None:
-    """Whichever side another implementation pads on."""
-    model, groups = pair.model, groups_of(pair.model)
-    ours = score_runs(model, groups, {"": ()}, next_token_logits([5, 7]))[""][..., :2].reshape(
-        -1, 2
-    )
+    """The padding side of the other implementation makes no difference."""
+    model = pair.model
+    groups = groups_of(model)
+    scores = score_runs(model, groups, {"": ()}, next_token_logits([5, 7]))[""]
+    ours = scores[..., :2].reshape(-1, 2)
     prompts = [s.prompt for members in groups for s in members]
     width = max(map(len, prompts))
-    tokens, mask = (
-        torch.zeros(len(prompts), width, dtype=torch.long),
-        torch.zeros(len(prompts), width),
-    )
+    tokens = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros(len(prompts), width)
     for row, prompt in enumerate(prompts):
         where = slice(width - len(prompt), width) if side == "left" else slice(0, len(prompt))
-        tokens[row, where], mask[row, where] = torch.tensor(prompt), 1
+        tokens[row, where] = torch.tensor(prompt)
+        mask[row, where] = 1
     positions = (mask.cumsum(-1) - 1).clamp(min=0).long()
     with torch.no_grad():
         logits = pair.plain(
@@ -228,13 +233,13 @@ def test_resuming_equals_a_whole_steered_pass(pair: Pair, hook_point: str) -> No
 def test_blocks_after_the_last_wanted_layer_are_not_computed(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, groups = pair.model, groups_of(pair.model)
+    model = pair.model
+    groups = groups_of(model)
     (batch,) = batches_of(model, groups, share=True)
     whole = trace(model, batch, layers=[1, 2])
     ran: list[int] = []
-    for n, block in enumerate(
-        model.bridge.blocks
-    ):  # not by hooks: those of others see whole passes
+    # Counted without hooks, since the user's hooks see whole passes.
+    for n, block in enumerate(model.bridge.blocks):
         mlp = block.mlp.original_component
         counted = lambda *args, n=n, own=mlp.forward: (ran.append(n), own(*args))[1]  # noqa: E731
         monkeypatch.setattr(mlp, "forward", counted)
@@ -245,7 +250,7 @@ def test_blocks_after_the_last_wanted_layer_are_not_computed(
     assert all(torch.equal(cut.resid[layer], whole.resid[layer]) for layer in (1, 2))
     edits = [edit(model, 1), edit(model, 3)]
     assert torch.equal(resume(model, cut, [edits]), resume(model, whole, [edits]))
-    assert torch.equal(trace(model, batch).final, whole.final)  # no block is left passed through
+    assert torch.equal(trace(model, batch).final, whole.final)  # no block is still skipped
 
 
 def test_scores_are_the_same_however_the_work_is_cut(
@@ -297,7 +302,8 @@ def test_batches_are_halved_when_memory_runs_out() -> None:
     assert sizes.count(13) == 1
     sizes.clear()
     assert sum(len(part) for part in over_batches(tiny, groups, work)) == 13
-    assert max(sizes) <= 3  # what it learned is kept
+    assert max(sizes) <= 3  # the model remembers the limit
+    assert tiny.batch_limit is not None
 
 
 def test_a_row_that_does_not_fit_and_other_errors_are_raised(tiny: LanguageModel) -> None:
@@ -329,6 +335,51 @@ def test_no_hook_survives_an_exception(tiny: LanguageModel) -> None:
         resume(tiny, trace(tiny, batch, layers=[1]), [[broken]])
     assert not tiny.is_hooked
     assert torch.equal(trace(tiny, batch).final, before.final)
+
+
+# -- components without hook points ---------------------------------------------------------------
+
+
+def class_counts(components: Iterable[Component]) -> Counter[type]:
+    return Counter(type(component.module) for component in components)
+
+
+def test_components_are_recognised_by_the_classes_of_transformer_lens() -> None:
+    """Fails where TransformerLens renames or moves a class, or builds a Llama of other ones."""
+    components = make_pair("llama").model.components
+    linear = generalized_components.LinearBridge
+    assert class_counts(components.attentions) == {attention_class(): 4}
+    assert class_counts(part for a in components.attentions for part in a.parts) == {linear: 16}
+    assert class_counts(components.others) == {
+        linear: 12,
+        generalized_components.RMSNormalizationBridge: 9,
+        generalized_components.GatedMLPBridge: 4,
+    }
+
+
+def test_layer_norms_and_plain_mlps_are_recognised_and_attentions_of_another_class_are_not() -> (
+    None
+):
+    gpt2 = LanguageModel.wrap(entry("GPT-2").build(), byte_tokenizer(), "gpt2")
+    assert gpt2.components.attentions == ()
+    assert class_counts(gpt2.components.others) == {
+        generalized_components.NormalizationBridge: 9,
+        generalized_components.LinearBridge: 8,
+        generalized_components.MLPBridge: 4,
+    }
+    assert {type(c.module) for c in gpt2.components.others} <= transparent_classes()
+
+
+def test_subclasses_of_transparent_classes_are_left_as_they_are() -> None:
+    """A subclass may compute something else."""
+    model = make_pair("llama").model
+
+    class Doubled(generalized_components.GatedMLPBridge):
+        pass
+
+    model.bridge.blocks[1].mlp.__class__ = Doubled
+    assert Doubled not in class_counts(model.components.others)
+    assert class_counts(model.components.others)[generalized_components.GatedMLPBridge] == 3
 
 
 @pytest.mark.slow

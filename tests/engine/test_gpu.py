@@ -98,9 +98,10 @@ def test_batches_too_large_for_the_memory_are_halved(
     vector = torch.randn(model.d_model)
     runs: dict[str, list[Edit]] = {"": [], "steered": [Edit(1, vector, 1.0)]}
     usual = read_runs(model, some, runs, readout="letters")
-    assert batching.BATCH_LIMIT not in model.memo
+    assert model.batch_limit is None
     monkeypatch.setattr(batching, "_fitting_tokens", lambda model: 10**7)
     monkeypatch.setattr(batching, "GPU_TOKENS", (1024, 10**7))
     again = read_runs(model, some, runs, readout="letters")
-    assert model.memo[batching.BATCH_LIMIT] < 10**6
+    assert model.batch_limit is not None
+    assert model.batch_limit < 10**6
     np.testing.assert_allclose(usual.logit_diff, again.logit_diff, atol=TOLERANCE)

@@ -1,6 +1,10 @@
-"""First-order predictions: exact where the model is linear, the derivative of exact reads elsewhere."""
+"""First-order predictions equal the derivative of exact reads, and refined sweeps use them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +28,7 @@ STEP = 3e-4
 
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (2, 40)])
-def test_predictions_are_central_differences_of_exact_reads(pair: Pair, positions: object) -> None:
+def test_predictions_are_central_differences_of_exact_reads(pair: Pair, positions: Any) -> None:
     """Every layer's end, both scores, all architectures."""
     model = pair.model
     for members, score, weight in (
@@ -37,7 +41,7 @@ def test_predictions_are_central_differences_of_exact_reads(pair: Pair, position
         vectors = {layer: torch.randn(model.d_model) for layer in range(model.n_layers)}
 
         def runs(strength: float, vectors: dict = vectors) -> dict:
-            return {k: [Edit(k, v, strength, positions=positions)] for k, v in vectors.items()}  # type: ignore[arg-type]
+            return {k: [Edit(k, v, strength, positions=positions)] for k, v in vectors.items()}
 
         plain = score_runs(model, groups, {"": ()}, score)[""]
         up, down = (score_runs(model, groups, runs(s), score) for s in (STEP, -STEP))
@@ -50,19 +54,32 @@ def test_predictions_are_central_differences_of_exact_reads(pair: Pair, position
             )
 
 
+def test_predictions_are_the_same_whichever_shortcuts_hold(pair: Pair) -> None:
+    """Block by block, in one padded pass, and in a pass for each length."""
+    groups = [sequences[2:4] for sequences in groups_of(pair.model)]
+    weights = np.ones((len(groups), 2, 2))
+    torch.manual_seed(6)
+    runs = {
+        layer: [Edit(layer, torch.randn(pair.model.d_model), 1.0)]
+        for layer in range(pair.model.n_layers)
+    }
+    predicted = []
+    for off in ((), ("resume",), ("trees",), ("trees", "padding")):
+        model = replace(pair.model, shortcuts=pair.model.shortcuts.without(*off))
+        by_run = predict_runs(model, groups, {"": (), **runs}, answer_logprob, weights)
+        predicted.append(np.stack(list(by_run.values())))
+    for other in predicted[1:]:
+        np.testing.assert_allclose(other, predicted[0], atol=1e-3, rtol=1e-4)
+
+
 def test_edits_of_several_layers_add_up_and_scale(pair: Pair) -> None:
     model = pair.model
     groups = [sequences[2:4] for sequences in groups_of(model)]
     weights = np.ones((len(groups), 2, 2))
     one, two = (Edit(layer, torch.randn(model.d_model), 1.0) for layer in (0, 2))
     twice = Edit(2, two.vector, 2.0)
-    p = predict_runs(
-        model,
-        groups,
-        {"": (), "1": [one], "2": [two], "12": [one, two], "22": [twice]},
-        answer_logprob,
-        weights,
-    )
+    runs = {"": (), "1": [one], "2": [two], "12": [one, two], "22": [twice]}
+    p = predict_runs(model, groups, runs, answer_logprob, weights)
     np.testing.assert_allclose(p["12"] - p[""], p["1"] + p["2"] - 2 * p[""], atol=1e-6)
     np.testing.assert_allclose(p["22"] - p[""], 2 * (p["2"] - p[""]), atol=1e-6)
 
@@ -78,7 +95,8 @@ def test_edits_within_a_block_are_refused(tiny) -> None:  # type: ignore[no-unty
 
 @pytest.fixture(scope="module")
 def planted() -> tuple:
-    model, scenarios = planted_model(), planted_scenarios()
+    model = planted_model()
+    scenarios = planted_scenarios()
     return model, scenarios, extract(model, scenarios)
 
 
@@ -122,11 +140,11 @@ def test_a_refined_sweep_measures_its_proposals(planted: tuple) -> None:
     assert sweep_agreement(exact).empty
 
 
-def made_sweep(monkeypatch: pytest.MonkeyPatch, foreseen: list[int], true: list[int]):  # type: ignore[no-untyped-def]
-    """A sweep of which both sides are given: the mean differential of each layer."""
+def made_sweep(monkeypatch: pytest.MonkeyPatch, predicted: list[int], true: list[int]) -> None:
+    """A sweep with given mean differentials of each layer, predicted and measured."""
     import pandas as pd
 
-    def table(method: str, values: list[int], layers) -> pd.DataFrame:  # type: ignore[no-untyped-def]
+    def table(method: str, values: list[int], layers: Iterable[int]) -> pd.DataFrame:
         rows = [
             {"layer": n, "alpha": 1.0, "id": "a", "differential": values[n], "shift": values[n]}
             for n in layers
@@ -144,20 +162,20 @@ def made_sweep(monkeypatch: pytest.MonkeyPatch, foreseen: list[int], true: list[
     monkeypatch.setattr(
         cls,
         "predicted",
-        lambda self, layers: table("gradient", foreseen, layers).assign(predicted_shift=0.0),
+        lambda self, layers: table("gradient", predicted, layers).assign(predicted_shift=0.0),
     )
 
 
 @pytest.mark.parametrize(
     ("true", "measured", "warns"),
     [
-        # The best two are foreseen in order: they, the margin and two checks (layers 8 and 11) suffice.
+        # The prediction has the best two in order. Measured: they, the margin, two checks (8, 11).
         ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], 6, False),
         # The fourth proposal is among the best two: two more are measured.
         ([12, 9, 10, 11, 8, 7, 6, 5, 4, 3, 2, 1], 8, False),
         # A check is among them: the search goes on to the end.
         ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 13], 12, False),
-        # What is measured contradicts the proposal: everything is.
+        # The measurements contradict the proposal: all layers are measured.
         ([12, 11, 1, 2, 3, 4, 5, 6, 9, 7, 8, 10], 12, True),
     ],
 )
@@ -183,7 +201,10 @@ def test_a_refined_sweep_goes_on_until_the_best_are_settled(
 def test_unknown_methods_are_named(planted: tuple) -> None:
     from conftest import error_without_type_checks
 
-    call = "from interp_culture.steering.sweep import layer_sweep; layer_sweep(None, None, {}, method='fast')"
+    call = (
+        "from interp_culture.steering.sweep import layer_sweep; "
+        "layer_sweep(None, None, {}, method='fast')"
+    )
     assert (
         "unknown sweep method 'fast'; known: exact, gradient, refined"
         in error_without_type_checks(call)

@@ -1,4 +1,4 @@
-"""Edits: where they act, that they are pure, that strength 0 is nothing."""
+"""Edits: their positions and formulas, purity, no effect at strength 0, refusals."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_strength_zero_changes_no_bit_and_the_dtype_is_kept(batch: Batch, operat
 
 
 def test_ablation_leaves_nothing_along_the_vector_and_projection_nothing_else(batch: Batch) -> None:
-    h, v = torch.randn(*batch.tokens.shape, 8), torch.randn(8)
+    h = torch.randn(*batch.tokens.shape, 8)
+    v = torch.randn(8)
     along = (h @ v / (v @ v))[..., None] * v
     changed = {
         o: Edit(0, v, 1.0, o).apply(h, batch)[~batch.is_padding] for o in ("ablate", "project")
@@ -75,8 +76,9 @@ def test_ablation_leaves_nothing_along_the_vector_and_projection_nothing_else(ba
 
 
 def test_a_norm_is_preserved_and_the_direction_is_that_of_the_sum(batch: Batch) -> None:
-    h, v = torch.randn(*batch.tokens.shape, 8), torch.randn(8)
-    h[0, 0] = -2 * v  # their sum has no direction
+    h = torch.randn(*batch.tokens.shape, 8)
+    v = torch.randn(8)
+    h[0, 0] = -2 * v  # h + 2 v is 0 there, which has no direction
     after = Edit(0, v, 2.0, "add_preserving_norm").apply(h, batch)
     assert torch.equal(after[0, 0], torch.zeros(8))
     assert (torch.nn.functional.cosine_similarity(after, h + 2 * v, dim=-1)[0, 1:] > 0.9999).all()
@@ -84,17 +86,18 @@ def test_a_norm_is_preserved_and_the_direction_is_that_of_the_sum(batch: Batch) 
 
 
 def test_new_operations_compute_in_float32(batch: Batch) -> None:
-    h, v = (100 * torch.randn(*batch.tokens.shape, 64)).bfloat16(), torch.randn(64)
+    h = (100 * torch.randn(*batch.tokens.shape, 64)).bfloat16()
+    v = torch.randn(64)
     for operation in ("ablate", "project", "add_preserving_norm"):
         edit = Edit(0, v, 1.0, operation)
         assert torch.equal(edit.apply(h, batch), edit.apply(h.float(), batch).bfloat16())
 
 
-# -- the words of the options -------------------------------------------------------------------------------
+# -- the words of the options ---------------------------------------------------------------------
 
 
 def options_of(model: LanguageModel, *prompts: Prompt) -> list[list[int]]:
-    """For each prompt the tokens that an edit of the options touches."""
+    """For each prompt the tokens that an edit of the options changes."""
     (batch,) = make_batches([model.tokenise_all(prompts)], pad=0, batch_tokens=10_000)
     where = Edit(0, torch.ones(2), 1.0, positions="options").where(batch)
     return [where[path.row, path.positions].nonzero()[:, 0].tolist() for path in batch.paths]
@@ -104,11 +107,12 @@ def options_of(model: LanguageModel, *prompts: Prompt) -> list[list[int]]:
 def test_options_are_the_tokens_of_their_words(
     tiny: LanguageModel, few: ScenarioSet, system: str | None, persona: int
 ) -> None:
-    """A token a byte, of which é has two; the words stand elsewhere in the prompt too."""
+    """One token per byte, and é has two bytes. The words occur elsewhere in the prompt too."""
     words = {"situation": "Café? Tea.", "positive": "Tea", "negative": "Café"}
     scenario = few.scenarios[0].model_copy(update=words)
     letters = [p.prompt for p in letter_prompts(scenario, system=system)]
-    # <|user|>, the situation, a blank line and "Option A: " are 31 bytes, a line's end and "Option B: " 11.
+    # <|user|>, the situation, a blank line and "Option A: " are 31 bytes;
+    # a line's end and "Option B: " are 11.
     first = persona + 31
     assert options_of(tiny, *letters) == [
         [*range(first, first + 3), *range(first + 14, first + 19)],
@@ -140,16 +144,14 @@ def test_a_token_that_holds_a_part_of_an_option_counts_and_mere_space_before_it_
     )
     model = with_tokenizer(tiny, tokenizer)
     assert model.render(Prompt("  A Tea. ")) == "<|user|>A Tea.\n<|assistant|>"
-    assert options_of(model, Prompt("  A Tea. ", options=((4, 7),))) == [
-        [9, 10, 11]
-    ]  # " T", "e", "a."
-    assert options_of(model, Prompt("A ea.", options=((2, 4),))) == [
-        [10, 11]
-    ]  # "e", "a.", after " "
+    # " T", "e", "a."
+    assert options_of(model, Prompt("  A Tea. ", options=((4, 7),))) == [[9, 10, 11]]
+    # "e", "a.", after " "
+    assert options_of(model, Prompt("A ea.", options=((2, 4),))) == [[10, 11]]
 
 
 class Slow(PreTrainedTokenizerFast):
-    """Without the encodings of a fast one."""
+    """A tokenizer without character offsets, as slow ones are."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> BatchEncoding:
         return BatchEncoding({"input_ids": super().__call__(*args, **kwargs).input_ids})
@@ -170,7 +172,7 @@ def test_options_that_cannot_be_found_raise_where_they_are_wanted(tiny: Language
         ]
 
 
-# -- what is refused ----------------------------------------------------------------------------------------
+# -- refusals -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -185,14 +187,17 @@ def test_options_that_cannot_be_found_raise_where_they_are_wanted(tiny: Language
     ],
 )
 def test_unknown_names_raise(wrong: str, message: str) -> None:
-    call = f"import torch; from interp_culture.engine.interventions import Edit; Edit(0, torch.ones(2), 1.0, {wrong})"
+    call = (
+        "import torch; from interp_culture.engine.interventions import Edit; "
+        f"Edit(0, torch.ones(2), 1.0, {wrong})"
+    )
     assert message in error_without_type_checks(call)
 
 
 @pytest.mark.parametrize("operation", ["ablate", "project"])
 def test_a_vector_without_a_direction_raises(operation: Any) -> None:
     with pytest.raises(
-        InputError, match=f"field 'vector' has length 0, which is no direction to {operation}"
+        InputError, match=f"field 'vector' has length 0, so it has no direction to {operation}"
     ):
         Edit(0, torch.zeros(3), 1.0, operation)
     Edit(0, torch.zeros(3), 1.0, "add_preserving_norm")

@@ -1,4 +1,4 @@
-"""Tokens in, logits out: chat formats, the unembedding, edits that do not fit."""
+"""The language model: chat formats, the unembedding, identity, edits that do not fit."""
 
 from __future__ import annotations
 
@@ -64,8 +64,10 @@ def test_edits_that_do_not_fit_raise(tiny: LanguageModel) -> None:
 
 
 def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> None:
-    other, renamed = make_pair("qwen3").model, replace(tiny, name="renamed")
-    good, weights = torch.ones(tiny.d_model), tiny.identity.weights
+    other = make_pair("qwen3").model
+    renamed = replace(tiny, name="renamed")
+    good = torch.ones(tiny.d_model)
+    weights = tiny.identity.weights
     renamed.check_edits([Edit(0, good, 1.0, model=tiny.name, weights=weights)])
     with pytest.raises(InputError, match=r'the weights are not.*origin="any"'):
         replace(other, name=tiny.name).check_edits(
@@ -78,10 +80,11 @@ def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> N
         other.check_edits(steer(v, [0], 1.0))
 
 
-def test_identity_is_of_weights_whatever_the_name_and_dtype() -> None:
+def test_identity_depends_on_weights_and_not_on_name_and_dtype() -> None:
     plain = tiny_hf("llama")
     half = copy.deepcopy(plain).to(torch.bfloat16)
-    one, same = (LanguageModel.wrap(m, byte_tokenizer(), n) for m, n in ((plain, "a"), (half, "b")))
+    one = LanguageModel.wrap(plain, byte_tokenizer(), "a")
+    same = LanguageModel.wrap(half, byte_tokenizer(), "b")
     other = LanguageModel.wrap(tiny_hf("llama", seed=1), byte_tokenizer(None), "a")
     assert one.identity == same.identity
     assert one.identity.weights != other.identity.weights
@@ -94,7 +97,7 @@ def test_identity_is_of_weights_whatever_the_name_and_dtype() -> None:
 def test_logits_of_a_16_bit_model_are_not_rounded_to_its_dtype() -> None:
     model = make_pair("llama").model
     model.bridge.original_model.bfloat16()
-    model.bridge.unembed.original_component.weight.mul_(20)  # logits of real size
+    model.bridge.unembed.original_component.weight.mul_(20)  # logits as large as in real models
     resid = torch.randn(6, model.d_model).bfloat16()
     weight = model.bridge.unembed.original_component.weight
     normed = model.bridge.ln_final(resid[None])[0]
@@ -102,7 +105,7 @@ def test_logits_of_a_16_bit_model_are_not_rounded_to_its_dtype() -> None:
     assert model.logits(resid).dtype == torch.float32
     torch.testing.assert_close(model.logits(resid).double(), exact, atol=1e-3, rtol=1e-5)
     rounded = (normed @ weight.T).double()
-    assert (rounded - exact).abs().max() > 1e-2  # what would be read otherwise
+    assert (rounded - exact).abs().max() > 1e-2  # the error of logits in bfloat16
 
 
 def test_answer_logits_go_through_the_vocabulary_in_pieces(
@@ -119,12 +122,12 @@ def test_answer_logits_go_through_the_vocabulary_in_pieces(
     torch.testing.assert_close(read[:, 3], whole.logsumexp(-1))
 
 
-def test_soft_caps_and_biases_of_the_unembedding_are_heeded() -> None:
+def test_soft_caps_and_biases_of_the_unembedding_are_applied() -> None:
     model = make_pair("gemma3_text").model
     model.text_config.final_logit_softcapping = 2.0
     linear = model.bridge.unembed.original_component
     linear.bias = torch.nn.Parameter(torch.randn(320), requires_grad=False)
-    del model.unembedding  # which was looked at before
+    del model.unembedding  # examined before the change
     resid = torch.randn(3, model.d_model)
     raw = model.bridge.ln_final(resid[None])[0] @ linear.weight.T + linear.bias
     expected = 2.0 * torch.tanh(raw / 2.0)

@@ -12,7 +12,7 @@ import torch
 from conftest import byte_tokenizer, tiny_hf
 from torch import Tensor
 
-from interp_culture.engine import forward, loading
+from interp_culture.engine import edit_hooks, forward, loading, whole_pass
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.logprobs import answer_logprob, score_runs
@@ -48,17 +48,17 @@ def numbers(model: LanguageModel) -> Tensor:
 
 def blind_to_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Masks of token trees let a token attend to all earlier tokens of its row."""
-    right = forward.attention_mask
+    right = whole_pass.attention_mask
 
     def wrong(model: LanguageModel, batch: Any) -> Tensor:
         return right(model, batch) * (batch.tokens.shape[1] < 0)
 
-    monkeypatch.setattr(forward, "attention_mask", wrong)
+    monkeypatch.setattr(whole_pass, "attention_mask", wrong)
 
 
 def forgetful_stem(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys and values of the stem are lost."""
-    right = forward._StemCache.update
+    right = whole_pass.StemCache.update
 
     def wrong(
         self: Any, keys: Tensor, values: Tensor, layer: int, *args: Any, **kwargs: Any
@@ -67,7 +67,7 @@ def forgetful_stem(monkeypatch: pytest.MonkeyPatch) -> None:
             self.held[layer] = tuple(torch.zeros_like(held) for held in self.held[layer])
         return right(self, keys, values, layer, *args, **kwargs)
 
-    monkeypatch.setattr(forward._StemCache, "update", wrong)
+    monkeypatch.setattr(whole_pass.StemCache, "update", wrong)
 
 
 def inexact_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def fused_components_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
         yield
         del mlp.__dict__["forward"]
 
-    monkeypatch.setattr(forward, "unhooked", wrong)
+    monkeypatch.setattr(edit_hooks, "unhooked", wrong)
 
 
 def unembedding_in_wrong_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from interp_culture.engine import token_tree
 from interp_culture.engine.token_tree import MIN_STEM, Batch, TokenSequence, make_batches
 
 GROUPS = [
@@ -19,8 +21,8 @@ STEM = tuple(range(20, 20 + MIN_STEM))
 
 def with_stem(stem: tuple[int, ...]) -> list[list[TokenSequence]]:
     def after(s: TokenSequence) -> TokenSequence:
-        moved = tuple((start + len(stem), stop + len(stem)) for start, stop in s.options or ())
-        return replace(s, prompt=stem + s.prompt, options=moved)
+        options = tuple((start + len(stem), stop + len(stem)) for start, stop in s.options or ())
+        return replace(s, prompt=stem + s.prompt, options=options)
 
     return [[after(s) for s in members] for members in GROUPS]
 
@@ -36,9 +38,10 @@ def stem_of(batch: Batch) -> tuple[int, ...]:
 def test_each_token_sees_exactly_its_own_sequence(
     stem: tuple[int, ...], share: bool, batch_tokens: int
 ) -> None:
-    groups, seen = with_stem(stem), set()
+    groups = with_stem(stem)
+    seen = set()
     for batch in make_batches(groups, pad=0, batch_tokens=batch_tokens, share_stem=share):
-        # GROUPS share their first token, so that MIN_STEM - 1 more make a stem.
+        # GROUPS share their first token, so MIN_STEM - 1 more tokens make a stem.
         shared = stem_of(batch)
         assert len(shared) == (len(stem) + 1 if share and len(stem) + 1 >= MIN_STEM else 0)
         for path in batch.paths:
@@ -99,14 +102,20 @@ def test_the_same_token_is_not_shared_where_it_is_an_option_of_one_alone() -> No
     assert batch.is_option.int().tolist() == [[0, 0, 0, 1, 0]]
 
 
-def test_options_that_are_not_found_mark_their_batch_alone() -> None:
+def test_options_that_are_not_located_mark_only_their_batch() -> None:
     groups = [[TokenSequence((1, 2, 3), options=None)], [TokenSequence((1, 2))]]
     assert [b.options_found for b in make_batches(groups, pad=0, batch_tokens=1)] == [False, True]
 
 
+def test_the_example_of_the_docstring() -> None:
+    result = doctest.testmod(token_tree)
+    assert result.failed == 0
+    assert result.attempted > 0
+
+
 def test_shared_prefixes_are_held_once() -> None:
     (batch,) = make_batches(GROUPS[:1], pad=0, batch_tokens=1000)
-    # 5 6 7 shared, then 8 | 4 9; the last answer tokens are never read from.
+    # 5 6 7 are shared, then 8 | 4 9. The last answer tokens are only scored.
     assert int((~batch.is_padding).sum()) == 6
 
 

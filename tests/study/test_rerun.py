@@ -11,6 +11,7 @@ from planted import MAP_ITEMS, planted_scenarios
 
 import interp_culture as ic
 from analyses import cost, pca_vs_mean_diff
+from interp_culture.engine.model import ReadoutChecks
 from interp_culture.reporting.html import write_report
 from interp_culture.study import study as study_module
 from interp_culture.study.analysis import installed
@@ -35,7 +36,7 @@ def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.Languag
 
 
 def run(model: ic.LanguageModel, folder: Path, seed: int) -> dict[str, pd.DataFrame]:
-    model.memo.clear()
+    model.readout_checks = ReadoutChecks()
     ic.run_study(ic.StudyConfig(model="tiny", out=str(folder), seed=seed, **SMALL))
     return {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
 
