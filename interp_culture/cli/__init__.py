@@ -9,9 +9,10 @@ from interp_culture.cli import experiment  # before the others: its verbs lead t
 
 # isort: split
 from interp_culture.cli import bench, data, generate, survey, wvs
+from interp_culture.cli.analysis import run_alone
 from interp_culture.cli.common import app, run
 
-__all__ = ["app", "bench", "data", "experiment", "generate", "main", "survey", "wvs"]
+__all__ = ["app", "bench", "data", "experiment", "generate", "main", "run_alone", "survey", "wvs"]
 
 
 def main() -> None:
