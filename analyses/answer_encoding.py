@@ -175,7 +175,9 @@ def agreement_text(agreement: pd.DataFrame) -> str:
         "between letters and continuation": agreement[with_words],
     }
     means = [f"{group.effect.mean():+.2f} {name}" for name, group in groups.items() if len(group)]
-    return f"Correlation over scenarios of the effects under two encodings, mean: {', '.join(means)}."
+    return (
+        f"Correlation over scenarios of the effects under two encodings, mean: {', '.join(means)}."
+    )
 
 
 def letter_title(moves: pd.DataFrame) -> str:

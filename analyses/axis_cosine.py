@@ -67,7 +67,9 @@ def random_band(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     """Effects of random vectors to first order: layer, steered, axis, null_low, null_high (95%)."""
     n, seed = study.config.n_random, study.config.seed
     random_vectors = [
-        random for vectors in study.vectors().values() for random in ic.random_like(vectors, n, seed)
+        random
+        for vectors in study.vectors().values()
+        for random in ic.random_like(vectors, n, seed)
     ]
     runs = single_layer_runs(study, random_vectors)
     # To first order one backward pass gives every run; measuring 40 vectors a layer takes hours.

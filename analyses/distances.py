@@ -53,7 +53,7 @@ def map_positions(paradigms: Tables) -> Positions:
         draws = culture_map.place_draws(readouts)
         positions[key] = np.concatenate([positions[key], draws])
     neutral = np.array([culture_map.no_preference()])
-    for paradigm in {paradigm: None for paradigm, *_ in positions}:
+    for paradigm in dict.fromkeys(paradigm for paradigm, *_ in positions):
         positions[paradigm, NEUTRAL, ""] = neutral
     return positions
 
@@ -80,9 +80,7 @@ def gains(positions: Positions) -> pd.DataFrame:
             if key[0] == paradigm
         }
         other_countries = [
-            iso3
-            for *group, iso3 in positions
-            if group == [paradigm, kind] and iso3 != country
+            iso3 for *group, iso3 in positions if group == [paradigm, kind] and iso3 != country
         ]
         references = {
             PLAIN: away[paradigm, "none", ""],
