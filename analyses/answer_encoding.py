@@ -125,7 +125,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
             figures.forest_figure(
                 moves.sort_values("label"), "change of the logit difference (nats)"
             ),
-            f"Letter: logit of the first minus the second label, whatever they stand for. {caption}",
+            f"Letter: logit of the first minus the second label, whatever they mean. {caption}",
         ),
     ]
 

@@ -65,7 +65,8 @@ def single_layer_runs(
 
 def random_band(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     """Effects of random vectors to first order: layer, steered, axis, null_low, null_high (95%)."""
-    n, seed = study.config.n_random, study.config.seed
+    n = study.config.n_random
+    seed = study.config.seed
     random_vectors = [
         random
         for vectors in study.vectors().values()
@@ -180,7 +181,7 @@ def coupling_words(cross: pd.DataFrame) -> tuple[str, list[str]]:
         ratios = layers[layers.defined].ratio
         median = f"{ratios.median():.2f}, median of {len(ratios)}" if len(ratios) else "at no layer"
         medians.append(f"{pair} {median}")
-    title = f"Steering moves the other axis, beyond 0 and random vectors: {', '.join(counts)}"
+    title = f"Single layers move the other axis, beyond 0 and random vectors: {', '.join(counts)}"
     return title, [
         "Entanglement ratio at the layers where the steered axis itself moves beyond its interval:"
         f" {'; '.join(medians)}."

@@ -249,17 +249,19 @@ def effect_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
         )
         parts.append(
             f"Steering {row.axis} moves it by {interval_text(row)} at alpha {top:g}, {band} random"
-            f" vectors; both signs move it as intended {strength}"
+            f" vectors; {strength}"
         )
     return ". ".join(parts)
 
 
 def lowest_strength(effects: pd.DataFrame) -> str:
-    """The lowest |alpha| at which both signs move the axis to their own side, in words."""
+    """The lowest |alpha| at which either sign moves the axis to its own side, in words."""
     intended = np.where(effects.alpha > 0, effects.low > 0, effects.high < 0)
     moved = set(effects[intended].alpha)
     both = [alpha for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
-    return f"first at |alpha| {both[0]:g}" if both else "at no strength tested"
+    if not both:
+        return "no strength tested works with both signs"
+    return f"the lowest strength that works with both signs is |alpha| {both[0]:g}"
 
 
 def ratio_text(ratios: pd.DataFrame) -> str:

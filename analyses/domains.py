@@ -123,7 +123,10 @@ def how(about: About) -> str:
 def transfer_title(target: pd.DataFrame) -> str:
     by_domain = target[target.source != ALL]
     above = by_domain[by_domain.low > 0]
-    title = f"{len(above)} of {len(by_domain)} domain-to-domain effects are above 0"
+    title = (
+        f"Vectors of one domain move their axis as intended in {len(above)} of {len(by_domain)}"
+        " domain-to-domain cases"
+    )
     beyond = ", ".join(
         f"{axis} {part.sure.sum()} of {len(part)}" for axis, part in above.groupby("axis")
     )
@@ -138,7 +141,7 @@ def spread_text(target: pd.DataFrame) -> str:
         "in other domains": target.effect[~(within | whole)].mean(),
         "for vectors of all domains": target.effect[whole].mean(),
     }
-    parts = [f"{mean:+.4f} {where}" for where, mean in means.items()]
+    parts = [f"{mean:+.4f} {where}" for where, mean in means.items() if pd.notna(mean)]
     return f"Mean effect per unit alpha: {', '.join(parts)}."
 
 
@@ -148,7 +151,7 @@ def cosine_text(cosines: pd.DataFrame) -> str:
         f"{axis} {part.cosine.min():+.2f} to {part.cosine.max():+.2f}"
         for axis, part in pairs.groupby("axis")
     ]
-    return f"Cosines between the vectors of two domains: {', '.join(spans)}."
+    return f"Cosines between the vectors of two domains: {', '.join(spans) or 'none'}."
 
 
 def cross_title(cross: pd.DataFrame) -> str:

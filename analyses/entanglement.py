@@ -89,8 +89,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
             figures.forest_figure(
                 ratios, "entanglement ratio (0 to 1)", marks=human, mark="115 countries"
             ),
-            f"{caption} Hollow: the steered axis did not move beyond its interval, so that the ratio"
-            " divides noise.",
+            f"{caption} Hollow: the steered axis did not move beyond its interval, so that the"
+            " ratio divides noise.",
         ),
         Section(
             *drag_words(drags),
@@ -167,8 +167,8 @@ def ratio_texts(ratios: pd.DataFrame, human: dict[str, float]) -> list[str]:
         undefined = "" if row.sure else " (not defined)"
         countries = f"; over countries {human[row.panel]:.2f}" if row.panel in human else ""
         texts.append(
-            f"{row.panel}{undefined} {row.effect:.2f} [{row.low:.2f}, {row.high:.2f}]; random"
-            f" vectors {row.null_low:.2f} to {row.null_high:.2f}{countries}."
+            f"Ratio {row.panel}{undefined} {row.effect:.2f} [{row.low:.2f}, {row.high:.2f}];"
+            f" random vectors {row.null_low:.2f} to {row.null_high:.2f}{countries}."
         )
     capped = (ratios.null_high > 0.99).sum()
     texts.append(
@@ -199,11 +199,15 @@ def map_text(movements: pd.DataFrame) -> str:
 def drag_words(drags: pd.DataFrame) -> tuple[str, list[str]]:
     beyond = drags[drags.sure & drags.outside]
     title = (
-        f"{len(beyond) or 'None'} of {len(drags)} responses of the other axis exclude 0 and lie"
-        " beyond random vectors"
+        f"No coupling is shown: none of {len(drags)} responses of the other axis excludes 0 and"
+        " lies beyond random vectors"
     )
     texts = []
     if len(beyond):
+        title = (
+            f"{len(beyond)} of {len(drags)} responses of the other axis exclude 0 and lie beyond"
+            " random vectors"
+        )
         cases = [f"{row.panel}, {row.label} {interval_text(row)}" for row in beyond.itertuples()]
         texts.append(f"Per unit alpha: {'; '.join(cases)}.")
     texts.append(

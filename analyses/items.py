@@ -148,7 +148,7 @@ def cross_section(cross: pd.DataFrame, order: list[str], how: str) -> Section:
         cross_title(cross),
         [],
         figures.grid_figure(cells, "source", "item", "points", names=names),
-        f"Percentage points of P+ per unit alpha, {cross.n.min()} or more scenarios per cell. {how}",
+        f"Percentage points of P+ per unit alpha, at least {cross.n.min()} scenarios a cell. {how}",
     )
 
 
@@ -159,6 +159,8 @@ def ordered(table: pd.DataFrame, columns: list[str], order: list[str]) -> pd.Dat
 
 def transfer_title(by_axis: pd.DataFrame) -> str:
     beyond = by_axis[by_axis.sure]
+    if beyond.empty:
+        return "No item's vector is shown to move the rest of its axis, or another axis"
     same_axis = beyond.steered == beyond.axis
     intended = names_of(beyond[same_axis & (beyond.effect > 0)])
     wrong = names_of(beyond[same_axis & (beyond.effect < 0)])

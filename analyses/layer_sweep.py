@@ -125,8 +125,8 @@ def choice_words(taken: pd.DataFrame, halves: pd.DataFrame) -> tuple[str, list[s
         beyond = above.groupby(rows.layer).all()  # at every alpha of the sweep
         layers = ", ".join(map(str, beyond.index))
         findings.append(
-            f"{axis} moves most at layers {layers}, {beyond.sum() or 'none'} of {len(beyond)} beyond"
-            " random vectors"
+            f"{axis} moves most at layers {layers}, {beyond.sum() or 'none'} of {len(beyond)}"
+            " beyond random vectors"
         )
         overlap = halves[halves.steered == axis]
         retained = rows.groupby("layer").share.first().sum()
@@ -139,8 +139,8 @@ def choice_words(taken: pd.DataFrame, halves: pd.DataFrame) -> tuple[str, list[s
         net_shares.append(f"{net:+.0%} for {axis}")
     return "; ".join(findings), [
         " ".join(stabilities),
-        "The differential counts changes toward either pole. Minus the changes away from the"
-        f" intended pole, {', '.join(net_shares)} of it remain at the chosen layers.",
+        "The differential counts changes toward either pole. Net of changes away from the intended"
+        f" pole, {', '.join(net_shares)} of it remains at the chosen layers.",
     ]
 
 

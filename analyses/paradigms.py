@@ -74,7 +74,7 @@ def readouts(study: ic.Study) -> pd.DataFrame:
 
 def persona_readouts(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
     study.on_step(f"{name}: deciding")
-    plain = {(name, persona.kind, persona.iso3): []}
+    plain: dict[tuple, list[ic.Edit]] = {(name, persona.kind, persona.iso3): []}
     return study.once(
         f"paradigms.readouts.{name.replace(':', '-')}",
         lambda: study.read(plain, KEYS, study.told, study.format(system=persona)),
@@ -106,8 +106,8 @@ def place_section(places: pd.DataFrame, validity: pd.Series, about: About) -> Se
         ],
         figures.points_figure(countries(), points, list(TARGETS), words="iso3"),
         f"Scenarios: {about['n_told']} held out; bars: 95% bootstrap over the scenarios of each"
-        " item. Direct: the ten survey questions, by the probabilities of the allowed answers, which"
-        " are not sampled and so have no interval.",
+        " item. Direct: the ten survey questions, by the probabilities of the allowed answers;"
+        " nothing is sampled, so there is no interval.",
     )
 
 

@@ -246,9 +246,9 @@ def effect_section(tables: Tables, about: About) -> Section:
             pd.concat([effects, band]), "method", colour="axis", facet="steered", names=names
         ),
         f"Slope between alpha {-alpha:g} and {alpha:g} on {about['n_some']} held-out scenarios, at"
-        f" the layers that a sweep of {config['method']} vectors chose; all methods have the norm of"
-        f" these vectors. Bars: 95% bootstrap by item; for the {n_random} random vectors, the middle"
-        f" 95% of their effects at alpha {alpha:g} on {about['n_null']} scenarios.",
+        f" the layers that a sweep of {config['method']} vectors chose; all methods have the norm"
+        f" of these vectors. Bars: 95% bootstrap by item; for the {n_random} random vectors, the"
+        f" middle 95% of their effects at alpha {alpha:g} on {about['n_null']} scenarios.",
     )
 
 
@@ -308,9 +308,9 @@ def effect_title(effects: pd.DataFrame, null: pd.DataFrame) -> str:
     moved = target[(target.low > 0) & beyond]
     parts = []
     for axis in sorted(set(target.steered)):
-        methods = ", ".join(moved[moved.steered == axis].method) or "no method"
-        parts.append(f"{axis} by {methods}")
-    return f"Moved toward the intended pole, beyond random vectors: {'; '.join(parts)}"
+        methods = ", ".join(moved[moved.steered == axis].method) or "none"
+        parts.append(f"{axis} {methods}")
+    return f"Methods that move an axis as intended, beyond random vectors: {'; '.join(parts)}"
 
 
 def values_text(table: pd.DataFrame, value: str = "effect", digits: int = 3) -> str:

@@ -23,7 +23,7 @@ ON_AXIS = 45
 
 
 def measure(study: ic.Study) -> Tables:
-    """Every axis steered at rising strengths without a persona, and by ± the largest alpha under each.
+    """Every axis steered: at rising strengths alone, at ± the largest alpha under each persona.
 
     Returns:
         moves: persona, steered, alpha, axis, effect (change of mean P+ against the persona's plain
