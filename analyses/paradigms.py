@@ -10,7 +10,7 @@ import pandas as pd
 
 import interp_culture as ic
 from interp_culture.cli import run_alone
-from interp_culture.reporting import figures
+from interp_culture.reporting import figures, points_figure
 from interp_culture.study import About, Analysis, Section, Tables
 from interp_culture.survey import (
     TARGETS,
@@ -104,7 +104,7 @@ def place_section(places: pd.DataFrame, validity: pd.Series, about: About) -> Se
             place_text(places),
             f"The scenario readout, {about['lead']}, {check} (control items, no persona).",
         ],
-        figures.points_figure(countries(), points, list(TARGETS), words="iso3"),
+        points_figure(countries(), points, list(TARGETS), words="iso3"),
         f"Scenarios: {about['n_told']} held out; bars: 95% bootstrap over the scenarios of each"
         " item. Direct: the ten survey questions, by the probabilities of the allowed answers;"
         " nothing is sampled, so there is no interval.",

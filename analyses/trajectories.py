@@ -12,7 +12,7 @@ import pandas as pd
 
 import interp_culture as ic
 from interp_culture.cli import run_alone
-from interp_culture.reporting import figures
+from interp_culture.reporting import figures, points_figure
 from interp_culture.study import About, Analysis, Section, Tables, find_analysis, interval_text
 from interp_culture.survey import TARGETS, countries, culture_map, target_personas
 
@@ -156,7 +156,7 @@ def map_section(tables: Tables, top: float, where: str) -> Section:
     alone = angles[(angles.persona == "none") & (angles.alpha.abs() == top)]
     return Section(
         *map_words(alone),
-        figures.points_figure(
+        points_figure(
             countries(), paths(tables["places"]), list(TARGETS), path="alpha", apart="persona"
         ),
         f"Arrows point to +alpha. Paths run from alpha {-FARTHEST * top:g} without a persona and"

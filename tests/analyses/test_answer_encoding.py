@@ -1,4 +1,4 @@
-"""Value and letter told apart: readings from reads of one order, hand-made shifts, the words of the report."""
+"""Value and letter: readings against reads of one order, hand-made shifts, the report's words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from conftest import error_without_type_checks
 from planted import planted_model, planted_scenarios
 
-from analyses.answer_encoding import ANALYSIS, VARIANTS
+from analyses.answer_encoding import ANALYSIS, ENCODINGS
 from interp_culture.coupling.answer_encoding import reading_effects, reading_shifts, readings
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout import validity as readout_module
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.prompts import LETTER_TEMPLATE, LETTER_TEMPLATES, letter_prompts
 from interp_culture.scenarios.files import load_controls
@@ -68,19 +69,11 @@ def test_a_reading_of_one_order_is_what_that_order_alone_gives(
     assert set(places.values()) == {0, 1}
     found = {}
     for template in ("paper", "bare"):
-        form = {"readout": "letters", "template": template}
-        both = readings(read_runs(tiny, few, {"": ()}, **form).assign(variant="A/B"))
-        single = (
-            read_runs(
-                tiny,
-                few,
-                {"": ()},
-                **form,
-                readout=ReadoutFormat("letters", order="random", seed=1),
-            )
-            .set_index("id")
-            .logit_diff
-        )
+        form = ReadoutFormat("letters", template=template)
+        both = readings(read_runs(tiny, few, {"": ()}, readout=form).assign(variant="A/B"))
+        one_order = ReadoutFormat("letters", template=template, order="random", seed=1)
+        read = read_runs(tiny, few, {"": ()}, readout=one_order)
+        single = read.set_index("id").logit_diff
         found[template] = both.set_index(["reading", "id"]).logit_diff
         for i, place in places.items():
             name = ("positive first", "positive second")[place]
@@ -132,7 +125,7 @@ def test_value_and_letter_by_hand() -> None:
 
 
 def test_tables(study: Study, tables: Tables) -> None:
-    assert list(tables["readouts"].variant.unique()) == list(VARIANTS)
+    assert list(tables["readouts"].variant.unique()) == list(ENCODINGS)
     assert set(tables["effects"].query("variant == 'continuation'").reading) == {"value", "P+"}
     assert len(tables["agreement"]) == 2 * 15
     assert set(tables["validity"].labels) == {"A/B", "1/2", "X/Y"}
@@ -144,10 +137,12 @@ def test_the_words_follow_the_numbers(study: Study, tables: Tables) -> None:
         sure=(tables["effects"].axis == "X") & (tables["effects"].variant == "1/2"), effect=1
     )
     value, letter = ANALYSIS.sections({**tables, "effects": moved}, study.about)
-    assert value.title.endswith("beyond random vectors: X under 1/2, Y under none")
-    assert "fail" in value.text[0] or "none" in value.text[0]
+    assert value.title.endswith(
+        "beyond random vectors: X under 1 of 6 encodings (1/2), Y under 0 of 6 encodings"
+    )
+    assert "their check" in value.text[0]
     assert all(section.figure.to_json() for section in (value, letter))
     still = tables["letter"].assign(effect=0.0, sure=False)
     title = ANALYSIS.sections({**tables, "letter": still}, study.about)[1].title
-    assert title.startswith("The letter moves more than the value in 0 of 20 cases")
-    assert title.endswith("beyond random in 0")
+    assert title.startswith("Steering moves the letter more than the value in 0 of 20 cases")
+    assert title.endswith("beyond random vectors in 0")

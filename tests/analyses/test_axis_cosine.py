@@ -1,4 +1,4 @@
-"""Angles against formulas by hand and planted truths, and whether they foresee a coupling that is known."""
+"""Angles against formulas by hand and planted truths, and their prediction of a known coupling."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_planted_coupling_is_found_at_every_layer(study: ic.Study, tables: T
     assert reads.mean() == pytest.approx(COUPLING, rel=0.2)
 
 
-def test_the_projection_foresees_what_lies_along_the_vector(
+def test_the_projection_predicts_the_effect_of_the_parallel_part(
     study: ic.Study, tables: Tables
 ) -> None:
     coupling = tables["coupling"]
@@ -90,7 +90,7 @@ def test_cosines_have_intervals_that_hold_the_truth_and_a_null_around_zero() -> 
 
 
 def hand_made(slope: float) -> Tables:
-    """Ten layers at which the response of Y to X goes with the cosine, by `slope`, beside scatter."""
+    """Ten layers at which the response of Y to X rises with the cosine, by `slope`, plus scatter."""
     layers = np.arange(10)
     angles = pd.DataFrame(
         {"layer": layers, "a": "X", "b": "Y", "cosine": layers / 20.0, "low": 0.0, "high": 0.6}
@@ -134,9 +134,9 @@ def test_few_layers_in_order_are_no_evidence() -> None:
     assert three.p == pytest.approx(1 / 3)  # two of the six orders of three layers are as extreme
 
 
-def test_titles_say_whether_the_angle_foresees_the_coupling(tables: Tables) -> None:
+def test_titles_say_whether_the_angle_predicts_the_coupling(tables: Tables) -> None:
     about = {"config": {"alphas": [2.0]}, "n_train": 12}
-    for slope, words in ((0.05, "raw X → Y, Spearman +1.00"), (0.0, "is not shown")):
+    for slope, words in ((0.05, "raw X → Y, Spearman +1.00"), (0.0, "We found no evidence")):
         made = hand_made(slope)
         made = {
             **made,

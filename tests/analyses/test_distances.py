@@ -1,7 +1,8 @@
-"""Distances to countries: against the map by hand, paired draws, a planted move, and what is said of it."""
+"""Distances to countries: against the map by hand, paired draws, a planted move, and its words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 import interp_culture as ic
 from analyses import distances, paradigms
 from interp_culture.study import study as study_module
-from interp_culture.survey import culture_map
+from interp_culture.survey import culture_map, target_personas
 from interp_culture.survey.wvs import TARGETS, countries, survey_items
 
 ABOUT = {"n_told": 60}
 
 
-def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFrame]:
+def planted(
+    moved: dict[str, float], kinds: Sequence[str] = ("basic", "advanced")
+) -> dict[str, pd.DataFrame]:
     """Tables of `paradigms`: every score of a persona is moved by what `moved` gives it, from noise around 0.4."""
     noise = np.random.default_rng(0).normal(0.4, 0.1, (10, 2, 3))
     rows = [
@@ -29,7 +32,7 @@ def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFr
             domain,
             noise[i, j, n] + moved.get(name, 0.0),
         )
-        for name, persona in paradigms.personas(brief).items()
+        for name, persona in target_personas(kinds).items()
         for i, item in enumerate(survey_items().index)
         for j, domain in enumerate(("family", "legal"))
         for n in range(3)
@@ -47,7 +50,7 @@ def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFr
 
 
 def derived(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    found = distances.clouds(tables)
+    found = distances.map_positions(tables)
     return {"distances": distances.distances(found), "gains": distances.gains(found)}
 
 
@@ -82,9 +85,7 @@ def test_a_gain_is_the_difference_of_two_distances_of_the_same_draws() -> None:
 
 
 def test_what_any_persona_does_is_no_knowledge_of_the_country() -> None:
-    found = derived(planted({name: 0.2 for name in paradigms.personas() if name != "none"}))[
-        "gains"
-    ]
+    found = derived(planted({name: 0.2 for name in target_personas() if name != "none"}))["gains"]
     denmark = found.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(
         ["kind", "against"]
     )
@@ -92,9 +93,9 @@ def test_what_any_persona_does_is_no_knowledge_of_the_country() -> None:
     np.testing.assert_allclose(denmark.effect.xs(distances.OTHERS, level="against"), 0, atol=1e-12)
 
 
-def test_a_brief_study_compares_the_countries_that_it_has() -> None:
-    found = derived(planted({"basic:Denmark": 0.2}, brief=True))
-    assert len(found["distances"]) == 2 * (2 + 2 + 2)
+def test_fewer_personas_are_compared_with_one_another() -> None:
+    found = derived(planted({"basic:Denmark": 0.2}, ["basic"]))
+    assert len(found["distances"]) == 2 * (4 + 4 + 4)
     away = found["distances"].query("paradigm == 'scenarios'").set_index(["kind", "iso3"]).effect
     gained = (
         found["gains"]
@@ -102,7 +103,7 @@ def test_a_brief_study_compares_the_countries_that_it_has() -> None:
         .set_index(["kind", "iso3", "against"])
         .effect
     )
-    # The persona of the other country has not moved: it stands where the plain model does.
+    # Personas of other countries have not moved: they are where the plain model is.
     assert gained["basic", "DNK", distances.OTHERS] == pytest.approx(
         away["none", "DNK"] - away["basic", "DNK"]
     )
@@ -143,11 +144,8 @@ def test_measured_from_the_tables_of_paradigms(
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
     study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path), test_per_cell=1))
     tables = planted({"basic:Denmark": 0.2})
-    monkeypatch.setattr(
-        distances,
-        "PARADIGMS",
-        ic.study.Analysis("paradigms", "", lambda study: tables, lambda *_: []),
-    )
+    stub = ic.study.Analysis("paradigms", "", lambda study: tables, lambda *_: [])
+    monkeypatch.setattr(ic.study, "find_analysis", lambda name: {"paradigms": stub}[name])
     found = study.measure(distances.ANALYSIS)
     pd.testing.assert_frame_equal(found["gains"], derived(tables)["gains"])
     assert (study.folder / "paradigms.places.parquet").exists()

@@ -33,7 +33,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[s
             "interp_culture.readout.probing.check_readout",
             lambda *a: SimpleNamespace(letters=None, ok=True),
         )
-        patch.setattr("analyses.trajectories.personas", lambda brief: {"none": None})
+        patch.setattr("analyses.trajectories.personas", lambda study: {"none": None})
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
         return study, dict(measure(study))
@@ -103,10 +103,10 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     flat = matrix.assign(D=0.0, low=-0.1, high=0.1)
     ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
     assert ratio.title == (
-        "The other axis moves, by an interval that excludes 0, in none of 2 cases; none of 2 defined ratios lie "
-        "outside the random vectors' range"
+        "Steering moves the other axis, by an interval that excludes 0, in none of 2 cases; none of"
+        " 2 defined ratios lie outside the random vectors' range"
     )
-    assert drag.title.startswith("None of 2 responses")
+    assert drag.title.startswith("No coupling is shown: none of 2 responses")
     assert any(
         "In 2 of 2 cases random vectors reach the ratio's cap" in text for text in ratio.text
     )

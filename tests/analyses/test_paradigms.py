@@ -33,16 +33,14 @@ def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> A
     """Two countries, a scenario an item, answers of two tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-        patch.setattr(
-            paradigms,
-            "FEW",
-            [f"{kind}:{c}" for kind in ("basic", "advanced") for c in ("India", "Denmark")],
-        )
-        patch.setattr(
-            ic,
-            "advanced_persona",
-            lambda c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}."),
-        )
+        advanced = {
+            c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}.")
+            for c in ("India", "Denmark")
+        }
+        basic = {c: ic.basic_persona(c) for c in ("India", "Denmark")}
+        two_each = {f"basic:{c}": persona for c, persona in basic.items()}
+        two_each |= {f"advanced:{c}": persona for c, persona in advanced.items()}
+        patch.setattr(paradigms, "personas", lambda study: {"none": None, **two_each})
         patch.setattr(ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2))
         study = ic.Study(
             ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **SIZES)
@@ -56,10 +54,10 @@ def tables(study: ic.Study) -> dict[str, pd.DataFrame]:
     return dict(study.measure(paradigms.ANALYSIS))
 
 
-def test_each_persona_is_what_the_model_was_told(
+def test_each_persona_is_the_system_message(
     study: ic.Study, tables: dict[str, pd.DataFrame]
 ) -> None:
-    assert list(tables["answers"].persona) == list(paradigms.personas(brief=True))
+    assert list(tables["answers"].persona) == list(paradigms.personas(study))
     for name, system in (("none", None), ("basic:India", "You are a person living in India.")):
         own = tables["readouts"][tables["readouts"].persona == name]
         again = ic.readout.read_runs(
@@ -102,7 +100,7 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     null = paradigms.sections(
         {**tables, "places": alike, "answers": tables["answers"].assign(refused=0.0)}, ABOUT
     )
-    assert "within the interval" in null[0].title
+    assert "is inside the interval" in null[0].title
     assert "refuses none" in null[1].title
     assert all(section.figure.to_json() for section in found + null)
 
@@ -129,5 +127,7 @@ def test_scenarios_that_the_map_does_not_cover(
     study: ic.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
-    with pytest.raises(ic.InputError, match="needs the ten survey items; here are X1, X2"):
+    with pytest.raises(
+        ic.InputError, match="needs the ten survey items; the scenarios have X1, X2"
+    ):
         paradigms.ANALYSIS.measure(ic.Study(study.config))
