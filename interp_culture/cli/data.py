@@ -45,7 +45,7 @@ def validate(
     found = load_scenarios(path, fault_policy(strict))
     purity, about = None, ""
     if model is not None:
-        from interp_culture.coupling.axis_purity import axis_purity
+        from interp_culture.coupling.purity import axis_purity
         from interp_culture.engine.loading import load_model
 
         loaded = load_model(model, device=device)

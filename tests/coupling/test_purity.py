@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planted import COUPLING, planted_model, planted_scenarios
 
-from interp_culture.coupling.axis_purity import axis_purity, item_purity, least_pure
+from interp_culture.coupling.purity import axis_purity, item_purity, least_pure
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.reporting.scenario_page import quality_page
