@@ -36,7 +36,8 @@ def foreign_package(compute: Callable[..., Any]) -> str | None:
     )  # of a functools.partial, within its decorators
     module = getattr(inner, "__module__", None) or OWN
     if module == "__main__" and (spec := getattr(sys.modules["__main__"], "__spec__", None)):
-        module = spec.name  # python -m analyses.NAME
+        # python -m analyses.NAME in a clone, or interp_culture_analyses.NAME where it is installed.
+        module = spec.name
     package = module.partition(".")[0]
     return None if package == OWN else package
 

@@ -34,7 +34,7 @@ def tables(study: ic.Study) -> Tables:
 
 
 def noise(step: float = 0.0, seed: int = 0) -> Activations:
-    """One layer of normal numbers, the poles a step apart along coordinate 0 (X), or 0 and 1 alike (Y)."""
+    """One layer of normal numbers; the poles differ along coordinate 0 (X), or 0 and 1 (Y)."""
     ids = [s.id for s in planted_scenarios()]
     positive, negative = torch.randn(
         2, len(ids), 1, 12, generator=torch.Generator().manual_seed(seed)
@@ -82,9 +82,9 @@ def test_whitening_makes_the_covariance_a_sphere_and_the_formula_holds() -> None
 
 
 def test_cosines_have_intervals_that_hold_the_truth_and_a_null_around_zero() -> None:
-    found = axis_cosines(noise(step=8.0), planted_scenarios()).set_index("kind")
-    assert found.low["raw"] < 0.5**0.5 < found.high["raw"]
-    assert (found.null_high < found.cosine).all()
+    cosines = axis_cosines(noise(step=8.0), planted_scenarios()).set_index("kind")
+    assert cosines.low["raw"] < 0.5**0.5 < cosines.high["raw"]
+    assert (cosines.null_high < cosines.cosine).all()
     nothing = axis_cosines(noise(), planted_scenarios())
     assert ((nothing.null_low < nothing.cosine) & (nothing.cosine < nothing.null_high)).all()
 
@@ -142,10 +142,10 @@ def test_titles_say_whether_the_angle_predicts_the_coupling(tables: Tables) -> N
             **made,
             "prediction": prediction(cross_responses(made["cosines"], made["coupling"])),
         }
-        found = sections(made, about)
-        assert all(section.figure.to_json() for section in found)
-        assert words in found[0].title
-        assert found[1].title.endswith("+0.00 to +0.45 over layers, beyond chance at 7 of 10")
-    assert "X → Y at 0 of 10 layers, Y → X at 0 of 10 layers" in found[2].title
+        shown = sections(made, about)
+        assert all(section.figure.to_json() for section in shown)
+        assert words in shown[0].title
+        assert shown[1].title.endswith("+0.00 to +0.45 over layers, beyond chance at 7 of 10")
+    assert "X → Y at 0 of 10 layers, Y → X at 0 of 10 layers" in shown[2].title
     assert len(sections(tables, about)) == 3
     assert sections({**tables, "cosines": tables["cosines"][:0]}, about) == []

@@ -21,7 +21,7 @@ ABOUT = {"n_told": 60}
 def planted(
     moved: dict[str, float], kinds: Sequence[str] = ("basic", "advanced")
 ) -> dict[str, pd.DataFrame]:
-    """Tables of `paradigms`: every score of a persona is moved by what `moved` gives it, from noise around 0.4."""
+    """Tables of `paradigms`: scores are noise around 0.4, plus a persona's entry in `moved`."""
     noise = np.random.default_rng(0).normal(0.4, 0.1, (10, 2, 3))
     rows = [
         (
@@ -50,8 +50,8 @@ def planted(
 
 
 def derived(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    found = distances.map_positions(tables)
-    return {"distances": distances.distances(found), "gains": distances.gains(found)}
+    positions = distances.map_positions(tables)
+    return {"distances": distances.distances(positions), "gains": distances.gains(positions)}
 
 
 def test_distances_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Entanglement: a planted coupling in every group, the null by hand, and titles that follow the numbers."""
+"""Entanglement: a planted coupling in every group, the null by hand, titles that follow numbers."""
 
 from __future__ import annotations
 

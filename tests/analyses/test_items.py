@@ -1,4 +1,4 @@
-"""Items on a model whose items are known to agree: every vector of X moves the rest of X, and Y along."""
+"""Items on a model whose items agree: every vector of X moves the rest of X, and Y with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods of extraction: one norm, distinct directions, disjoint halves, words that follow numbers."""
+"""Methods of extraction: one norm, distinct directions, disjoint halves, words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Axis purity by hand on a tiny model, and on a planted one whose impurity is known."""
+"""Axis purity by hand on a tiny model, and on a planted model whose impurity is known."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interp_culture.steering.activations import contrastive_activations
 
 
 def test_cosines_by_hand(tiny: LanguageModel, few: ScenarioSet) -> None:
-    found = axis_purity(tiny, few, layer=2).set_index(["id", "toward"]).cosine
+    cosines = axis_purity(tiny, few, layer=2).set_index(["id", "toward"]).cosine
     deltas = {}
     for part in contrastive_activations(tiny, few):
         for i, name in enumerate(part.ids):
@@ -27,7 +27,7 @@ def test_cosines_by_hand(tiny: LanguageModel, few: ScenarioSet) -> None:
             expected = (
                 deltas[s.id] @ direction / np.linalg.norm(deltas[s.id]) / np.linalg.norm(direction)
             )
-            assert found[s.id, axis] == pytest.approx(expected, abs=1e-5)
+            assert cosines[s.id, axis] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_planted_impurity_is_found() -> None:

@@ -17,9 +17,18 @@ from interp_culture.study import study as study_module
 from interp_culture.study.analysis import installed
 
 SMALL = {
-    "alphas": [2.0], "sweep_alphas": [2.0], "sweep_method": "refined", "train_per_cell": 2, "test_per_cell": 1,
-    "sweep_per_item": 1, "null_per_item": 1, "some_per_item": 1, "top_k": 1, "analyses": ["all"], "brief": True,
-}  # fmt: skip
+    "alphas": [2.0],
+    "sweep_alphas": [2.0],
+    "sweep_method": "refined",
+    "train_per_cell": 2,
+    "test_per_cell": 1,
+    "sweep_per_item": 1,
+    "null_per_item": 1,
+    "some_per_item": 1,
+    "top_k": 1,
+    "analyses": ["all"],
+    "brief": True,
+}
 
 
 @pytest.fixture
