@@ -27,6 +27,7 @@ ENCODINGS = {
     "continuation": ic.ReadoutFormat("continuation"),
 }
 BRIEF_ENCODINGS = ("A/B", "continuation")
+# Few are enough: `random_reach` estimates their spread and uses Student's t.
 N_RANDOM = 5
 N_RANDOM_BRIEF = 2
 # Random vectors are most of the work, so they are read on few scenarios.

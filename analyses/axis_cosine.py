@@ -13,6 +13,7 @@ from interp_culture.coupling import axis_cosines, cross_responses, layer_couplin
 from interp_culture.reporting import figures
 from interp_culture.study import About, Analysis, Section, Tables
 
+# Each layer costs a run per axis and sign; with fewer a correlation over layers shows nothing.
 N_LAYERS = 10
 N_LAYERS_BRIEF = 3
 PER_ITEM = 3  # scenarios: every layer is a run of its own

@@ -46,6 +46,7 @@ class Size:
     n_neutral: int | None
 
 
+# Step 2 is the study's largest alpha, where its own random vectors were measured.
 WHOLE = Size((0.5, 1, 2, 4, 8), n_prompts=8, n_tokens=128, n_neutral=None)
 BRIEF = Size((2, 4), n_prompts=3, n_tokens=16, n_neutral=2)
 
@@ -150,6 +151,7 @@ def sampled_answers(study: ic.Study) -> pd.DataFrame:
         steered, method, alpha, and the columns of `ic.steering.sample_answers`.
     """
     size = size_of(study)
+    # Generation is most of the time, and the paper steers toward the positive pole alone.
     toward = {key: edits for key, edits in steered_runs(study).items() if key[-1] >= 0}
     answers = ic.steering.sample_answers(
         study.model,

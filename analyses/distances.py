@@ -82,6 +82,7 @@ def gains(positions: Positions) -> pd.DataFrame:
         other_countries = [
             iso3 for *group, iso3 in positions if group == [paradigm, kind] and iso3 != country
         ]
+        # A persona of any country may move the model nearer to all of them: hence OTHERS.
         references = {
             PLAIN: away[paradigm, "none", ""],
             NEUTRAL: away[paradigm, NEUTRAL, ""],

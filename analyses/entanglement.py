@@ -34,6 +34,7 @@ def measure(study: ic.Study) -> Tables:
     steered = study.steered(study.lead)
     top = max(study.config.alphas)
     matrices = []
+    # Paths of `trajectories` go beyond the largest alpha, at which the study's matrix is defined.
     for kind, group, null, readouts in matrix_groups(study, steered):
         matrix = ic.response_matrix(readouts[readouts.alpha.abs() <= top])
         matrices.append(matrix.assign(kind=kind, group=group, null=null))

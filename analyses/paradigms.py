@@ -40,6 +40,7 @@ def measure(study: ic.Study) -> Tables:
         study.model, personas(study), study.folder / "direct", on_step=study.on_step
     )
     changed = changed_answers(asked["replies"], "none").rename("changed").reset_index()
+    # The readouts' iso3 is kept: it is empty, not missing, without a persona.
     direct = decided[KEYS].drop_duplicates().merge(asked["places"].drop(columns="iso3"))
     direct = direct.merge(changed, how="left")
     positions = {"direct": direct[[*KEYS, "x", "y"]], "scenarios": scenario_positions(decided)}

@@ -95,6 +95,7 @@ def moves(study: ic.Study, by_persona: list[tuple[str, pd.DataFrame]]) -> pd.Dat
     read = set(pd.concat([part.id for _, part in by_persona]))
     null = study.steered(study.lead)
     ranges = ic.coupling.random_range(null[null.id.isin(read)])
+    # Random vectors were read at the largest alpha alone; other strengths have no range.
     columns = ["steered", "axis", "null_low", "null_high", "null_reach"]
     bounds = ranges[columns].assign(size=max(study.config.alphas))
     return table.assign(size=table.alpha.abs()).merge(bounds, how="left").drop(columns="size")

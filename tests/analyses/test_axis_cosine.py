@@ -24,7 +24,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     made = ic.Study(
         ic.StudyConfig(model="planted", out=folder, alphas=[0.1], sweep_alphas=[0.1], top_k=2)
     )
-    made.model, made.scenarios, made.lead = planted_model(), planted_scenarios(), "continuation"
+    made.model = planted_model()
+    made.scenarios = planted_scenarios()
+    made.lead = "continuation"
     return made
 
 
@@ -90,7 +92,7 @@ def test_cosines_have_intervals_that_hold_the_truth_and_a_null_around_zero() -> 
 
 
 def hand_made(slope: float) -> Tables:
-    """Ten layers at which the response of Y to X rises with the cosine, by `slope`, plus scatter."""
+    """Ten layers at which the response of Y to X rises with the cosine by `slope`, and scatter."""
     layers = np.arange(10)
     angles = pd.DataFrame(
         {"layer": layers, "a": "X", "b": "Y", "cosine": layers / 20.0, "low": 0.0, "high": 0.6}

@@ -23,7 +23,8 @@ ABOUT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
-    folder, alphas = str(tmp_path_factory.mktemp("study")), [TOP]
+    folder = str(tmp_path_factory.mktemp("study"))
+    alphas = [TOP]
     made = ic.Study(
         ic.StudyConfig(
             model="planted",
@@ -34,7 +35,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
             some_per_item=2,
         )
     )
-    made.model, made.scenarios = planted_model(), planted_scenarios()
+    made.model = planted_model()
+    made.scenarios = planted_scenarios()
     return made
 
 
@@ -48,11 +50,9 @@ def tables(study: ic.Study) -> Any:
 
 
 def test_strength_zero_changes_nothing(tables: Any) -> None:
-    effects, costs, texts = (
-        tables["effects"],
-        tables["cost"],
-        tables["texts"].set_index(["steered", "alpha"]),
-    )
+    effects = tables["effects"]
+    costs = tables["cost"]
+    texts = tables["texts"].set_index(["steered", "alpha"])
     assert (effects[effects.alpha == 0].effect == 0).all()
     assert effects[(effects.alpha == TOP) & (effects.steered == effects.axis)].effect.min() > 0
     nothing = costs[costs.alpha == 0]
@@ -66,7 +66,8 @@ def test_strength_zero_changes_nothing(tables: Any) -> None:
 
 
 def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
-    v, layers = study.vectors()["Y"], study.layers["Y"]
+    v = study.vectors()["Y"]
+    layers = study.layers["Y"]
     row = tables["cost"].query("steered == 'Y' and method == 'mean_diff' and alpha == @TOP").iloc[0]
     texts = [text[:80].rsplit(maxsplit=1)[0] for text in ic.scenarios.load_neutral().values()]
     kl = ic.kl_on_neutral(study.model, {"": ic.steer(v, layers, TOP)}, texts).kl
@@ -76,19 +77,21 @@ def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
     assert row.step_share == pytest.approx(np.mean(steps), rel=1e-5)
     own = tables["texts"].query("steered == 'Y' and method == 'mean_diff' and alpha == @TOP")
     assert len(own) == 3
-    found = ic.steering.perplexity(
+    scored = ic.steering.perplexity(
         study.model, [ic.Prompt(p) for p in own.prompt], list(own.text), {"": ()}
     )
-    assert row.perplexity_plain == pytest.approx(np.exp(found.cross_entropy.mean()), rel=1e-4)
+    assert row.perplexity_plain == pytest.approx(np.exp(scored.cross_entropy.mean()), rel=1e-4)
 
 
 def test_the_calibrated_strength_costs_the_budget(study: ic.Study, tables: Any) -> None:
-    found = tables["calibrated"]
-    (text,) = coefficients.calibrated_text(found.iloc[:0], {"X"})
+    calibrated = tables["calibrated"]
+    (text,) = coefficients.calibrated_text(calibrated.iloc[:0], {"X"})
     assert text == "Steering X costs less than 0.1 nats per token at every strength tried."
-    assert set(zip(found.steered, found.axis, strict=True)) == {(a, b) for a in "XY" for b in "XY"}
+    assert set(zip(calibrated.steered, calibrated.axis, strict=True)) == {
+        (a, b) for a in "XY" for b in "XY"
+    }
     texts = [text[:80].rsplit(maxsplit=1)[0] for text in ic.scenarios.load_neutral().values()]
-    for axis, alpha in {(r.steered, r.alpha) for r in found.itertuples()}:
+    for axis, alpha in {(r.steered, r.alpha) for r in calibrated.itertuples()}:
         edits = ic.steer(study.vectors()[axis], study.layers[axis], alpha)
         assert ic.kl_on_neutral(study.model, {"": edits}, texts).kl.mean() == pytest.approx(
             0.1, rel=0.03
@@ -127,9 +130,9 @@ def test_sections_follow_the_numbers(tables: Any) -> None:
     assert "no strength tested" in title
     assert "within random vectors" in title
     dear = tables["cost"].assign(rise_low=1.0, kl_low=0.0, kl_high=9.0)
-    found = coefficients.sections({**tables, "cost": dear}, ABOUT)
-    assert "about as much as a random vector" in found[1].title
-    assert "at no strength" not in found[2].title
+    page = coefficients.sections({**tables, "cost": dear}, ABOUT)
+    assert "about as much as a random vector" in page[1].title
+    assert "at no strength" not in page[2].title
     likely = coefficients.sections({**tables, "cost": dear.assign(rise_low=-1.0)}, ABOUT)
     assert "X at no strength tested" in likely[2].title
-    assert all(section.figure.to_json() for section in found)
+    assert all(section.figure.to_json() for section in page)

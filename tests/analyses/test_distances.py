@@ -56,9 +56,9 @@ def derived(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 def test_distances_by_hand() -> None:
     tables = planted({"basic:Denmark": 0.2})
-    found = derived(tables)["distances"]
-    assert len(found) == 2 * (4 + 8 + 4)
-    row = found.query("paradigm == 'scenarios' and kind == 'basic' and iso3 == 'DNK'").iloc[0]
+    away = derived(tables)["distances"]
+    assert len(away) == 2 * (4 + 8 + 4)
+    row = away.query("paradigm == 'scenarios' and kind == 'basic' and iso3 == 'DNK'").iloc[0]
     place = tables["places"].query("paradigm == 'scenarios' and persona == 'basic:Denmark'").iloc[0]
     apart = {
         c: np.hypot(place.x - there.x, place.y - there.y) for c, there in countries().iterrows()
@@ -66,13 +66,22 @@ def test_distances_by_hand() -> None:
     assert row.effect == pytest.approx(apart["DNK"])
     assert row.low < row.effect < row.high
     assert row["rank"] == 1 + sum(d < apart["DNK"] for d in apart.values())
-    assert found[found.paradigm == "direct"].low.isna().all()
+    assert away[away.paradigm == "direct"].low.isna().all()
 
 
 def test_a_gain_is_the_difference_of_two_distances_of_the_same_draws() -> None:
-    found = derived(planted({"basic:Denmark": 0.2}))
-    away = found["distances"].query("paradigm == 'scenarios'").set_index(["kind", "iso3"]).effect
-    gained = found["gains"].query("paradigm == 'scenarios'").set_index(["kind", "iso3", "against"])
+    derived_tables = derived(planted({"basic:Denmark": 0.2}))
+    away = (
+        derived_tables["distances"]
+        .query("paradigm == 'scenarios'")
+        .set_index(["kind", "iso3"])
+        .effect
+    )
+    gained = (
+        derived_tables["gains"]
+        .query("paradigm == 'scenarios'")
+        .set_index(["kind", "iso3", "against"])
+    )
     moved = gained.loc["basic", "DNK", distances.PLAIN]
     assert moved.effect == pytest.approx(away["none", "DNK"] - away["basic", "DNK"])
     assert moved.low > 0
@@ -85,8 +94,8 @@ def test_a_gain_is_the_difference_of_two_distances_of_the_same_draws() -> None:
 
 
 def test_what_any_persona_does_is_no_knowledge_of_the_country() -> None:
-    found = derived(planted({name: 0.2 for name in target_personas() if name != "none"}))["gains"]
-    denmark = found.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(
+    gains = derived(planted({name: 0.2 for name in target_personas() if name != "none"}))["gains"]
+    denmark = gains.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(
         ["kind", "against"]
     )
     assert (denmark.low.xs(distances.PLAIN, level="against") > 0).all()
@@ -94,11 +103,16 @@ def test_what_any_persona_does_is_no_knowledge_of_the_country() -> None:
 
 
 def test_fewer_personas_are_compared_with_one_another() -> None:
-    found = derived(planted({"basic:Denmark": 0.2}, ["basic"]))
-    assert len(found["distances"]) == 2 * (4 + 4 + 4)
-    away = found["distances"].query("paradigm == 'scenarios'").set_index(["kind", "iso3"]).effect
+    derived_tables = derived(planted({"basic:Denmark": 0.2}, ["basic"]))
+    assert len(derived_tables["distances"]) == 2 * (4 + 4 + 4)
+    away = (
+        derived_tables["distances"]
+        .query("paradigm == 'scenarios'")
+        .set_index(["kind", "iso3"])
+        .effect
+    )
     gained = (
-        found["gains"]
+        derived_tables["gains"]
         .query("paradigm == 'scenarios'")
         .set_index(["kind", "iso3", "against"])
         .effect
@@ -110,18 +124,19 @@ def test_fewer_personas_are_compared_with_one_another() -> None:
 
 
 def test_words_follow_the_numbers() -> None:
-    found = distances.sections(derived(planted({"basic:Denmark": 0.2})), ABOUT)
-    assert found[0].title.startswith(
+    page = distances.sections(derived(planted({"basic:Denmark": 0.2})), ABOUT)
+    assert page[0].title.startswith(
         "1 of 8 personas bring decisions nearer to their country than the plain model"
     )
     null = distances.sections(derived(planted({})), ABOUT)
     assert null[0].title.startswith("No persona is shown")
-    assert all(section.figure.to_json() for section in found + null)
+    assert all(section.figure.to_json() for section in page + null)
 
 
 def test_bootstrap_draws_are_those_of_the_place() -> None:
     part = planted({})["readouts"].query("persona == 'none'")
-    draws, place = culture_map.place_draws(part), culture_map.place(part)
+    draws = culture_map.place_draws(part)
+    place = culture_map.place(part)
     assert draws.shape == (2000, 2)
     np.testing.assert_allclose(np.percentile(draws, [2.5, 97.5], axis=0), [
         [place["x_low"], place["y_low"]], [place["x_high"], place["y_high"]],
@@ -133,9 +148,9 @@ def test_one_scenario_an_item_has_no_interval() -> None:
     tables = planted({"basic:Denmark": 0.2})
     one = tables["readouts"].drop_duplicates([*paradigms.KEYS, "item"])
     assert np.isnan(culture_map.place_draws(one[one.persona == "none"])).all()
-    found = derived({**tables, "readouts": one})
-    assert found["gains"].low.isna().all()
-    assert distances.sections(found, ABOUT)[0].title.startswith("No persona is shown")
+    derived_tables = derived({**tables, "readouts": one})
+    assert derived_tables["gains"].low.isna().all()
+    assert distances.sections(derived_tables, ABOUT)[0].title.startswith("No persona is shown")
 
 
 def test_measured_from_the_tables_of_paradigms(
@@ -146,7 +161,7 @@ def test_measured_from_the_tables_of_paradigms(
     tables = planted({"basic:Denmark": 0.2})
     stub = ic.study.Analysis("paradigms", "", lambda study: tables, lambda *_: [])
     monkeypatch.setattr(ic.study, "find_analysis", lambda name: {"paradigms": stub}[name])
-    found = study.measure(distances.ANALYSIS)
-    pd.testing.assert_frame_equal(found["gains"], derived(tables)["gains"])
+    measured = study.measure(distances.ANALYSIS)
+    pd.testing.assert_frame_equal(measured["gains"], derived(tables)["gains"])
     assert (study.folder / "paradigms.places.parquet").exists()
-    assert set(found["gains"].iso3) == set(TARGETS)
+    assert set(measured["gains"].iso3) == set(TARGETS)

@@ -50,7 +50,8 @@ def test_every_domain_is_read_under_the_vectors_of_every_domain(
 
 def test_the_vectors_of_all_domains_do_what_probe_says(measured: tuple[ic.Study, Tables]) -> None:
     study, tables = measured
-    v, readout = study.vectors()["X"], study.lead
+    v = study.vectors()["X"]
+    readout = study.lead
     up, down = (
         ic.probe(study.model, study.test, edits=ic.steer(v, LAYERS["X"], a), readout=readout)
         for a in (2.0, -2.0)

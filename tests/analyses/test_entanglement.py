@@ -70,7 +70,8 @@ def test_same_vectors_on_the_same_scenarios_have_the_same_matrix(
     matrix = tables["matrix"].set_index(["steered", "axis"])
     alone = matrix[(matrix.kind == "persona") & (matrix.group == "none")]
     extracted = matrix[(matrix.kind == "method") & (matrix.group == "mean_diff")]
-    domain, whole = matrix[matrix.kind == "domain"], matrix[matrix.kind == "overall"]
+    domain = matrix[matrix.kind == "domain"]
+    whole = matrix[matrix.kind == "overall"]
     for one, other in ((alone, extracted), (domain, whole)):
         np.testing.assert_allclose(one.D, other.D[one.index], atol=1e-6)
     assert not np.allclose(alone.D, whole.D[alone.index], atol=1e-6)
@@ -96,7 +97,8 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     ratio, drag = sections(tables, study.about)
     assert ratio.figure.to_json()
     assert drag.figure.to_json()
-    matrix, null = tables["matrix"].query("kind == 'overall'"), tables["null"]
+    matrix = tables["matrix"].query("kind == 'overall'")
+    null = tables["null"]
     wide = null.assign(
         null_low=-9.0, null_high=9.0, null_reach=9.0, null_ratio_low=0.0, null_ratio_high=1.0
     )

@@ -73,7 +73,8 @@ def test_what_an_item_moves(tables: Tables) -> None:
         (cross.effect["X1", "X2"] + cross.effect["X1", "X3"]) / 2
     )
     assert (axes.n["X1", "X"], axes.n["X1", "Y"]) == (6, 9)
-    own, along = axes.effect["X1", "X"], axes.effect["X1", "Y"]
+    own = axes.effect["X1", "X"]
+    along = axes.effect["X1", "Y"]
     assert along / own == pytest.approx(COUPLING, rel=0.5)
     assert (axes.null_low < axes.null_high).all()
 
@@ -91,12 +92,12 @@ def test_random_vectors_are_read_on_the_same_items(study: Study, tables: Tables)
 
 
 def test_sure_takes_an_interval_without_0_beyond_random_vectors() -> None:
-    found = pd.DataFrame({"item": list("abcd"), "effect": [0.5, 0.5, -0.5, -0.5]})
-    found = found.assign(low=[0.4, -0.1, -0.6, -0.6], high=[0.6, 1, -0.4, -0.4])
+    effects = pd.DataFrame({"item": list("abcd"), "effect": [0.5, 0.5, -0.5, -0.5]})
+    effects = effects.assign(low=[0.4, -0.1, -0.6, -0.6], high=[0.6, 1, -0.4, -0.4])
     reach = pd.DataFrame(
         {"item": list("abcd"), "null_low": -0.3, "null_high": [0.3, 0.3, 0.3, 0.7]}
     )
-    assert beside_random(found, reach).sure.tolist() == [True, False, True, False]
+    assert beside_random(effects, reach).sure.tolist() == [True, False, True, False]
 
 
 def test_the_title_names_the_items(study: Study, tables: Tables) -> None:

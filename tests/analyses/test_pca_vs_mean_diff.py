@@ -25,7 +25,8 @@ def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.S
             model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, some_per_item=6
         )
     )
-    made.model, made.scenarios = tiny, planted_scenarios()
+    made.model = tiny
+    made.scenarios = planted_scenarios()
     return made
 
 
@@ -39,7 +40,8 @@ def tables(study: ic.Study) -> Any:
 
 
 def test_all_methods_make_steps_of_one_length(study: ic.Study) -> None:
-    runs, v = pca_vs_mean_diff.steered_runs(study), study.vectors()["X"]
+    runs = pca_vs_mean_diff.steered_runs(study)
+    v = study.vectors()["X"]
     assert {(method, alpha) for axis, method, alpha in runs if axis == "X"} == {
         (m, a) for m in LABELS for a in (2, -2)
     }
@@ -92,8 +94,8 @@ def test_halves_share_no_scenario_and_hold_every_item(
         "select",
         lambda self, ids: seen.append(tuple(ids)) or select(self, ids),
     )
-    found = pca_vs_mean_diff.split_half_cosines(study)
-    assert found.cosine.between(-1, 1).all()
+    cosines = pca_vs_mean_diff.split_half_cosines(study)
+    assert cosines.cosine.between(-1, 1).all()
     whole, *halves = seen[: 1 + 2 * 2]
     for one, other in zip(halves[::2], halves[1::2], strict=True):
         assert not set(one) & set(other)
@@ -103,8 +105,8 @@ def test_halves_share_no_scenario_and_hold_every_item(
 
 
 def test_sections_follow_the_numbers(study: ic.Study, tables: Any) -> None:
-    found = pca_vs_mean_diff.sections(tables, study.about)
-    assert all(section.figure.to_json() for section in found)
+    page = pca_vs_mean_diff.sections(tables, study.about)
+    assert all(section.figure.to_json() for section in page)
     effects = tables["effects"]
     clear = effects.assign(
         effect=np.where(effects.method == "pca", 1.0, 0.0),

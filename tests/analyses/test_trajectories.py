@@ -58,7 +58,8 @@ def test_a_persona_adds_nothing_where_a_model_reads_no_context(measured: Measure
 
 
 def test_what_a_persona_adds_is_paired_by_scenario() -> None:
-    base, rows = {name: 0.1 * place for place, name in enumerate("abcdef", start=1)}, []
+    base = {name: 0.1 * place for place, name in enumerate("abcdef", start=1)}
+    rows = []
     for persona, gain in (("none", 0.0), ("told", 0.05)):
         for method, alpha in (("plain", 0.0), ("mean_diff", 2.0), ("mean_diff", -2.0)):
             steered = "" if method == "plain" else "X"
@@ -105,9 +106,9 @@ def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
         ]
     )
     for low, high, words in ((-20, 30, "1 of 1"), (60, 330, "0 of 1"), (-20, 50, "0 of 1")):
-        found = sections(tables | {"angles": path.assign(low=low, high=high)}, study.about)[0]
+        section = sections(tables | {"angles": path.assign(low=low, high=high)}, study.about)[0]
         assert (
-            found.title
+            section.title
             == f"{words} paths on the map stay within 45° of the steered axis, 0 leave it"
         )
     assert sections(tables | {"angles": path.assign(low=60, high=300)}, study.about)[

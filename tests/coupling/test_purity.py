@@ -32,7 +32,8 @@ def test_cosines_by_hand(tiny: LanguageModel, few: ScenarioSet) -> None:
 
 def test_a_planted_impurity_is_found() -> None:
     """X's texts differ along e_x + COUPLING e_y, Y's along e_y."""
-    model, scenarios = planted_model(), planted_scenarios()
+    model = planted_model()
+    scenarios = planted_scenarios()
     items = item_purity(axis_purity(model, scenarios)).set_index(["item", "toward"])
     expected = COUPLING / np.hypot(1, COUPLING)
     for item in ("X1", "X2", "X3"):
