@@ -151,7 +151,7 @@ def sampled_answers(study: ic.Study) -> pd.DataFrame:
         steered, method, alpha, and the columns of `ic.steering.sample_answers`.
     """
     size = size_of(study)
-    # Generation is most of the time, and the paper steers toward the positive pole alone.
+    # One sign halves the time that sampling takes.
     toward = {key: edits for key, edits in steered_runs(study).items() if key[-1] >= 0}
     answers = ic.steering.sample_answers(
         study.model,
