@@ -158,7 +158,7 @@ def ratio_title(ratios: pd.DataFrame, drags: pd.DataFrame) -> str:
     outside = defined.outside.sum() or "none"
     return (
         f"Steering moves the other axis, by an interval that excludes 0, in {moved} of {len(drags)}"
-        f" cases; {outside} of {len(defined)} defined ratios lie outside the random vectors' range"
+        f" cases; {outside} of {len(defined)} defined ratios are outside the random vectors' range"
     )
 
 
@@ -201,12 +201,12 @@ def drag_words(drags: pd.DataFrame) -> tuple[str, list[str]]:
     beyond = drags[drags.sure & drags.outside]
     title = (
         f"No coupling is shown: none of {len(drags)} responses of the other axis excludes 0 and"
-        " lies beyond random vectors"
+        " is beyond random vectors"
     )
     texts = []
     if len(beyond):
         title = (
-            f"{len(beyond)} of {len(drags)} responses of the other axis exclude 0 and lie beyond"
+            f"{len(beyond)} of {len(drags)} responses of the other axis exclude 0 and are beyond"
             " random vectors"
         )
         cases = [f"{row.panel}, {row.label} {interval_text(row)}" for row in beyond.itertuples()]

@@ -106,7 +106,7 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
     assert ratio.title == (
         "Steering moves the other axis, by an interval that excludes 0, in none of 2 cases; none of"
-        " 2 defined ratios lie outside the random vectors' range"
+        " 2 defined ratios are outside the random vectors' range"
     )
     assert drag.title.startswith("No coupling is shown: none of 2 responses")
     assert any(
