@@ -37,7 +37,7 @@ clean:
 	rm -rf $(VENV) results site
 
 # torch comes first and pinned: unpinned it pulls gigabytes of CUDA packages.
-$(VENV)/.run: pyproject.toml constraints.txt
+$(VENV)/.run: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) -c constraints.txt -e '.[gguf]'

@@ -1,6 +1,6 @@
-"""Does the vector move the value or the letter? Labels, order and wording of the answer (paper, equations 1 and 2).
+"""Does steering move the value or the letter? Labels, order and wording of the answer.
 
-python -m analyses.answer_encoding --preset quick
+Paper, equations 1 and 2. Run alone: python -m analyses.answer_encoding --preset quick
 """
 
 from __future__ import annotations
@@ -8,13 +8,17 @@ from __future__ import annotations
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture.cli.analysis import run_alone
-from interp_culture.coupling.answer_encoding import reading_effects, reading_shifts, reading_slopes
-from interp_culture.coupling.reliability import scenario_agreement
-from interp_culture.reporting import figures as plots
-from interp_culture.study.analysis import About, Analysis, Section, Tables
+from interp_culture.cli import run_alone
+from interp_culture.coupling import (
+    reading_effects,
+    reading_shifts,
+    reading_slopes,
+    scenario_agreement,
+)
+from interp_culture.reporting import figures
+from interp_culture.study import About, Analysis, Section, Tables
 
-VARIANTS = {
+ENCODINGS = {
     "A/B": ic.ReadoutFormat("letters"),
     "1/2": ic.ReadoutFormat("letters", labels="1/2"),
     "X/Y": ic.ReadoutFormat("letters", labels="X/Y"),
@@ -22,153 +26,184 @@ VARIANTS = {
     "A/B bare": ic.ReadoutFormat("letters", template="bare"),
     "continuation": ic.ReadoutFormat("continuation"),
 }
-FEW = ("A/B", "continuation")  # in a brief study
-N_RANDOM = 5, 2  # the second in a brief study
+BRIEF_ENCODINGS = ("A/B", "continuation")
+# Few are enough: `random_reach` estimates their spread and uses Student's t.
+N_RANDOM = 5
+N_RANDOM_BRIEF = 2
+# Random vectors are most of the work, so they are read on few scenarios.
+NULL_PER_ITEM = 3
 
 
 def measure(study: ic.Study) -> Tables:
-    """Plain and steered choices under every way of answering; what of their change is value, what is letter.
+    """Plain and steered choices under every encoding, split into value and letter.
 
-    readouts: variant, readout, labels, template, and the columns of `steered_readouts`. effects: `reading_effects`, per
-    unit of alpha. letter: `reading_shifts`, at each alpha. agreement: `scenario_agreement` of the variants' values.
-    validity: labels, and the fields of `check_readout`, which knows the default template alone.
+    Returns:
+        readouts: variant, readout, labels, template, and the columns of `steered_readouts`.
+        effects: `reading_effects`, per unit of alpha. letter: `reading_shifts`, at each alpha.
+        agreement: `scenario_agreement` of the encodings' values. validity: labels, and the fields
+        of `check_readout`.
     """
-    variants = {
-        name: form for name, form in VARIANTS.items() if name in FEW or not study.config.brief
-    }
+    encodings = ENCODINGS
+    if study.config.brief:
+        encodings = {name: ENCODINGS[name] for name in BRIEF_ENCODINGS}
     readouts = pd.concat(
-        [_read(study, name, form) for name, form in variants.items()], ignore_index=True
+        [encoding_readouts(study, name, form) for name, form in encodings.items()],
+        ignore_index=True,
+    )
+    slopes = reading_slopes(readouts)
+    validity = study.once(
+        "answer_encoding.checks", lambda: checks(study.model, list(encodings.values()))
     )
     return {
         "readouts": readouts,
         "effects": reading_effects(readouts),
         "letter": reading_shifts(readouts),
-        "agreement": scenario_agreement(
-            reading_slopes(readouts).query("reading == 'value'"), "variant"
-        ),
-        "validity": study.once(
-            "answer_encoding.checks", lambda: _validity(study.model, [*variants.values()])
-        ),
+        "agreement": scenario_agreement(slopes[slopes.reading == "value"], "variant"),
+        "validity": validity,
     }
 
 
-def _read(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> pd.DataFrame:
-    """Every axis' own scenarios under its own vectors; the random ones on at most three an item."""
-    alpha, seed, n_random = (
-        max(study.config.alphas),
-        study.config.seed,
-        N_RANDOM[study.config.brief],
-    )
+def encoding_readouts(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> pd.DataFrame:
+    """The scenarios of each axis under the vectors of that axis, answered in one encoding."""
+    seed = study.config.seed
+    alpha = max(study.config.alphas)
 
-    def read(v: ic.SteeringVectors) -> pd.DataFrame:
-        own = study.some.filter(axis=v.axis)
+    def read_axis(vectors: ic.SteeringVectors) -> pd.DataFrame:
+        scenarios = study.some.filter(axis=vectors.axis)
         return ic.steered_readouts(
             study.model,
-            own,
-            {v.axis: v},
+            scenarios,
+            {vectors.axis: vectors},
             study.layers,
             alphas=[alpha, -alpha],
-            n_random=n_random,
-            null_scenarios=own.sample(3, seed, by="item"),
+            n_random=N_RANDOM_BRIEF if study.config.brief else N_RANDOM,
+            null_scenarios=scenarios.sample(NULL_PER_ITEM, seed, by="item"),
             readout=form,
             seed=seed,
         )
 
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
-    return study.once(name, lambda: pd.concat(map(read, study.vectors().values()))).assign(
+    table = study.once(name, lambda: pd.concat(map(read_axis, study.vectors().values())))
+    return table.assign(
         variant=variant, readout=form.readout, labels=form.labels, template=form.template
     )
 
 
-def _validity(model: ic.LanguageModel, forms: list[ic.ReadoutFormat]) -> pd.DataFrame:
-    # The check knows the default template alone, so that templates are no further rows.
-    checked: dict[tuple[str, str], ic.ReadoutFormat] = {}
+def checks(model: ic.LanguageModel, forms: list[ic.ReadoutFormat]) -> pd.DataFrame:
+    """One check per pair of readout and labels."""
+    # The check always uses the default template, so other templates would repeat a row.
+    distinct: dict[tuple[str, str], ic.ReadoutFormat] = {}
     for form in forms:
-        checked.setdefault((form.readout, form.labels), form)
+        distinct.setdefault((form.readout, form.labels), form)
     rows = [
-        {"labels": form.labels, **ic.check_readout(model, form).row} for form in checked.values()
+        {"labels": form.labels, **ic.check_readout(model, form).row} for form in distinct.values()
     ]
     return pd.DataFrame(rows)
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    found = tables["effects"], tables["letter"]
-    effects, changes = (
-        t[t.axis == t.steered].assign(kind=t.reading, panel=t.axis + " steered, read")
-        for t in found
-    )
-    own = effects[effects.reading.isin(["value", "positive first", "positive second"])]
-    own = own.assign(label=own.variant + ", " + own.reading)
-    moved = changes[changes.reading.isin(["value", "letter"]) & (changes.variant != "continuation")]
-    moved = moved.assign(
-        label=[f"{r.variant}, {r.alpha:+g}, {r.reading}" for r in moved.itertuples()]
-    )
-    consistent = changes[changes.reading == "consistent"]
-    plain, steered = consistent.before.mean(), (consistent.before + consistent.effect).mean()
-    config = about["config"]
-    how = (
-        f"Alpha ±{max(config['alphas']):g} at the intervention's layers; of {about['n_some']} held-out scenarios"
-        f" those of the axis. Bars: 95% bootstrap by item; grey: {N_RANDOM[config['brief']]} of the same norm."
-    )
+    effects = on_target(tables["effects"])
+    changes = on_target(tables["letter"])
+    values = effects[effects.reading.isin(["value", "positive first", "positive second"])]
+    values = values.assign(label=values.variant + ", " + values.reading)
+    with_letters = changes.variant != "continuation"
+    moves = changes[changes.reading.isin(["value", "letter"]) & with_letters]
+    labels = [f"{row.variant}, {row.alpha:+g}, {row.reading}" for row in moves.itertuples()]
+    moves = moves.assign(label=labels)
+    caption = how(about)
     return [
         Section(
-            _value_title(own[own.reading == "value"]),
-            [_validity_text(tables["validity"]), _agreement_text(tables["agreement"])],
-            plots.forest_figure(
-                own, "logit difference per unit alpha (nats; continuation: per token)"
+            value_title(values[values.reading == "value"]),
+            [validity_text(tables["validity"]), agreement_text(tables["agreement"])],
+            figures.forest_figure(
+                values, "logit difference per unit alpha (nats; continuation: per token)"
             ),
-            f"Positive minus negative pole. {how}",
+            f"Logit of the positive minus the negative pole. {caption}",
         ),
         Section(
-            _letter_title(moved),
-            [
-                f"Both orders prefer the same option in {plain:.0%} of scenarios plain, in {steered:.0%} steered."
-            ],
-            plots.forest_figure(
-                moved.sort_values("label"), "change of the logit difference (nats)"
+            letter_title(moves),
+            [order_text(changes[changes.reading == "consistent"])],
+            figures.forest_figure(
+                moves.sort_values("label"), "change of the logit difference (nats)"
             ),
-            f"Letter: the first label minus the second, whatever they stand for. {how}",
+            f"Letter: logit of the first minus the second label, whatever they mean. {caption}",
         ),
     ]
 
 
-def _value_title(value: pd.DataFrame) -> str:
-    moved, axes, n = (
-        value[value.sure & (value.effect > 0)],
-        sorted(set(value.axis)),
-        value.variant.nunique(),
+def on_target(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the steered axis itself, with the columns that the figures need."""
+    target = table[table.axis == table.steered]
+    return target.assign(kind=target.reading, panel=target.axis + " steered, read")
+
+
+def how(about: About) -> str:
+    config = about["config"]
+    n_random = N_RANDOM_BRIEF if config["brief"] else N_RANDOM
+    return (
+        f"Alpha ±{max(config['alphas']):g} at the intervention's layers, on the steered axis' own"
+        f" scenarios out of {about['n_some']} held-out ones. Bars: 95% bootstrap by item. Grey:"
+        f" 95% band of {n_random} random vectors of the same norm."
     )
-    parts = [
-        f"{axis} under {'; '.join(moved[moved.axis == axis].variant) or 'none'}" for axis in axes
-    ]
-    return f"Of {n} encodings, the vector moves its own value as intended, beyond random vectors: {', '.join(parts)}"
 
 
-def _validity_text(validity: pd.DataFrame) -> str:
-    failed = [
-        f"{r.labels} ({r.failures})"
-        for r in validity.itertuples()
-        if r.readout == "letters" and not r.ok
-    ]
-    return f"Letters whose check fails, so that their numbers say little: {'; '.join(failed) or 'none'}."
+def value_title(values: pd.DataFrame) -> str:
+    n = values.variant.nunique()
+    intended = values[values.sure & (values.effect > 0)]
+    parts = []
+    for axis in sorted(set(values.axis)):
+        encodings = list(intended[intended.axis == axis].variant)
+        names = f" ({'; '.join(encodings)})" if encodings else ""
+        parts.append(f"{axis} under {len(encodings)} of {n} encodings{names}")
+    return f"Steering moves the value toward its pole, beyond random vectors: {', '.join(parts)}"
 
 
-def _agreement_text(agreement: pd.DataFrame) -> str:
-    words = agreement.b == "continuation"
-    groups = {"between letter encodings": agreement[~words], "with continuation": agreement[words]}
-    told = [f"{own.effect.mean():+.2f} {where}" for where, own in groups.items() if len(own)]
-    return f"Mean correlation of effects over scenarios: {', '.join(told)}."
+def validity_text(validity: pd.DataFrame) -> str:
+    letters = validity[validity.readout == "letters"]
+    failed = [f"{row.labels} ({row.failures})" for row in letters.itertuples() if not row.ok]
+    if not failed:
+        return "All letter encodings pass their check on control items."
+    return (
+        "Letter encodings that fail their check, so that their numbers say little about values: "
+        f"{'; '.join(failed)}."
+    )
 
 
-def _letter_title(moved: pd.DataFrame) -> str:
-    size = moved.pivot(index=["variant", "axis", "alpha"], columns="reading", values="effect").abs()
-    more, sure = (size.letter > size.value).sum(), moved[moved.reading == "letter"].sure.sum()
-    means = f"mean {size.letter.mean():.2f} against {size.value.mean():.2f} nats"
-    return f"The letter moves more than the value in {more} of {len(size)} cases ({means}), beyond random in {sure}"
+def agreement_text(agreement: pd.DataFrame) -> str:
+    with_words = agreement.b == "continuation"
+    groups = {
+        "between letter encodings": agreement[~with_words],
+        "between letters and continuation": agreement[with_words],
+    }
+    means = [f"{group.effect.mean():+.2f} {name}" for name, group in groups.items() if len(group)]
+    return (
+        f"Correlation over scenarios of the effects under two encodings, mean: {', '.join(means)}."
+    )
+
+
+def letter_title(moves: pd.DataFrame) -> str:
+    cases = moves.pivot(index=["variant", "axis", "alpha"], columns="reading", values="effect")
+    sizes = cases.abs()
+    larger = (sizes.letter > sizes.value).sum()
+    beyond = moves[moves.reading == "letter"].sure.sum()
+    return (
+        f"Steering moves the letter more than the value in {larger} of {len(sizes)} cases (mean "
+        f"{sizes.letter.mean():.2f} against {sizes.value.mean():.2f} nats); it moves the letter"
+        f" beyond random vectors in {beyond}"
+    )
+
+
+def order_text(consistent: pd.DataFrame) -> str:
+    plain = consistent.before.mean()
+    steered = (consistent.before + consistent.effect).mean()
+    return (
+        f"Both orders of the options prefer the same option in {plain:.0%} of the scenarios without"
+        f" steering and in {steered:.0%} with steering."
+    )
 
 
 ANALYSIS = Analysis(
-    "answer_encoding", "Does the vector move the value or the letter?", measure, sections
+    "answer_encoding", "Does steering move the value or the letter?", measure, sections
 )
 
 if __name__ == "__main__":

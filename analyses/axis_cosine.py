@@ -1,6 +1,6 @@
-"""Does the angle between the vectors of two axes predict how far steering one moves the other, layer by layer?
+"""Does the angle between the vectors of two axes predict how far steering one moves the other?
 
-python -m analyses.axis_cosine --preset quick
+Layer by layer. Run alone: python -m analyses.axis_cosine --preset quick
 """
 
 from __future__ import annotations
@@ -8,31 +8,34 @@ from __future__ import annotations
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture.cli.analysis import run_alone
-from interp_culture.coupling.geometry import (
-    axis_cosines,
-    cross_responses,
-    layer_coupling,
-    prediction,
-)
-from interp_culture.reporting import figures as plots
-from interp_culture.study.analysis import About, Analysis, Section, Tables
+from interp_culture.cli import run_alone
+from interp_culture.coupling import axis_cosines, cross_responses, layer_coupling, prediction
+from interp_culture.reporting import figures
+from interp_culture.study import About, Analysis, Section, Tables
 
-N_LAYERS = 10, 3  # the second in a brief study
-RUN, PAIR = ["layer", "steered", "draw", "method", "alpha"], ["layer", "steered", "axis"]
+# Each layer costs a run per axis and sign; with fewer a correlation over layers shows nothing.
+N_LAYERS = 10
+N_LAYERS_BRIEF = 3
+PER_ITEM = 3  # scenarios: every layer is a run of its own
+RUN = ["layer", "steered", "draw", "method", "alpha"]
+PAIR = ["layer", "steered", "axis"]
 
 
 def measure(study: ic.Study) -> Tables:
-    """The angles at every layer, and the response to steering single layers, about ten of them (three if brief).
+    """The angles at every layer, and the responses to steering about ten layers one at a time.
 
-    cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` of at most three an item (in mean P+
-    per unit alpha), null_low, null_high (of norm-matched random vectors, to first order). prediction: `prediction`.
+    A brief study steers about three layers.
+
+    Returns:
+        cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` in mean P+ per
+        unit alpha, with null_low and null_high (95% of norm-matched random vectors, to first
+        order). prediction: `prediction` of the one by the other.
     """
-    few, vectors = study.some.sample(3, study.config.seed, by="item"), study.vectors()
-    readouts = study.once(
-        "axis_cosine.readouts", lambda: study.read(runs(study, [*vectors.values()]), RUN, few)
-    )
-    null = study.once("axis_cosine.null", lambda: random_effects(study, few))
+    few = study.some.sample(PER_ITEM, study.config.seed, by="item")
+    vectors = study.vectors()
+    runs = single_layer_runs(study, list(vectors.values()))
+    readouts = study.once("axis_cosine.readouts", lambda: study.read(runs, RUN, few))
+    null = study.once("axis_cosine.null", lambda: random_band(study, few))
     cosines = study.once(
         "axis_cosine.cosines", lambda: axis_cosines(study.activations, study.train)
     )
@@ -44,122 +47,146 @@ def measure(study: ic.Study) -> Tables:
     }
 
 
-def runs(study: ic.Study, directions: list[ic.SteeringVectors]) -> dict[tuple, list[ic.Edit]]:
-    """Each direction at single layers, by both signs of the largest alpha."""
-    top, n, taken = max(study.config.alphas), study.model.n_layers, N_LAYERS[study.config.brief]
-    found: dict[tuple, list[ic.Edit]] = {(-1, "", -1, "plain", 0.0): []}
-    for draw, v in enumerate(directions):
-        for layer in range(n // taken // 2, n, max(1, n // taken)):
-            found |= {
-                (layer, v.axis, draw, "steered", a): ic.steer(v, [layer], a) for a in (top, -top)
-            }
-    return found
+def single_layer_runs(
+    study: ic.Study, directions: list[ic.SteeringVectors]
+) -> dict[tuple, list[ic.Edit]]:
+    """Each direction at single layers, spread over the model, at ± the largest alpha."""
+    top = max(study.config.alphas)
+    n_layers = study.model.n_layers
+    wanted = N_LAYERS_BRIEF if study.config.brief else N_LAYERS
+    layers = range(n_layers // wanted // 2, n_layers, max(1, n_layers // wanted))
+    runs: dict[tuple, list[ic.Edit]] = {(-1, "", -1, "plain", 0.0): []}
+    for draw, direction in enumerate(directions):
+        for layer in layers:
+            for alpha in (top, -top):
+                key = (layer, direction.axis, draw, "steered", alpha)
+                runs[key] = ic.steer(direction, [layer], alpha)
+    return runs
 
 
-def random_effects(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
-    """What random vectors would do, to first order: layer, steered, axis, null_low, null_high."""
-    n, seed = study.config.n_random, study.config.seed
-    steps = runs(
-        study, [random for v in study.vectors().values() for random in ic.random_like(v, n, seed)]
-    )
-    table = ic.readout.predicted_runs(study.model, scenarios, steps, readout=study.format())
+def random_band(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
+    """Effects of random vectors to first order: layer, steered, axis, null_low, null_high (95%)."""
+    n = study.config.n_random
+    seed = study.config.seed
+    random_vectors = [
+        random
+        for vectors in study.vectors().values()
+        for random in ic.random_like(vectors, n, seed)
+    ]
+    runs = single_layer_runs(study, random_vectors)
+    # To first order one backward pass gives every run; measuring 40 vectors a layer takes hours.
+    table = ic.readout.predicted_runs(study.model, scenarios, runs, readout=study.format())
     slopes = ic.coupling.slopes(ic.readout.with_keys(table, RUN), RUN[:3])
-    draws = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
-    return pd.DataFrame(
-        {"null_low": draws.quantile(0.025), "null_high": draws.quantile(0.975)}
-    ).reset_index()
+    effects = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
+    band = {"null_low": effects.quantile(0.025), "null_high": effects.quantile(0.975)}
+    return pd.DataFrame(band).reset_index()
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    cosines, responses = tables["cosines"], cross_responses(tables["cosines"], tables["coupling"])
-    if cosines.empty:
+    cosines = tables["cosines"]
+    if cosines.empty:  # a single axis has no angle to another
         return []
-    cross, angles = (
-        responses[responses.kind == "projected"],
-        responses[responses.kind != "projected"],
-    )
-    along = {
-        "effect": cross.projected,
-        "low": cross.projected,
-        "high": cross.projected,
-        "way": "along the read axis",
-    }
-    ways = pd.concat([cross.assign(way="measured"), cross.assign(**along)])
-    drawn = cosines.assign(effect=cosines.cosine, pair=cosines.a + " and " + cosines.b)
+    responses = cross_responses(cosines, tables["coupling"])
     names = {
         "effect": "change of mean P+ per unit alpha",
         "foreseen": "cosine",
         "null": "random vectors",
         "pair": "",
     }
-    of_cosines = names | {"effect": "cosine", "null": "poles swapped"}
-    how = f"Single layers steered, slope of mean P+ from alpha ±{max(about['config']['alphas']):g}, held-out scenarios."
-    return [
-        Section(
-            *_prediction(tables["prediction"]),
-            plots.interval_figure(angles, "foreseen", colour="pair", facet="kind", names=names),
-            f"A point a layer. {how} Bars: 95% bootstrap by item.",
-        ),
-        Section(
-            *_angles(cosines),
-            plots.profile_figure(drawn, "layer", colour="pair", facet="kind", names=of_cosines),
-            f"Mean differences of {about['n_train']} training scenarios; whitened by covariance within poles. "
-            "Bars: 95% basic bootstrap by item. Grey: middle 95% of noise (means taken away, poles swapped at random).",
-        ),
-        Section(
-            *_coupling(cross),
-            plots.profile_figure(
-                ways, "layer", colour="way", facet="pair", names=names | {"way": ""}
-            ),
-            f"{how} Bars: 95% bootstrap by item. Grey: middle 95% of random vectors of the same norm, to first order. "
-            "Along the read axis: what the vector's part along the vector of the axis that is read would do.",
-        ),
-    ]
-
-
-def _prediction(found: pd.DataFrame) -> tuple[str, list[str]]:
-    told = [
-        f"{r.kind} {r.steered} → {r.axis} {r.spearman:+.2f} (p {r.p:.3f})"
-        for r in found.itertuples()
-    ]
-    clear = found[(found.kind != "projected") & (found.p < 0.05 / len(found))]
-    parts = [
-        f"{r.kind} {r.steered} → {r.axis}, Spearman {r.spearman:+.2f}" for r in clear.itertuples()
-    ]
-    text = f"Rank correlation of what is foreseen and measured over {found.n.max()} layers: {', '.join(told)}."
-    title = f"Over layers the coupling goes with the cosine ({'; '.join(parts)})"
-    title = (
-        title if parts else "That the angle between the vectors predicts the coupling is not shown"
+    top = max(about["config"]["alphas"])
+    how = (
+        f"Single layers steered; slope of mean P+ between alpha {-top:g} and {top:g},"
+        " held-out scenarios. Bars: 95% bootstrap by item."
     )
-    return title, [text, "Layers are not independent of one another, as p takes them to be."]
+    angles = responses[responses.kind != "projected"]
+    predicted = Section(
+        *prediction_words(tables["prediction"]),
+        figures.interval_figure(angles, "foreseen", colour="pair", facet="kind", names=names),
+        f"One point per layer. {how}",
+    )
+    cross = responses[responses.kind == "projected"]
+    return [predicted, angle_section(cosines, names, about), coupling_section(cross, names, how)]
 
 
-def _angles(cosines: pd.DataFrame) -> tuple[str, list[str]]:
+def angle_section(cosines: pd.DataFrame, names: dict[str, str], about: About) -> Section:
+    drawn = cosines.assign(effect=cosines.cosine, pair=cosines.a + " and " + cosines.b)
+    named = names | {"effect": "cosine", "null": "poles swapped"}
+    return Section(
+        *angle_words(cosines),
+        figures.profile_figure(drawn, "layer", colour="pair", facet="kind", names=named),
+        f"Mean differences of {about['n_train']} training scenarios; whitened by the covariance"
+        " within poles. Bars: 95% basic bootstrap by item. Grey: middle 95% of cosines with the"
+        " mean difference removed and the poles swapped at random.",
+    )
+
+
+def coupling_section(cross: pd.DataFrame, names: dict[str, str], how: str) -> Section:
+    along = cross.assign(
+        effect=cross.projected, low=cross.projected, high=cross.projected, way="along the read axis"
+    )
+    both = pd.concat([cross.assign(way="measured"), along])
+    return Section(
+        *coupling_words(cross),
+        figures.profile_figure(
+            both, "layer", colour="way", facet="pair", names=names | {"way": ""}
+        ),
+        f"{how} Grey: middle 95% of random vectors of the same norm, to first order. Along the read"
+        " axis: the effect expected from the part of the steered vector that is parallel to the"
+        " vector of the axis that is read.",
+    )
+
+
+def prediction_words(predictions: pd.DataFrame) -> tuple[str, list[str]]:
+    correlations = [
+        f"{row.kind} {row.steered} → {row.axis} {row.spearman:+.2f} (p {row.p:.3f})"
+        for row in predictions.itertuples()
+    ]
+    by_angle = predictions.kind != "projected"
+    # Bonferroni: one test per kind and pair.
+    significant = predictions[by_angle & (predictions.p < 0.05 / len(predictions))]
+    named = [
+        f"{row.kind} {row.steered} → {row.axis}, Spearman {row.spearman:+.2f}"
+        for row in significant.itertuples()
+    ]
+    title = "We found no evidence that the angle between the vectors predicts the coupling"
+    if named:
+        title = f"Over layers, the cosine predicts the coupling: {'; '.join(named)}"
+    return title, [
+        f"Spearman correlation of predicted and measured responses over {predictions.n.max()}"
+        f" layers: {', '.join(correlations)}.",
+        "The p values treat layers as independent, which they are not.",
+    ]
+
+
+def angle_words(cosines: pd.DataFrame) -> tuple[str, list[str]]:
     texts = []
-    for (kind, a, b), own in cosines.groupby(["kind", "a", "b"]):
-        apart = ((own.cosine < own.null_low) | (own.cosine > own.null_high)).sum()
-        span = f"{own.cosine.min():+.2f} to {own.cosine.max():+.2f}"
+    for (kind, a, b), layers in cosines.groupby(["kind", "a", "b"]):
+        outside = (layers.cosine < layers.null_low) | (layers.cosine > layers.null_high)
+        span = f"{layers.cosine.min():+.2f} to {layers.cosine.max():+.2f}"
         texts.append(
-            f"The {kind} cosine of {a} and {b} is {span} over layers, beyond chance at {apart} of {len(own)}"
+            f"The {kind} cosine of {a} and {b} is {span} over layers, beyond chance at"
+            f" {outside.sum()} of {len(layers)}"
         )
     return texts[0], [f"{text}." for text in texts[1:]]
 
 
-def _coupling(cross: pd.DataFrame) -> tuple[str, list[str]]:
-    found, ratios = [], []
-    for pair, own in cross.groupby("pair"):
-        # To first order a random vector and its opposite move alike: the band lies around 0 already.
-        sure = (own.low * own.high > 0) & (
-            (own.effect < own.null_low) | (own.effect > own.null_high)
-        )
-        known = own[own.defined].ratio
-        found.append(f"{pair} at {sure.sum()} of {len(own)} layers")
-        ratios.append(
-            f"{pair} {f'{known.median():.2f}, median of {len(known)}' if len(known) else 'at none'}"
-        )
-    title = f"The other axis moves, beyond its interval and random vectors, {', '.join(found)}"
-    text = f"Entanglement ratio at the layers where the steered axis moves beyond its interval: {'; '.join(ratios)}."
-    return title, [text]
+def coupling_words(cross: pd.DataFrame) -> tuple[str, list[str]]:
+    counts = []
+    medians = []
+    for pair, layers in cross.groupby("pair"):
+        # A random vector and its negative have opposite first-order effects, so the band is
+        # centred at 0 and either end may be crossed.
+        outside = (layers.effect < layers.null_low) | (layers.effect > layers.null_high)
+        beyond = (layers.low * layers.high > 0) & outside
+        counts.append(f"{pair} at {beyond.sum()} of {len(layers)} layers")
+        ratios = layers[layers.defined].ratio
+        median = f"{ratios.median():.2f}, median of {len(ratios)}" if len(ratios) else "at no layer"
+        medians.append(f"{pair} {median}")
+    title = f"Single layers move the other axis, beyond 0 and random vectors: {', '.join(counts)}"
+    return title, [
+        "Entanglement ratio at the layers where the steered axis itself moves beyond its interval:"
+        f" {'; '.join(medians)}."
+    ]
 
 
 ANALYSIS = Analysis(

@@ -1,167 +1,382 @@
-"""What does strength buy, and what does it cost? Shifts, divergence, perplexity by coefficient (paper 4.5, figure 6).
+"""What does steering strength buy, and what does it cost? Shifts, divergence and perplexity.
 
-python -m analyses.coefficients --preset quick
+Paper, section 4.5, figure 6. Run alone: python -m analyses.coefficients --preset quick
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
+from textwrap import shorten
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
 import interp_culture as ic
-from analyses import cost
-from analyses.answers import NAMES, PLAIN, Runs
-from interp_culture.cli.analysis import run_alone
-from interp_culture.reporting import figures as plots
-from interp_culture.steering.fluency import BudgetError
-from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
+from interp_culture.cli import run_alone
+from interp_culture.reporting import figures
+from interp_culture.stats import interval_words
+from interp_culture.steering import BudgetError, answer_perplexities, mean_intervals
+from interp_culture.study import About, Analysis, Section, Tables, interval_text
 
-STEPS = (
-    (0.5, 1, 2, 4, 8),
-    (2, 4),
-)  # times half the study's largest alpha; the second in a brief study
-BUDGET = 0.1  # nats per token
+NAMES = ["steered", "method", "alpha"]
+Runs = dict[tuple[str, str, float], list[ic.Edit]]
+
+BUDGET = 0.1  # KL on neutral text, nats per token
+TEMPERATURE = 0.7  # the paper's
+NEUTRAL_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        steps: strengths in units of half the study's largest alpha.
+        n_prompts: situations to which an answer is sampled in every run.
+        n_tokens: length of an answer; the paper's perplexity is that of the first 128 tokens.
+        n_neutral: neutral texts; all shipped ones where None.
+    """
+
+    steps: tuple[float, ...]
+    n_prompts: int
+    n_tokens: int
+    n_neutral: int | None
+
+
+# Step 2 is the study's largest alpha, where its own random vectors were measured.
+WHOLE = Size((0.5, 1, 2, 4, 8), n_prompts=8, n_tokens=128, n_neutral=None)
+BRIEF = Size((2, 4), n_prompts=3, n_tokens=16, n_neutral=2)
 
 
 def measure(study: ic.Study) -> Tables:
-    """Every axis' vectors at five strengths and both signs; what they cost beside a random vector at each strength.
+    """Every axis' vectors at five strengths and both signs, and what each strength costs.
 
-    effects: steered, alpha, axis, effect (change of mean P+), low, high, n. ratios: steered, alpha, axis, ratio, low,
-    high, defined (Eq. 5). null: `ic.coupling.response` of the study's own runs, which has 20 or more random vectors. calibrated:
-    steered, alpha > 0 at which the KL is `budget` (nats per token), axis, effect, low, high, n. texts, cost: `cost`.
+    Returns:
+        readouts: see `readouts`. effects: steered, alpha, axis, effect (change of mean P+), low,
+        high, n. ratios: steered, alpha, axis, ratio, low, high, defined (equation 5). null:
+        `ic.coupling.response` of the study's own runs, which have 20 or more random vectors.
+        calibrated: as effects, at the alpha > 0 whose KL is `budget` (nats per token). texts, cost:
+        see `sampled_answers` and `cost_table`.
     """
-    table = readouts(study)
-    at_budget = study.once("coefficients.calibrated_readouts", lambda: _at_budget(study))
+    strengths = readouts(study)
+    at_budget = study.once("coefficients.calibrated_readouts", lambda: budget_readouts(study))
+    calibrated = ic.coupling.effects(ic.coupling.shifts(at_budget), ["steered", "alpha"])
+    divergence = study.once("coefficients.divergence", lambda: neutral_divergence(study))
+    texts = study.once("coefficients.texts", lambda: sampled_answers(study))
     return {
-        "readouts": table,
-        "effects": ic.coupling.effects(ic.coupling.shifts(table), ["steered", "alpha"]),
-        "ratios": _ratios(table),
+        "readouts": strengths,
+        "effects": ic.coupling.effects(ic.coupling.shifts(strengths), ["steered", "alpha"]),
+        "ratios": entanglement_ratios(strengths),
         "null": ic.coupling.response(study.steered(study.lead)),
-        "calibrated": ic.coupling.effects(
-            ic.coupling.shifts(at_budget), ["steered", "alpha"]
-        ).assign(budget=BUDGET),
-        **cost.measure(study, steered_runs(study)),
+        "calibrated": calibrated.assign(budget=BUDGET),
+        "texts": texts,
+        "cost": cost_table(study, divergence, texts),
     }
 
 
+def size_of(study: ic.Study) -> Size:
+    return BRIEF if study.config.brief else WHOLE
+
+
 def readouts(study: ic.Study) -> pd.DataFrame:
-    """`study.some` plain and under each axis' vectors at every strength: steered, method, alpha, columns of `probe`."""
-    own = {key: edits for key, edits in steered_runs(study).items() if key[1] != "random"}
-    return study.once("coefficients.readouts", lambda: study.read(own, NAMES))
+    """`study.some`, plain and under each axis' vectors at every strength.
+
+    Returns:
+        steered, method, alpha, and the columns of `probe`.
+    """
+    runs = {key: edits for key, edits in steered_runs(study).items() if key[1] != "random"}
+    return study.once("coefficients.readouts", lambda: study.read(runs, NAMES))
 
 
 def steered_runs(study: ic.Study) -> Runs:
-    """The plain model, each axis' vectors, and random ones of their norm toward no pole."""
-    runs, steps = dict(PLAIN), STEPS[study.config.brief]
-    for axis, v in study.vectors().items():
-        for step, random in zip(
-            steps, ic.random_like(v, len(steps), study.config.seed), strict=True
-        ):
+    """The plain model, each axis' vectors at ±alpha, and a random vector of their norm at alpha."""
+    steps = size_of(study).steps
+    runs: Runs = {("", "plain", 0.0): []}
+    for axis, vectors in study.vectors().items():
+        layers = study.layers[axis]
+        random_vectors = ic.random_like(vectors, len(steps), study.config.seed)
+        for step, random in zip(steps, random_vectors, strict=True):
             alpha = step * max(study.config.alphas) / 2
-            runs |= {
-                (axis, v.method, signed): ic.steer(v, study.layers[axis], signed)
-                for signed in (alpha, -alpha)
-            }
-            runs[axis, "random", alpha] = ic.steer(random, study.layers[axis], alpha)
+            for signed in (alpha, -alpha):
+                runs[axis, vectors.method, signed] = ic.steer(vectors, layers, signed)
+            runs[axis, "random", alpha] = ic.steer(random, layers, alpha)
     return runs
 
 
-def _at_budget(study: ic.Study) -> pd.DataFrame:
-    """Readouts at the strength of the budget; an axis that reaches it at no strength is left out."""
-    runs = dict(PLAIN)
-    for axis, v in study.vectors().items():
+def budget_readouts(study: ic.Study) -> pd.DataFrame:
+    """Readouts at the strength that costs the budget, without axes that never cost that much."""
+    runs: Runs = {("", "plain", 0.0): []}
+    for axis, vectors in study.vectors().items():
+        layers = study.layers[axis]
         with suppress(BudgetError):
             alpha = ic.steering.calibrate(
-                study.model, v, study.layers[axis], BUDGET, texts=cost.neutral_texts(study)
+                study.model, vectors, layers, BUDGET, texts=neutral_texts(study)
             )
-            runs[axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
+            runs[axis, vectors.method, alpha] = ic.steer(vectors, layers, alpha)
     return study.read(runs, NAMES)
 
 
-def _ratios(readouts: pd.DataFrame) -> pd.DataFrame:
-    plain, rows = readouts[readouts.method == "plain"], []
-    for (steered, alpha), after in readouts[readouts.method != "plain"].groupby(
-        ["steered", "alpha"]
-    ):
-        found = ic.entanglement(plain, after, steered)
-        rows += [
-            (steered, alpha, axis, r.value, r.low, r.high, found.defined)
-            for axis, r in found.ratio.items()
-        ]
-    return pd.DataFrame(
-        rows, columns=["steered", "alpha", "axis", "ratio", "low", "high", "defined"]
+def entanglement_ratios(strengths: pd.DataFrame) -> pd.DataFrame:
+    plain = strengths[strengths.method == "plain"]
+    steered_rows = strengths[strengths.method != "plain"]
+    rows = []
+    for (steered, alpha), after in steered_rows.groupby(["steered", "alpha"]):
+        entanglement = ic.entanglement(plain, after, steered)
+        for axis, ratio in entanglement.ratio.items():
+            estimate = (ratio.value, ratio.low, ratio.high)
+            rows.append((steered, alpha, axis, *estimate, entanglement.defined))
+    columns = ["steered", "alpha", "axis", "ratio", "low", "high", "defined"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def neutral_texts(study: ic.Study) -> list[str]:
+    """The beginnings of the shipped neutral texts, cut at a space."""
+    texts = list(ic.scenarios.load_neutral().values())[: size_of(study).n_neutral]
+    return [text[:NEUTRAL_CHARACTERS].rsplit(maxsplit=1)[0] for text in texts]
+
+
+def neutral_divergence(study: ic.Study) -> pd.DataFrame:
+    """KL(plain || steered) of every run: steered, method, alpha, and `ic.kl_on_neutral`."""
+    divergence = ic.kl_on_neutral(study.model, steered_runs(study), neutral_texts(study))
+    return ic.readout.with_keys(divergence, NAMES)
+
+
+def sampled_answers(study: ic.Study) -> pd.DataFrame:
+    """Answers to situations, plain and steered toward the positive pole.
+
+    Returns:
+        steered, method, alpha, and the columns of `ic.steering.sample_answers`.
+    """
+    size = size_of(study)
+    # One sign halves the time that sampling takes.
+    toward = {key: edits for key, edits in steered_runs(study).items() if key[-1] >= 0}
+    answers = ic.steering.sample_answers(
+        study.model,
+        ic.steering.situation_prompts(study.some, size.n_prompts),
+        toward,
+        size.n_tokens,
+        temperature=TEMPERATURE,
+        seed=study.config.seed,
     )
+    return ic.readout.with_keys(answers, NAMES)
+
+
+def cost_table(study: ic.Study, divergence: pd.DataFrame, texts: pd.DataFrame) -> pd.DataFrame:
+    """What each run costs the model's language.
+
+    Returns:
+        steered, method, alpha, kl (plain || steered, nats per token on neutral text) with its
+        interval over texts, the columns of `answer_perplexities` for runs with sampled answers, and
+        step_share (|alpha v| / |h|, mean over the steered layers).
+    """
+    kl = mean_intervals(divergence, "kl", "text", NAMES)
+    cost = pd.concat([kl, answer_perplexities(texts, NAMES)], axis=1).reset_index()
+    norm_shares = {}
+    for axis, vectors in study.vectors().items():
+        share = vectors.direction.norm(dim=-1) / vectors.resid_norm
+        norm_shares[axis] = float(share[study.layers[axis]].mean())
+    return cost.assign(step_share=cost.alpha.abs() * cost.steered.map(norm_shares).fillna(0.0))
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    names, top = (
-        {"effect": "change of mean P+ (0 to 1)", "axis": "read"},
-        max(about["config"]["alphas"]),
-    )
-    moved = Section(
-        _moved_title(tables["effects"], tables["null"], top),
+    return [
+        effect_section(tables, about),
+        divergence_section(tables["cost"], about),
+        perplexity_section(tables["cost"], tables["texts"], about),
+    ]
+
+
+def effect_section(tables: Tables, about: About) -> Section:
+    top = max(about["config"]["alphas"])
+    effects = tables["effects"]
+    names = {"effect": "change of mean P+ (0 to 1)", "axis": "read"}
+    return Section(
+        effect_title(effects, tables["null"], top),
         [
-            _ratio_text(tables["ratios"]),
-            *_calibrated_text(tables["calibrated"], set(tables["effects"].steered)),
+            ratio_text(tables["ratios"]),
+            *calibrated_text(tables["calibrated"], set(effects.steered)),
         ],
-        plots.interval_figure(
-            tables["effects"], "alpha", colour="axis", facet="steered", names=names, lines=True
+        figures.interval_figure(
+            effects, "alpha", colour="axis", facet="steered", names=names, lines=True
         ),
-        f"{about['config']['method']} vectors at the intervention's layers, {about['n_some']} held-out scenarios. "
-        f"Bars: 95% bootstrap by item. In the title, at alpha {top:g}: all {about['n_test']}, the random vectors on "
-        f"{about['n_null']}.",
+        f"{vectors_used(about)}, {about['n_some']} held-out scenarios. Bars: 95% bootstrap by item."
+        f" The title's effect at alpha {top:g} is on all {about['n_test']} held-out scenarios, the"
+        f" random vectors on {about['n_null']}.",
     )
-    return [moved, *cost.sections(tables, about)]
 
 
-def _moved_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
-    told = []
-    for r in null[(null.axis == null.steered) & (null.alpha == top)].itertuples():
-        own = effects[(effects.steered == r.steered) & (effects.axis == r.axis)]
-        moved = set(own[np.where(own.alpha > 0, own.low > 0, own.high < 0)].alpha)
-        both = [
-            f"first at |alpha| {alpha:g}"
-            for alpha in sorted(moved)
-            if alpha > 0 and -alpha in moved
-        ]
-        first = (both or ["at no strength"])[0]
-        beside = "beyond" if r.outside_null else "not shown beyond" if np.isnan(r.low) else "within"
-        told.append(
-            f"{r.axis} follows both signs {first}; at {top:g} {interval_text(r)}, {beside} random vectors"
+def divergence_section(cost: pd.DataFrame, about: About) -> Section:
+    top = max(about["config"]["alphas"])
+    at_top = cost[cost.alpha == -top]  # no random vector has a negative alpha
+    shares = ", ".join(f"{row.steered} {row.step_share:.2f}" for row in at_top.itertuples())
+    return Section(
+        divergence_title(cost, top),
+        [f"A step of alpha {top:g}, as a share of the residual stream's norm: {shares}."],
+        cost_figure(cost, "kl", "KL(plain || steered), nats per token"),
+        f"{vectors_used(about)}; the first {NEUTRAL_CHARACTERS} characters of neutral texts. One"
+        " random vector per strength. Bars: 95% bootstrap over texts.",
+    )
+
+
+def perplexity_section(cost: pd.DataFrame, texts: pd.DataFrame, about: About) -> Section:
+    top = max(about["config"]["alphas"])
+    return Section(
+        perplexity_title(cost),
+        sample_texts(texts, [top, cost.alpha.max()]),
+        cost_figure(cost, "perplexity_plain", "perplexity for the plain model"),
+        f"{vectors_used(about)}; {texts.prompt.nunique()} answers per run at temperature"
+        f" {TEMPERATURE:g}, scored by the plain model, for which repetition is likely text too."
+        " Dotted: its own answers. Bars: 95% bootstrap over prompts.",
+    )
+
+
+def vectors_used(about: About) -> str:
+    return f"{about['config']['method']} vectors at the intervention's layers"
+
+
+def effect_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:
+    parts = []
+    at_top = null[(null.axis == null.steered) & (null.alpha == top)]
+    for row in at_top.itertuples():
+        band = "within"
+        if row.outside_null:
+            band = "beyond"
+        elif np.isnan(row.low):
+            band = "not shown to be beyond"
+        strength = lowest_strength(
+            effects[(effects.steered == row.steered) & (effects.axis == row.axis)]
         )
-    return ". ".join(told)
+        parts.append(
+            f"Steering {row.axis} moves it by {interval_text(row)} at alpha {top:g}, {band} random"
+            f" vectors; {strength}"
+        )
+    return ". ".join(parts)
 
 
-def _ratio_text(ratios: pd.DataFrame) -> str:
-    told = []
-    for (steered, axis), own in ratios[ratios.alpha > 0].groupby(["steered", "axis"]):
+def lowest_strength(effects: pd.DataFrame) -> str:
+    """The lowest |alpha| at which either sign moves the axis to its own side, in words."""
+    intended = np.where(effects.alpha > 0, effects.low > 0, effects.high < 0)
+    moved = set(effects[intended].alpha)
+    both = [alpha for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
+    if not both:
+        return "no strength tested works with both signs"
+    return f"the lowest strength that works with both signs is |alpha| {both[0]:g}"
+
+
+def ratio_text(ratios: pd.DataFrame) -> str:
+    toward = ratios[ratios.alpha > 0]
+    parts = []
+    for (steered, axis), pair in toward.groupby(["steered", "axis"]):
         values = [
-            interval_text(r, "ratio", 2) if r.defined else "not defined" for r in own.itertuples()
+            interval_text(row, "ratio", 2) if row.defined else "not defined"
+            for row in pair.itertuples()
         ]
-        told.append(f"{axis} when {steered} is steered, {', '.join(values)}")
-    strengths = ", ".join(f"{alpha:g}" for alpha in sorted(set(ratios.alpha[ratios.alpha > 0])))
-    return f"Entanglement ratio (Eq. 5) at alpha {strengths}: {'; '.join(told)}."
+        parts.append(f"{axis} when {steered} is steered, {', '.join(values)}")
+    strengths = ", ".join(f"{alpha:g}" for alpha in sorted(set(toward.alpha)))
+    return f"Entanglement ratio (equation 5) at alpha {strengths}: {'; '.join(parts)}."
 
 
-def _calibrated_text(calibrated: pd.DataFrame, axes: set[str]) -> list[str]:
-    lost = sorted(axes - set(calibrated.steered))
-    told = (
-        [f"No strength tried costs {BUDGET:g} nats per token when steering {', '.join(lost)}."]
-        if lost
-        else []
-    )
-    for (steered, alpha, budget), own in calibrated.groupby(["steered", "alpha", "budget"]):
-        moved = " and ".join(f"{r.axis} by {interval_text(r)}" for r in own.itertuples())
-        told.append(
-            f"At alpha {alpha:.2f}, which costs {budget:g} nats per token, steering {steered} moves {moved}."
+def calibrated_text(calibrated: pd.DataFrame, axes: set[str]) -> list[str]:
+    texts = []
+    if never := sorted(axes - set(calibrated.steered)):
+        texts.append(
+            f"Steering {', '.join(never)} costs less than {BUDGET:g} nats per token at every"
+            " strength tried."
         )
-    return told
+    for (steered, alpha, budget), run in calibrated.groupby(["steered", "alpha", "budget"]):
+        moves = " and ".join(f"{row.axis} by {interval_text(row)}" for row in run.itertuples())
+        texts.append(
+            f"At alpha {alpha:.2f}, which costs {budget:g} nats per token, steering {steered} moves"
+            f" {moves}."
+        )
+    return texts
+
+
+def divergence_title(cost: pd.DataFrame, alpha: float) -> str:
+    parts = []
+    for axis, runs in cost[cost.alpha == alpha].groupby("steered"):
+        is_random = runs.method == "random"
+        (vector,) = runs[~is_random].itertuples()
+        (random,) = runs[is_random].itertuples()
+        parts.append(
+            f"{axis} costs {kl_text(vector)} nats per token, {compared(vector, random)} a random"
+            f" vector of its norm ({kl_text(random)})"
+        )
+    return f"At alpha {alpha:g} steering {'; '.join(parts)}"
+
+
+def compared(vector: Any, random: Any) -> str:
+    """How the KL of a vector compares with that of a random one, by their intervals."""
+    if np.isnan([vector.kl_low, random.kl_low]).any():
+        return "not distinguishable from"
+    if vector.kl_low > random.kl_high:
+        return "more than"
+    return "less than" if vector.kl_high < random.kl_low else "about as much as"
+
+
+def kl_text(row: Any) -> str:
+    return interval_words(row.kl, row.kl_low, row.kl_high, sign="")
+
+
+def perplexity_title(cost: pd.DataFrame) -> str:
+    steered = cost[cost.method != "plain"]
+    parts = []
+    for (axis, is_random), runs in steered.groupby(["steered", steered.method == "random"]):
+        first = runs[runs.rise_low > 0].alpha.abs().min()
+        where = "at no strength tested" if np.isnan(first) else f"first at |alpha| {first:g}"
+        parts.append(f"a random vector of its norm {where}" if is_random else f"{axis} {where}")
+    return f"Steered answers become less likely to the plain model than its own: {', '.join(parts)}"
+
+
+def sample_texts(texts: pd.DataFrame, alphas: list[float]) -> list[str]:
+    """Answers to the first prompt: the plain model's, and those steered along the first axis."""
+    prompt = texts.prompt.iloc[0]
+    answers = texts[(texts.prompt == prompt) & (texts.method != "random")]
+    is_plain = answers.method == "plain"
+    first_axis = answers[~is_plain].steered.min()
+    steered = (answers.steered == first_axis) & answers.alpha.isin(alphas)
+    lines = [
+        f"{row.steered or 'plain'} at alpha {row.alpha:g}: “{shorten(row.text, 200)}”"
+        for row in answers[is_plain | steered].itertuples()
+    ]
+    return [f"To “{prompt}”:", *lines]
+
+
+def cost_figure(cost: pd.DataFrame, value: str, words: str) -> go.Figure:
+    """A cost by strength on logarithmic axes; the dotted line is the plain model."""
+    runs = cost[cost.method != "plain"].dropna(subset=[value])
+    runs = runs.sort_values(["steered", "alpha"], ascending=[True, False])
+    toward = np.where(runs.alpha > 0, "toward the positive pole", "toward the negative pole")
+    drawn = pd.DataFrame(
+        {
+            "effect": runs[value],
+            "low": runs[f"{value}_low"],
+            "high": runs[f"{value}_high"],
+            "strength": runs.alpha.abs(),
+            "vectors": np.where(runs.method == "random", "random, same norm", toward),
+            "steered": runs.steered,
+        }
+    )
+    names = {"strength": "|alpha|", "effect": words, "vectors": ""}
+    figure = figures.interval_figure(
+        drawn, "strength", colour="vectors", facet="steered", names=names, lines=True, log="xy"
+    )
+    figure.update_xaxes(tickvals=sorted(set(drawn.strength)))
+    plain = float(cost[cost.method == "plain"][value].iloc[0])
+    if plain > 0:  # the plain model's own KL is 0, which a logarithmic axis cannot show
+        figure.add_hline(y=plain, line={"dash": "dot", "width": 1})
+    return figure
 
 
 ANALYSIS = Analysis(
-    "coefficients", "What does strength buy, and what does it cost?", measure, sections
+    "coefficients",
+    "What does steering strength buy, and what does it cost?",
+    measure,
+    sections,
+    readouts=readouts,
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How far is the model from the country it is told to speak for? (paper, figure 7)
+"""How far is the model from the country that its persona comes from?
 
-python -m analyses.distances --preset quick
+Paper, figure 7. Run alone: python -m analyses.distances --preset quick
 """
 
 from __future__ import annotations
@@ -12,144 +12,159 @@ import pandas as pd
 from jaxtyping import Float
 
 import interp_culture as ic
-from analyses.paradigms import ANALYSIS as PARADIGMS
-from interp_culture.cli.analysis import run_alone
-from interp_culture.reporting import figures as plots
+from interp_culture.cli import run_alone
+from interp_culture.reporting import figures
 from interp_culture.stats import Estimate
-from interp_culture.study.analysis import About, Analysis, Section, Tables
-from interp_culture.survey import culture_map
-from interp_culture.survey.wvs import TARGETS, countries
+from interp_culture.study import About, Analysis, Section, Tables
+from interp_culture.survey import TARGETS, countries, culture_map
 
 COLUMNS = ["paradigm", "kind", "iso3", "country", "effect", "low", "high"]
-PLAIN, NEUTRAL, OTHERS = "the plain model", "no preference", "other countries' personas"
+PLAIN = "the plain model"
+NEUTRAL = "no preference"
+OTHERS = "other countries' personas"
 
-# By paradigm, kind and country of the persona: the observed place, then the bootstrap's draws where there are any.
-Clouds = dict[tuple[str, str, str], Float[np.ndarray, "place 2"]]
+# By (paradigm, kind of persona, its country): the observed map position first, then the bootstrap
+# draws of it where there are any.
+Positions = dict[tuple[str, str, str], Float[np.ndarray, "draw 2"]]
 
 
 def measure(study: ic.Study) -> Tables:
-    """From the tables of the analysis `paradigms` alone: no model is run anew.
+    """Distances and gains from the tables of the analysis `paradigms`; no model runs here.
 
-    Both tables: paradigm (direct, scenarios), kind (none, basic, advanced; no preference: all scores 0.5), iso3 and
-    country (the persona's own; without one each that has one), effect, low, high (95% bootstrap; NaN of direct).
-    distances: effect (Euclidean, map units; noise lifts its draws), rank (of the country by nearness, 1 = nearest).
-    gains: against, effect (distance of `against` minus the persona's, of the same draws: positive = persona nearer).
+    Returns:
+        Both tables: paradigm (direct, scenarios), kind (none, basic, advanced; no preference: all
+        scores 0.5), iso3 and country (the persona's; without a persona, each country that has one),
+        effect, low, high (95% bootstrap; NaN for direct answers). distances: effect is Euclidean,
+        in map units (noise makes it larger), and rank is the country's by nearness (1 = nearest).
+        gains: against, and effect = distance under `against` minus distance under the persona,
+        from the same draws; positive means that the persona is nearer.
     """
-    found = clouds(study.measure(PARADIGMS))
-    return {"distances": distances(found), "gains": gains(found)}
+    positions = map_positions(study.measure(ic.study.find_analysis("paradigms")))
+    return {"distances": distances(positions), "gains": gains(positions)}
 
 
-def clouds(told: Tables) -> Clouds:
-    found = {
-        (p.paradigm, p.kind, p.iso3): np.array([[p.x, p.y]]) for p in told["places"].itertuples()
-    }
-    for (kind, iso3), part in told["readouts"].groupby(["kind", "iso3"]):
-        key = "scenarios", kind, iso3
-        found[key] = np.concatenate([found[key], culture_map.place_draws(part)])
-    return found | {
-        (paradigm, NEUTRAL, ""): np.array([culture_map.no_preference()]) for paradigm, *_ in found
-    }
+def map_positions(paradigms: Tables) -> Positions:
+    """Every position of `paradigms`, and that of a model without preferences."""
+    positions: Positions = {}
+    for row in paradigms["places"].itertuples():
+        positions[row.paradigm, row.kind, row.iso3] = np.array([[row.x, row.y]])
+    for (kind, iso3), readouts in paradigms["readouts"].groupby(["kind", "iso3"]):
+        key = ("scenarios", kind, iso3)
+        draws = culture_map.place_draws(readouts)
+        positions[key] = np.concatenate([positions[key], draws])
+    neutral = np.array([culture_map.no_preference()])
+    for paradigm in dict.fromkeys(paradigm for paradigm, *_ in positions):
+        positions[paradigm, NEUTRAL, ""] = neutral
+    return positions
 
 
-def distances(found: Clouds) -> pd.DataFrame:
-    rows, told = [], dict.fromkeys(iso3 for *_, iso3 in found if iso3)
-    for (paradigm, kind, own), cloud in found.items():
-        ranks = culture_map.distances(*cloud[0]).set_index("iso3")["rank"]
-        for iso3 in [own] if own else told:
-            away = culture_map.distance_to(iso3, cloud)
-            rows.append((paradigm, kind, iso3, TARGETS[iso3], *_interval(away), ranks[iso3]))
+def distances(positions: Positions) -> pd.DataFrame:
+    with_persona = list(dict.fromkeys(iso3 for *_, iso3 in positions if iso3))
+    rows = []
+    for (paradigm, kind, country), points in positions.items():
+        ranks = culture_map.distances(*points[0]).set_index("iso3")["rank"]
+        for iso3 in [country] if country else with_persona:
+            interval = estimate(culture_map.distance_to(iso3, points))
+            rows.append((paradigm, kind, iso3, TARGETS[iso3], *interval, ranks[iso3]))
     return pd.DataFrame(rows, columns=[*COLUMNS, "rank"])
 
 
-def gains(found: Clouds) -> pd.DataFrame:
+def gains(positions: Positions) -> pd.DataFrame:
     rows = []
-    for paradigm, kind, own in (key for key in found if key[2]):
-        strangers = [iso3 for *of, iso3 in found if of == [paradigm, kind] and iso3 != own]
+    for paradigm, kind, country in positions:
+        if not country:
+            continue
         away = {
-            key: culture_map.distance_to(own, cloud)
-            for key, cloud in found.items()
+            key: culture_map.distance_to(country, points)
+            for key, points in positions.items()
             if key[0] == paradigm
         }
-        others = np.mean([away[paradigm, kind, iso3] for iso3 in strangers], axis=0)
-        against = {
+        other_countries = [
+            iso3 for *group, iso3 in positions if group == [paradigm, kind] and iso3 != country
+        ]
+        # A persona of any country may move the model nearer to all of them: hence OTHERS.
+        references = {
             PLAIN: away[paradigm, "none", ""],
             NEUTRAL: away[paradigm, NEUTRAL, ""],
-            OTHERS: others,
+            OTHERS: np.mean([away[paradigm, kind, iso3] for iso3 in other_countries], axis=0),
         }
-        for name, theirs in against.items():
-            rows.append(
-                (
-                    paradigm,
-                    kind,
-                    own,
-                    TARGETS[own],
-                    *_interval(theirs - away[paradigm, kind, own]),
-                    name,
-                )
-            )
+        for against, reference in references.items():
+            gain = estimate(reference - away[paradigm, kind, country])
+            rows.append((paradigm, kind, country, TARGETS[country], *gain, against))
     return pd.DataFrame(rows, columns=[*COLUMNS, "against"])
 
 
-def _interval(values: Float[np.ndarray, " place"]) -> tuple[float, float, float]:
+def estimate(values: Float[np.ndarray, " draw"]) -> tuple[float, float, float]:
+    """(value, low, high) of the observed value, which comes first, and its bootstrap draws."""
     return astuple(Estimate.of(values[0], values[1:]))
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    away, gained = tables["distances"], tables["gains"]
-    names = {"effect": "distance (map units)", "kind": "persona", "against": "nearer than"}
-    how = f"{about['n_told']} held-out scenarios. Bars: 95% bootstrap within items; direct answers have none."
-    nearer = names | {"effect": "nearer by (map units)"}
-    both = gained.assign(kind=gained.paradigm + ", " + gained.kind)
+    away = tables["distances"]
+    gained = tables["gains"]
+    how = (
+        f"{about['n_told']} held-out scenarios. Bars: 95% bootstrap within items; direct answers"
+        " have none."
+    )
+    names = {"effect": "distance (map units)", "kind": "persona"}
+    nearer = {"effect": "nearer by (map units)", "kind": "persona", "against": "nearer than"}
+    by_paradigm = gained.assign(kind=gained.paradigm + ", " + gained.kind)
     return [
         Section(
-            _count_text(gained, PLAIN),
-            [_distance_text(away), _gain_text(gained, PLAIN), f"{_count_text(gained, NEUTRAL)}."],
-            plots.interval_figure(away, "country", colour="kind", facet="paradigm", names=names),
+            count_text(gained, PLAIN),
+            [distance_text(away), gain_text(gained, PLAIN), f"{count_text(gained, NEUTRAL)}."],
+            figures.interval_figure(away, "country", colour="kind", facet="paradigm", names=names),
             f"Euclidean distance to the published coordinates of the country. {how}",
         ),
         Section(
-            _count_text(gained, OTHERS),
+            count_text(gained, OTHERS),
             [
-                "A gain that any persona brings shows no knowledge of the country.",
-                _gain_text(gained, OTHERS),
+                "A gain that every persona brings shows no knowledge of the country.",
+                gain_text(gained, OTHERS),
             ],
-            plots.interval_figure(both, "country", colour="kind", facet="against", names=nearer),
-            f"Distance of what a panel names, minus that of the persona: above 0 the persona is nearer. {how}",
+            figures.interval_figure(
+                by_paradigm, "country", colour="kind", facet="against", names=nearer
+            ),
+            f"Distance under the panel's reference minus distance under the persona: above 0 the"
+            f" persona is nearer to its country. {how}",
         ),
     ]
 
 
-def _count_text(gained: pd.DataFrame, against: str) -> str:
-    own = gained[(gained.against == against) & (gained.paradigm == "scenarios")]
-    nearer, farther = (own.low > 0).sum(), (own.high < 0).sum()
-    counted = f"{nearer} of {len(own)} personas bring" if nearer else "No persona is shown to bring"
-    return f"{counted} decisions nearer to {'their' if nearer else 'its'} country than {against} ({farther} farther)"
+def count_text(gained: pd.DataFrame, against: str) -> str:
+    decisions = gained[(gained.against == against) & (gained.paradigm == "scenarios")]
+    nearer = (decisions.low > 0).sum()
+    farther = (decisions.high < 0).sum()
+    who = f"{nearer} of {len(decisions)} personas bring decisions nearer to their country"
+    if not nearer:
+        who = "No persona is shown to bring decisions nearer to its country"
+    return f"{who} than {against} ({farther} farther)"
 
 
-def _gain_text(gained: pd.DataFrame, against: str) -> str:
-    effects = gained[gained.against == against].groupby("paradigm").effect
-    told = [
-        f"{paradigm} {own.mean():+.2f} ({(own > 0).sum()} of {len(own)} above 0)"
-        for paradigm, own in effects
-    ]
-    return f"Mean gain on {against}, in map units: {', '.join(told)}."
-
-
-def _distance_text(away: pd.DataFrame) -> str:
-    told = away[away.kind.isin(["basic", "advanced"])]
+def gain_text(gained: pd.DataFrame, against: str) -> str:
+    compared = gained[gained.against == against]
     means = [
-        f"{' '.join(k)} {part.effect.mean():.2f}"
-        for k, part in away.groupby(["paradigm", "kind"], sort=False)
+        f"{paradigm} {effects.mean():+.2f} ({(effects > 0).sum()} of {len(effects)} above 0)"
+        for paradigm, effects in compared.groupby("paradigm").effect
     ]
-    ranks = f"{told['rank'].min()} to {told['rank'].max()} among {len(countries())} countries by nearness"
+    return f"Mean gain on {against}, in map units: {', '.join(means)}."
+
+
+def distance_text(away: pd.DataFrame) -> str:
+    means = [
+        f"{' '.join(group)} {part.effect.mean():.2f}"
+        for group, part in away.groupby(["paradigm", "kind"], sort=False)
+    ]
+    ranks = away[away.kind.isin(["basic", "advanced"])]["rank"]
     return (
-        f"Mean distance in map units: {', '.join(means)}. With a persona its country ranks {ranks}."
+        f"Mean distance in map units: {', '.join(means)}. With a persona, its country ranks"
+        f" {ranks.min()} to {ranks.max()} by nearness among {len(countries())} countries."
     )
 
 
 ANALYSIS = Analysis(
     "distances",
-    "How far is it from the country that it speaks for?",
+    "How far is the model from the country that its persona comes from?",
     measure,
     sections,
     on_map=True,

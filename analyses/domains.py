@@ -1,6 +1,6 @@
-"""Do vectors carry a value or a setting? Domain-specific vectors and what they move elsewhere (paper, figure 5).
+"""Do vectors carry a value or a setting? Vectors of one domain and what they move in the others.
 
-python -m analyses.domains --preset quick
+Paper, figure 5. Run alone: python -m analyses.domains --preset quick
 """
 
 from __future__ import annotations
@@ -10,138 +10,165 @@ from itertools import product
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture.cli.analysis import run_alone
-from interp_culture.coupling import reliability as agreement
-from interp_culture.coupling.null import beside_random, random_reach
-from interp_culture.reporting import figures as plots
-from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
+from interp_culture.cli import run_alone
+from interp_culture.coupling import beside_random, item_cosines, random_reach
+from interp_culture.reporting import figures
+from interp_culture.study import About, Analysis, Section, Tables, interval_text
 
 UNIT = "change of mean P+ per unit alpha"
+RUN = ["source", "steered", "method", "alpha"]
+ALL = "all"  # vectors of the training scenarios of every domain
 Vectors = dict[tuple[str, str], ic.SteeringVectors]
 
 
 def measure(study: ic.Study) -> Tables:
-    """The shifts of every axis in every domain, under the vectors of every domain and of all.
+    """Every axis in every domain, steered with the vectors of each domain and of all domains.
 
-    transfer: source (the training domain, or all: the study's own runs), steered, domain (held out), axis (of one
-    domain's vectors their own alone), effect (change of mean P+ per unit of alpha, from both signs), low, high, n, and
-    null_low, null_high, sure of `beside_random`. cosines: axis, a, b (domains), cosine.
+    Returns:
+        transfer: source (the training domain, or all, which are the study's own runs), steered,
+        domain (held out), axis (for vectors of one domain, the steered axis alone), effect (change
+        of mean P+ per unit of alpha, from both signs), low, high, n, and null_low, null_high, sure
+        of `beside_random`. cosines: axis, a, b (domains), cosine.
     """
     vectors = domain_vectors(study)
-    readouts = study.once(
-        "domains.readouts", lambda: pd.concat([_read(study, vectors, a) for a in study.layers])
+    by_domain = study.once(
+        "domains.readouts",
+        lambda: pd.concat([axis_readouts(study, vectors, axis) for axis in study.layers]),
     )
-    of_all = study.steered(study.lead).assign(source="all")
+    of_all = study.steered(study.lead).assign(source=ALL)
     slopes = pd.concat(
-        [ic.coupling.slopes(table, ["source", "steered"]) for table in (readouts, of_all)]
+        [ic.coupling.slopes(table, ["source", "steered"]) for table in (by_domain, of_all)]
     )
-    found = ic.coupling.effects(slopes, ["source", "steered", "domain"], "slope")
-    reach = random_reach(ic.coupling.shifts(of_all), ["steered", "domain", "axis"], per_alpha=True)
-    return {"transfer": beside_random(found, reach), "cosines": cosines(study, vectors)}
+    effects = ic.coupling.effects(slopes, ["source", "steered", "domain"], "slope")
+    shifts = ic.coupling.shifts(of_all)
+    reach = random_reach(shifts, ["steered", "domain", "axis"], per_alpha=True)
+    return {"transfer": beside_random(effects, reach), "cosines": cosines(study, vectors)}
 
 
 def domain_vectors(study: ic.Study) -> Vectors:
-    """By (training domain or "all", axis), all with the norm of the vector of all domains: alpha is the same step."""
+    """Vectors by (training domain or "all", axis), all with the norm of those of all domains.
+
+    One norm makes alpha the same step for each of them.
+    """
     whole = study.vectors()
-    found = {("all", axis): v for axis, v in whole.items()}
+    vectors = {(ALL, axis): v for axis, v in whole.items()}
     for domain, axis in product(study.train.domains, whole):
         ids = [s.id for s in study.train.filter(axis=axis, domain=domain)]
         direction = ic.steering.direction(study.activations.select(ids), study.config.method)
-        found[domain, axis] = ic.steering.norm_matched(whole[axis], direction)
-    return found
+        vectors[domain, axis] = ic.steering.norm_matched(whole[axis], direction)
+    return vectors
 
 
-def _read(study: ic.Study, vectors: Vectors, axis: str) -> pd.DataFrame:
-    """The held-out scenarios of an axis under its vectors of every domain."""
+def axis_readouts(study: ic.Study, vectors: Vectors, axis: str) -> pd.DataFrame:
+    """The held-out scenarios of an axis, steered with its vectors of every domain."""
     alpha = max(study.config.alphas)
     runs: dict[tuple, list[ic.Edit]] = {("", "", "plain", 0.0): []}
     for domain, signed in product(study.train.domains, (alpha, -alpha)):
-        runs[domain, axis, "steered", signed] = ic.steer(
-            vectors[domain, axis], study.layers[axis], signed
-        )
-    return study.read(runs, ["source", "steered", "method", "alpha"], study.test.filter(axis=axis))
+        edits = ic.steer(vectors[domain, axis], study.layers[axis], signed)
+        runs[domain, axis, "steered", signed] = edits
+    return study.read(runs, RUN, study.test.filter(axis=axis))
 
 
 def cosines(study: ic.Study, vectors: Vectors) -> pd.DataFrame:
-    """Of the vectors of two domains, mean over the intervention's layers."""
-    own = {
-        axis: {domain: vectors[domain, axis] for domain in study.train.domains}
-        for axis in study.layers
-    }
-    return pd.concat(
-        [agreement.item_cosines(v, study.layers).assign(axis=axis) for axis, v in own.items()]
-    )
+    """Cosines between the vectors of two domains, mean over the intervention's layers."""
+    tables = []
+    for axis in study.layers:
+        by_domain = {domain: vectors[domain, axis] for domain in study.train.domains}
+        tables.append(item_cosines(by_domain, study.layers).assign(axis=axis))
+    return pd.concat(tables)
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
     transfer = tables["transfer"].assign(panel=tables["transfer"].steered + " steered")
-    own, of_all = transfer[transfer.steered == transfer.axis], transfer[transfer.source == "all"]
-    own = own.assign(label=own.source + " → " + own.domain, kind="vectors of " + own.source)
+    target = transfer[transfer.steered == transfer.axis]
+    target = target.assign(
+        label=target.source + " → " + target.domain, kind="vectors of " + target.source
+    )
+    of_all = transfer[transfer.source == ALL]
     of_all = of_all.assign(
         label=of_all.domain + ", " + of_all.axis + " read", kind=of_all.axis + " read"
     )
-    how = (
-        f"Slope from alpha ±{max(about['config']['alphas']):g} at the intervention's layers, on {about['n_test']} "
-        f"held-out scenarios; {about['config']['method']} vectors, all of one norm. Bars: 95% bootstrap by item; grey: "
-        f"95% of random vectors, on {about['n_null']} scenarios. Hollow: holds 0, or these reach it or were not read."
-    )
+    caption = how(about)
     return [
         Section(
-            _transfer_title(own),
-            [_spread_text(own), _cosine_text(tables["cosines"])],
-            plots.forest_figure(own, UNIT),
-            f"Effect on the steered axis itself, of vectors of one domain (or all) in each domain. {how}",
+            transfer_title(target),
+            [spread_text(target), cosine_text(tables["cosines"])],
+            figures.forest_figure(target, UNIT),
+            "Effect on the steered axis, of vectors of one domain (or all) in each domain."
+            f" {caption}",
         ),
         Section(
-            _cross_title(of_all[of_all.steered != of_all.axis]),
+            cross_title(of_all[of_all.steered != of_all.axis]),
             [
-                "A domain whose cross-effect differs from the others' says that the coupling is of texts, not of values."
+                "A cross-effect in one domain alone would mean that the texts of this domain are"
+                " coupled, not the values."
             ],
-            plots.forest_figure(of_all.sort_values("label"), UNIT),
-            f"Effect on either axis, vectors of all domains. {how}",
+            figures.forest_figure(of_all.sort_values("label"), UNIT),
+            f"Effect on either axis, of vectors of all domains. {caption}",
         ),
     ]
 
 
-def _transfer_title(own: pd.DataFrame) -> str:
-    by_domain = own[own.source != "all"]
-    moved = by_domain[by_domain.low > 0]
+def how(about: About) -> str:
+    config = about["config"]
+    top = max(config["alphas"])
+    return (
+        f"Slope between alpha {-top:g} and {top:g} at the intervention's layers, on"
+        f" {about['n_test']} held-out scenarios; {config['method']} vectors, all of one norm. Bars:"
+        f" 95% bootstrap by item. Grey: 95% band of random vectors, on {about['n_null']} scenarios."
+        " Hollow: the interval contains 0, or the effect is inside the band, or there is no band."
+    )
+
+
+def transfer_title(target: pd.DataFrame) -> str:
+    by_domain = target[target.source != ALL]
+    above = by_domain[by_domain.low > 0]
+    title = (
+        f"Vectors of one domain move their axis as intended in {len(above)} of {len(by_domain)}"
+        " domain-to-domain cases"
+    )
     beyond = ", ".join(
-        f"{axis} {part.sure.sum()} of {len(part)}" for axis, part in moved.groupby("axis")
+        f"{axis} {part.sure.sum()} of {len(part)}" for axis, part in above.groupby("axis")
     )
-    title = f"{len(moved)} of {len(by_domain)} domain-to-domain effects are above 0"
-    return f"{title}; of these beyond random vectors: {beyond}" if beyond else title
+    return f"{title}; of these, beyond random vectors: {beyond}" if beyond else title
 
 
-def _spread_text(own: pd.DataFrame) -> str:
-    same, whole = own.source == own.domain, own.source == "all"
-    within, across, of_all = (
-        f"{own.effect[mask].mean():+.4f}" for mask in (same, ~(same | whole), whole)
-    )
-    return f"Mean per unit alpha: {within} within the training domain, {across} in others, {of_all} of all vectors."
+def spread_text(target: pd.DataFrame) -> str:
+    within = target.source == target.domain
+    whole = target.source == ALL
+    means = {
+        "within the training domain": target.effect[within].mean(),
+        "in other domains": target.effect[~(within | whole)].mean(),
+        "for vectors of all domains": target.effect[whole].mean(),
+    }
+    parts = [f"{mean:+.4f} {where}" for where, mean in means.items() if pd.notna(mean)]
+    return f"Mean effect per unit alpha: {', '.join(parts)}."
 
 
-def _cosine_text(cosines: pd.DataFrame) -> str:
-    apart = cosines[cosines.a < cosines.b]
-    parts = [
+def cosine_text(cosines: pd.DataFrame) -> str:
+    pairs = cosines[cosines.a < cosines.b]
+    spans = [
         f"{axis} {part.cosine.min():+.2f} to {part.cosine.max():+.2f}"
-        for axis, part in apart.groupby("axis")
+        for axis, part in pairs.groupby("axis")
     ]
-    return f"Cosines between the vectors of two domains: {', '.join(parts)}."
+    return f"Cosines between the vectors of two domains: {', '.join(spans) or 'none'}."
 
 
-def _cross_title(cross: pd.DataFrame) -> str:
-    parts = [
-        f"{r.axis} under {r.steered} in {r.domain} by {interval_text(r)}"
-        for r in cross[cross.sure].itertuples()
+def cross_title(cross: pd.DataFrame) -> str:
+    beyond = [
+        f"{row.axis} under {row.steered} in {row.domain} by {interval_text(row)}"
+        for row in cross[cross.sure].itertuples()
     ]
-    if not parts:
-        return "In no domain does steering one axis move the other beyond its interval and random vectors"
-    return f"The other axis moves, beyond random vectors, in {len(parts)} of {len(cross)} cases: {'; '.join(parts)}"
+    if not beyond:
+        return "In no domain does steering one axis move the other beyond 0 and random vectors"
+    return (
+        f"Steering moves the other axis beyond random vectors in {len(beyond)} of {len(cross)}"
+        f" cases: {'; '.join(beyond)}"
+    )
 
 
 ANALYSIS = Analysis(
-    "domains", "Do vectors carry a value, or the setting it was told in?", measure, sections
+    "domains", "Do vectors carry a value, or the setting of its texts?", measure, sections
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How far does one axis drag the other, and is it more than random vectors do? (paper, section 4.2, equation 5)
+"""How far does steering one axis drag the other, and is it more than random vectors do?
 
-python -m analyses.entanglement --preset quick
+Paper, section 4.2, equation 5. Run alone: python -m analyses.entanglement --preset quick
 """
 
 from __future__ import annotations
@@ -10,142 +10,216 @@ from collections.abc import Iterator
 import pandas as pd
 
 import interp_culture as ic
-from analyses import extraction, pca_vs_mean_diff, trajectories
-from interp_culture.cli.analysis import run_alone
-from interp_culture.reporting import figures as plots
-from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
+from interp_culture.cli import run_alone
+from interp_culture.reporting import figures
+from interp_culture.study import About, Analysis, Section, Tables, find_analysis, interval_text
 from interp_culture.survey import culture_map
+
+# Methods of `pca_vs_mean_diff` that have no response matrix of their own.
+WITHOUT_MATRIX = ("plain", "random direction")
 
 
 def measure(study: ic.Study) -> Tables:
-    """Response matrices from what the study and other analyses have read; no run of its own.
+    """Response matrices of readouts that the study and other analyses have made.
 
-    matrix: kind (overall, domain, persona, method), group, null (which rows of the table null), and the columns of
-    `ic.response_matrix`: D (change of the axis' mean P+ per unit of alpha on the steered one, from both signs of the
-    largest configured alpha), ratio (equation 5) and their intervals. null: null (all, a domain, or some, which are
-    `study.some`), alpha, and the columns of `ic.coupling.random_range`. map_ratio, where the items are the map's: the columns of
-    `culture_map.movements`, whose equation 5 is that of |dx| and |dy|, as in the paper.
+    Returns:
+        matrix: kind (overall, domain, persona, method), group, null (the rows of the table null
+        that belong to it), and the columns of `ic.response_matrix`: D (change of the axis' mean P+
+        per unit of alpha on the steered axis, from both signs of the largest configured alpha),
+        ratio (equation 5) and their intervals. null: null (all, a domain, or some, which stands for
+        `study.some`), alpha, and the columns of `ic.coupling.random_range`. map_ratio, where the
+        items are the map's: the columns of `culture_map.movements`; its equation 5 is that of |dx|
+        and |dy|, as in the paper.
     """
-    steered, top = study.steered(study.lead), max(study.config.alphas)
-    some = steered[steered.id.isin({s.id for s in study.some})]
-    nulls = {"all": steered, **dict(list(steered.groupby("domain"))), "some": some}
-    null = pd.concat(
-        [
-            ic.coupling.random_range(part).assign(null=name, alpha=top)
-            for name, part in nulls.items()
-        ]
-    )
-    matrices = [
-        ic.response_matrix(part[part.alpha.abs() <= top]).assign(kind=kind, group=group, null=null)
-        for kind, group, null, part in groups(study, steered)
+    steered = study.steered(study.lead)
+    top = max(study.config.alphas)
+    matrices = []
+    # Paths of `trajectories` go beyond the largest alpha, at which the study's matrix is defined.
+    for kind, group, null, readouts in matrix_groups(study, steered):
+        matrix = ic.response_matrix(readouts[readouts.alpha.abs() <= top])
+        matrices.append(matrix.assign(kind=kind, group=group, null=null))
+    tables = {"matrix": pd.concat(matrices), "null": random_ranges(study, steered)}
+    if culture_map.covers(set(steered["item"])):
+        tables["map_ratio"] = culture_map.movements(steered)
+    return tables
+
+
+def random_ranges(study: ic.Study, steered: pd.DataFrame) -> pd.DataFrame:
+    """What random vectors do on the scenarios of each group."""
+    some = steered[steered.id.isin({scenario.id for scenario in study.some})]
+    readouts = {"all": steered, **dict(list(steered.groupby("domain"))), "some": some}
+    top = max(study.config.alphas)
+    ranges = [
+        ic.coupling.random_range(part).assign(null=name, alpha=top)
+        for name, part in readouts.items()
     ]
-    tables = {"matrix": pd.concat(matrices), "null": null}
-    return tables | (
-        {"map_ratio": culture_map.movements(steered)}
-        if culture_map.covers(set(steered["item"]))
-        else {}
-    )
+    return pd.concat(ranges)
 
 
-def groups(study: ic.Study, steered: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
-    """Kind, name, null and readouts of what has a response matrix of its own."""
+def matrix_groups(
+    study: ic.Study, steered: pd.DataFrame
+) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    """(kind, group, null, readouts) of every response matrix."""
     yield "overall", "all held-out scenarios", "all", steered
-    for domain, part in steered.groupby("domain", sort=False):
-        yield "domain", domain, domain, part
-    for persona, part in trajectories.readouts(study).groupby("persona", sort=False):
-        yield "persona", persona, "some", part
-    methods = dict(list(pca_vs_mean_diff.readouts(study).groupby("method", sort=False)))
-    for method in [m for m in methods if m not in ("plain", extraction.METHODS["random"])]:
-        yield "method", method, "some", pd.concat([methods["plain"], methods[method]])
+    for domain, readouts in steered.groupby("domain", sort=False):
+        yield "domain", domain, domain, readouts
+    by_persona = find_analysis("trajectories").readouts(study)
+    for persona, readouts in by_persona.groupby("persona", sort=False):
+        yield "persona", persona, "some", readouts
+    by_method = find_analysis("pca_vs_mean_diff").readouts(study)
+    plain = by_method[by_method.method == "plain"]
+    for method, readouts in by_method.groupby("method", sort=False):
+        if method not in WITHOUT_MATRIX:
+            yield "method", method, "some", pd.concat([plain, readouts])
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    cross = (
-        tables["matrix"]
-        .query("steered != axis")
-        .merge(tables["null"], how="left", on=["null", "steered", "axis"])
-    )
-    cross = cross.assign(
+    cross = cross_rows(tables)
+    drags = drag_rows(cross)
+    ratios = ratio_rows(cross)
+    on_map = "map_ratio" in tables
+    human = human_ratios() if on_map else {}
+    texts = ratio_texts(ratios, human)
+    if on_map:
+        texts.append(map_text(tables["map_ratio"]))
+    caption = how(about)
+    return [
+        Section(
+            ratio_title(ratios, drags),
+            texts,
+            figures.forest_figure(
+                ratios, "entanglement ratio (0 to 1)", marks=human, mark="115 countries"
+            ),
+            f"{caption} Hollow: the steered axis did not move beyond its interval, so that the"
+            " ratio divides noise.",
+        ),
+        Section(
+            *drag_words(drags),
+            figures.forest_figure(drags, "change of mean P+ per unit alpha"),
+            f"{caption} Hollow: the interval contains 0.",
+        ),
+    ]
+
+
+def cross_rows(tables: Tables) -> pd.DataFrame:
+    """Every response of an axis that was not steered, with the random vectors' range."""
+    matrix = tables["matrix"]
+    cross = matrix[matrix.steered != matrix.axis]
+    cross = cross.merge(tables["null"], how="left", on=["null", "steered", "axis"])
+    return cross.assign(
         label=cross.kind + ": " + cross.group, panel=cross.steered + " → " + cross.axis
     )
-    bounds = {bound: cross[bound] / cross.alpha for bound in ("null_low", "null_high")}
-    drags = cross.assign(effect=cross.D, sure=cross.low * cross.high > 0, **bounds)
-    bounds = {
-        c: cross[c.replace("low", "ratio_low").replace("high", "ratio_high")]
-        for c in ("low", "high", *bounds)
-    }
-    ratios = cross.assign(effect=cross.ratio, sure=cross.defined, **bounds)
-    drags["outside"] = drags.effect.abs() > drags.null_reach / drags.alpha
-    ratios["outside"] = (ratios.effect < ratios.null_low) | (ratios.effect > ratios.null_high)
-    human = culture_map.human_coupling() if "map_ratio" in tables else {}
-    marks = {"X → Y": human["y_per_x"], "Y → X": human["x_per_y"]} if human else {}
-    how = (
-        f"Alpha ± {max(about['config']['alphas']):g} at the intervention's layers, {about['lead']} readout; bars: 95% "
-        f"bootstrap by item. Personas and methods: {about['n_some']} held-out scenarios, else {about['n_test']} or a "
-        f"domain's; random vectors (one sign): {about['n_null']}, and those of them in a domain. Hollow: "
-    )
-    texts = _ratio_texts(ratios, marks) + ([_map_text(tables["map_ratio"])] if human else [])
-    figure = plots.forest_figure(
-        ratios, "entanglement ratio (0 to 1)", marks=marks, mark="115 countries"
-    )
-    noise = "the steered axis did not move beyond its interval, and the ratio divides noise."
-    responses = plots.forest_figure(drags, "change of mean P+ per unit alpha")
-    return [
-        Section(_ratio_title(ratios, drags), texts, figure, how + noise),
-        Section(*_drag_words(drags), responses, f"{how}the interval holds 0."),
-    ]
 
 
-def _ratio_title(ratios: pd.DataFrame, drags: pd.DataFrame) -> str:
-    defined = ratios[ratios.sure]
+def drag_rows(cross: pd.DataFrame) -> pd.DataFrame:
+    """The responses per unit alpha, as `forest_figure` wants them, and outside (the null)."""
+    return cross.assign(
+        effect=cross.D,
+        sure=cross.low * cross.high > 0,
+        null_low=cross.null_low / cross.alpha,
+        null_high=cross.null_high / cross.alpha,
+        outside=cross.D.abs() > cross.null_reach / cross.alpha,
+    )
+
+
+def ratio_rows(cross: pd.DataFrame) -> pd.DataFrame:
+    """The ratios, as `forest_figure` wants them, and outside (the null)."""
+    outside = (cross.ratio < cross.null_ratio_low) | (cross.ratio > cross.null_ratio_high)
+    return cross.assign(
+        effect=cross.ratio,
+        low=cross.ratio_low,
+        high=cross.ratio_high,
+        sure=cross.defined,
+        null_low=cross.null_ratio_low,
+        null_high=cross.null_ratio_high,
+        outside=outside,
+    )
+
+
+def human_ratios() -> dict[str, float]:
+    """The slopes over countries, by panel."""
+    slopes = culture_map.human_coupling()
+    return {"X → Y": slopes["y_per_x"], "Y → X": slopes["x_per_y"]}
+
+
+def how(about: About) -> str:
+    top = max(about["config"]["alphas"])
     return (
-        f"The other axis moves, by an interval that excludes 0, in {drags.sure.sum() or 'none'} of {len(drags)} cases; "
-        f"{defined.outside.sum() or 'none'} of {len(defined)} defined ratios lie outside the random vectors' range"
+        f"Alpha ±{top:g} at the intervention's layers, {about['lead']} readout. Bars: 95% bootstrap"
+        f" by item. Scenarios: {about['n_some']} held-out ones for personas and methods,"
+        f" {about['n_test']} overall, a domain's share of them for a domain. Grey: middle 95% of"
+        f" random vectors (one sign), on {about['n_null']} scenarios or a domain's share of them."
     )
 
 
-def _ratio_texts(ratios: pd.DataFrame, marks: dict[str, float]) -> list[str]:
-    texts = [
-        f"{r.panel}{'' if r.sure else ' (not defined)'} {r.effect:.2f} [{r.low:.2f}, {r.high:.2f}]; random vectors "
-        f"{r.null_low:.2f} to {r.null_high:.2f}{f'; over countries {marks[r.panel]:.2f}' if r.panel in marks else ''}."
-        for r in ratios[ratios.kind == "overall"].itertuples()
+def ratio_title(ratios: pd.DataFrame, drags: pd.DataFrame) -> str:
+    defined = ratios[ratios.sure]
+    moved = drags.sure.sum() or "none"
+    outside = defined.outside.sum() or "none"
+    return (
+        f"Steering moves the other axis, by an interval that excludes 0, in {moved} of {len(drags)}"
+        f" cases; {outside} of {len(defined)} defined ratios are outside the random vectors' range"
+    )
+
+
+def ratio_texts(ratios: pd.DataFrame, human: dict[str, float]) -> list[str]:
+    texts = []
+    for row in ratios[ratios.kind == "overall"].itertuples():
+        undefined = "" if row.sure else " (not defined)"
+        countries = f"; over countries {human[row.panel]:.2f}" if row.panel in human else ""
+        texts.append(
+            f"Ratio {row.panel}{undefined} {row.effect:.2f} [{row.low:.2f}, {row.high:.2f}];"
+            f" random vectors {row.null_low:.2f} to {row.null_high:.2f}{countries}."
+        )
+    capped = (ratios.null_high > 0.99).sum()
+    texts.append(
+        f"In {capped} of {len(ratios)} cases random vectors reach the ratio's cap of 1, so that no"
+        " ratio could exceed theirs."
+    )
+    return texts
+
+
+def map_text(movements: pd.DataFrame) -> str:
+    ratios = [
+        f"{row.steered} {row.alpha:+g} {row.ratio:.2f}{'' if row.defined else '?'}"
+        for row in movements.itertuples()
     ]
-    capped = f"{(ratios.null_high > 0.99).sum()} of {len(ratios)}"
-    return [
-        *texts,
-        f"In {capped} cases random vectors reach the ratio's cap of 1: nothing could lie above them.",
-    ]
-
-
-def _map_text(ratios: pd.DataFrame) -> str:
-    parts = [
-        f"{r.steered} {r.alpha:+g} {r.ratio:.2f}{'' if r.defined else '?'}"
-        for r in ratios.itertuples()
-    ]
-    own = ", ".join(
-        f"{ratio:.2f} under {axis}" for axis, ratio in culture_map.projection_coupling().items()
+    arithmetic = ", ".join(
+        f"{ratio:.2f} when {axis} is steered"
+        for axis, ratio in culture_map.projection_coupling().items()
     )
-    undefined = (
-        "?: the steered coordinate did not move beyond its interval. "
-        if not ratios.defined.all()
-        else ""
+    legend = ""
+    if not movements.defined.all():
+        legend = " (?: the steered coordinate did not move beyond its interval)"
+    return (
+        f"From map coordinates: {', '.join(ratios)}{legend}. The map's arithmetic alone gives"
+        f" {arithmetic}."
     )
-    return f"From map coordinates: {', '.join(parts)}. {undefined}The map's arithmetic alone makes {own}."
 
 
-def _drag_words(drags: pd.DataFrame) -> tuple[str, list[str]]:
-    both = drags[drags.sure & drags.outside]
-    title = f"{len(both) or 'None'} of {len(drags)} responses of the other axis exclude 0 and lie beyond random vectors"
-    cases = "; ".join(f"{r.panel}, {r.label} {interval_text(r)}" for r in both.itertuples())
-    limits = (
-        "One in twenty intervals excludes 0 by chance, and the groups share scenarios and vectors."
+def drag_words(drags: pd.DataFrame) -> tuple[str, list[str]]:
+    beyond = drags[drags.sure & drags.outside]
+    title = (
+        f"No coupling is shown: none of {len(drags)} responses of the other axis excludes 0 and"
+        " is beyond random vectors"
     )
-    return title, [*([f"Per unit alpha: {cases}."] if cases else []), limits]
+    texts = []
+    if len(beyond):
+        title = (
+            f"{len(beyond)} of {len(drags)} responses of the other axis exclude 0 and are beyond"
+            " random vectors"
+        )
+        cases = [f"{row.panel}, {row.label} {interval_text(row)}" for row in beyond.itertuples()]
+        texts.append(f"Per unit alpha: {'; '.join(cases)}.")
+    texts.append(
+        "One interval in twenty excludes 0 by chance, and the groups share scenarios and vectors."
+    )
+    return title, texts
 
 
 ANALYSIS = Analysis(
     "entanglement",
-    "How far does one axis drag the other, against random vectors?",
+    "How far does steering one axis drag the other, against random vectors?",
     measure,
     sections,
 )

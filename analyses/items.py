@@ -1,6 +1,6 @@
-"""Which items carry an axis, and which betray it? Item vectors, their agreement, what each moves (paper, section 4.3).
+"""Which items carry an axis, and which betray it? Item vectors, their agreement, what each moves.
 
-python -m analyses.items --preset quick
+Paper, section 4.3. Run alone: python -m analyses.items --preset quick
 """
 
 from __future__ import annotations
@@ -10,133 +10,199 @@ from itertools import product
 import pandas as pd
 
 import interp_culture as ic
-from interp_culture.cli.analysis import run_alone
-from interp_culture.coupling import reliability as agreement
-from interp_culture.coupling.null import beside_random, random_reach
-from interp_culture.reporting import figures as plots
-from interp_culture.study.analysis import About, Analysis, Section, Tables
+from interp_culture.cli import run_alone
+from interp_culture.coupling import (
+    beside_random,
+    cluster_order,
+    item_cosines,
+    item_reliability,
+    random_reach,
+    within_and_between,
+)
+from interp_culture.reporting import figures
+from interp_culture.study import About, Analysis, Section, Tables
 
-BY_AXIS, BY_ITEM = ["steered", "axis"], ["steered", "item"]
+RUN = ["source", "steered", "method", "alpha"]
+BY_AXIS = ["steered", "axis"]
+BY_ITEM = ["steered", "item"]
 
 
 def measure(study: ic.Study) -> Tables:
-    """One vector per item, with which the model is steered at the layers of the item's axis.
+    """One vector per item, added at the layers of the item's axis.
 
-    cosines, reliability: of `agreement.item_cosines` and `item_reliability`. cross: source, steered (its axis), item
-    (read), axis, effect (change of mean P+ per unit of alpha, from both signs), low, high, n. by_axis: source, steered,
-    axis, effect, low, high, n (all items of that axis but the source). Both as `beside_random`, on the same items.
+    Returns:
+        cosines, reliability: `item_cosines` and `item_reliability`. cross: source (the vector's
+        item), steered (its axis), item (read), axis, effect (change of mean P+ per unit of alpha,
+        from both signs), low, high, n. by_axis: source, steered, axis, effect, low, high, n, over
+        all items of that axis except the source. Both with the columns of `beside_random`, from
+        random vectors on the same items.
     """
-    vectors, alpha = item_vectors(study), max(study.config.alphas)
-    signs = product(vectors.items(), (alpha, -alpha))
-    runs = {(i, v.axis, v.method, a): ic.steer(v, study.layers[v.axis], a) for (i, v), a in signs}
-    runs["", "", "plain", 0.0] = []
-    readouts = study.once(
-        "items.readouts", lambda: study.read(runs, ["source", "steered", "method", "alpha"])
-    )
+    vectors = item_vectors(study)
+    readouts = study.once("items.readouts", lambda: study.read(item_runs(study, vectors), RUN))
     slopes = ic.coupling.slopes(readouts, ["source", "steered"])
     cross = ic.coupling.effects(slopes, ["source", *BY_ITEM], "slope")
-    rest = ic.coupling.effects(
-        slopes[slopes.source != slopes["item"]], ["source", "steered"], "slope"
-    )
+    transferred = slopes[slopes["item"] != slopes.source]
+    by_axis = ic.coupling.effects(transferred, ["source", "steered"], "slope")
     random = ic.coupling.shifts(study.steered(study.lead))
-    null = [
-        random_reach(random[random["item"] != i], BY_AXIS, per_alpha=True).assign(source=i)
-        for i in vectors
-    ]
     return {
-        "cosines": agreement.item_cosines(vectors, study.layers),
-        "reliability": agreement.item_reliability(
+        "cosines": item_cosines(vectors, study.layers),
+        "reliability": item_reliability(
             study.activations, study.train, study.layers, study.config.method
         ),
         "cross": beside_random(cross, random_reach(random, BY_ITEM, per_alpha=True)),
-        "by_axis": beside_random(rest, pd.concat(null)),
+        "by_axis": beside_random(by_axis, reach_without_item(random, list(vectors))),
     }
 
 
 def item_vectors(study: ic.Study) -> dict[str, ic.SteeringVectors]:
-    """Each with the norm of its axis' vector at every layer, so that alpha is the same step for all."""
-    whole, found = study.vectors(), {}
+    """Each with the norm of its axis' vector at every layer, so that alpha is the same step."""
+    whole = study.vectors()
+    vectors = {}
     for item, about in study.train.catalogue.items.items():
-        if ids := [s.id for s in study.train.filter(item=item)]:
+        ids = [scenario.id for scenario in study.train.filter(item=item)]
+        if ids:
             direction = ic.steering.direction(study.activations.select(ids), study.config.method)
-            found[item] = ic.steering.norm_matched(whole[about.axis], direction)
-    return found
+            vectors[item] = ic.steering.norm_matched(whole[about.axis], direction)
+    return vectors
+
+
+def item_runs(
+    study: ic.Study, vectors: dict[str, ic.SteeringVectors]
+) -> dict[tuple, list[ic.Edit]]:
+    """Each item's vector at ± the largest alpha, and the plain model."""
+    top = max(study.config.alphas)
+    runs: dict[tuple, list[ic.Edit]] = {}
+    for (item, v), alpha in product(vectors.items(), (top, -top)):
+        runs[item, v.axis, v.method, alpha] = ic.steer(v, study.layers[v.axis], alpha)
+    runs["", "", "plain", 0.0] = []
+    return runs
+
+
+def reach_without_item(random: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
+    """`random_reach` by axis for each source, on the items that its vector is judged on."""
+    tables = []
+    for source in sources:
+        transferred = random[random["item"] != source]
+        reach = random_reach(transferred, BY_AXIS, per_alpha=True)
+        tables.append(reach.assign(source=source))
+    return pd.concat(tables)
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
-    moved, cross, pairs = tables["by_axis"], tables["cross"], tables["cosines"]
-    moved = moved.assign(
-        panel=moved.axis + " read", kind=moved.steered + " items", label=moved.source
+    top = max(about["config"]["alphas"])
+    how = (
+        f"Slope between alpha {-top:g} and {top:g} at the layers of the vector's axis, on"
+        f" {about['n_some']} held-out scenarios."
     )
     trust = tables["reliability"].set_index("item")
-    grid = pairs.pivot(index="a", columns="b", values="cosine")
-    place = agreement.cluster_order(grid).index
-    pairs = pairs.assign(cosine=pairs.cosine.where(pairs.a != pairs.b, pairs.a.map(trust.cosine)))
-    pairs = pairs.sort_values(["a", "b"], key=lambda names: names.map(place))
-    cells = cross.assign(points=100 * cross.effect).sort_values(
-        ["source", "item"], key=lambda names: names.map(place)
-    )
-    names = {
-        "source": "vector of",
-        "item": "read",
-        "points": "points",
-        "a": "item",
-        "b": "item",
-        "cosine": "cosine",
-    }
-    alpha, n = max(about["config"]["alphas"]), about["n_some"]
-    how = f"From both signs of alpha {alpha:g} at the layers of the vector's axis, on {n} held-out scenarios"
+    grid = tables["cosines"].pivot(index="a", columns="b", values="cosine")
+    order = cluster_order(grid)
     return [
-        Section(
-            _moved_title(moved),
-            [
-                "A vector's own item is not read: what is shown is transfer. Named is what lies beyond random vectors."
-            ],
-            plots.forest_figure(moved, "change of mean P+ per unit alpha"),
-            f"{how}. Bars: 95% bootstrap by item; grey: 95% of random vectors. All have the norm of the axis' vector.",
-        ),
-        Section(
-            _cosine_title(grid.loc[trust.index, trust.index], list(trust.axis)),
-            [_trust_text(trust)],
-            plots.grid_figure(pairs, "a", "b", "cosine", names=names),
-            "Mean over the layers of the row's axis; diagonal: halves of one item. Order by average linkage.",
-        ),
-        Section(
-            _cross_title(cross),
-            [],
-            plots.grid_figure(cells, "source", "item", "points", names=names),
-            f"Percentage points of P+ per unit alpha, {cross.n.min()} or more scenarios a cell. {how}.",
-        ),
+        transfer_section(tables["by_axis"], how),
+        cosine_section(tables["cosines"], grid, trust, order),
+        cross_section(tables["cross"], order, how),
     ]
 
 
-def _moved_title(moved: pd.DataFrame) -> str:
-    clear, own = moved[moved.sure], moved[moved.sure & (moved.steered == moved.axis)]
-    parts = own[own.effect > 0], own[own.effect < 0], clear[clear.steered != clear.axis]
-    right, wrong, other = (", ".join(dict.fromkeys(part.source)) or "none" for part in parts)
-    return f"Items whose vector moves the rest of their axis: {right}; the wrong way: {wrong}; another axis: {other}"
-
-
-def _cosine_title(grid: pd.DataFrame, axes: list[str]) -> str:
-    within, between, p = agreement.within_and_between(grid.to_numpy(), axes)
-    found = (
-        "point more the same way than others"
-        if p < 0.05
-        else "are not shown to be closer than others"
+def transfer_section(by_axis: pd.DataFrame, how: str) -> Section:
+    drawn = by_axis.assign(
+        panel=by_axis.axis + " read", kind=by_axis.steered + " items", label=by_axis.source
     )
-    return f"Items of the same axis {found}: mean cosine {within:+.2f} against {between:+.2f} (p = {p:.3f})"
+    return Section(
+        transfer_title(by_axis),
+        [
+            "A vector is not judged on its own item, so that these effects are transfer. Only"
+            " effects beyond random vectors are named."
+        ],
+        figures.forest_figure(drawn, "change of mean P+ per unit alpha"),
+        f"{how} Bars: 95% bootstrap by item. Grey: 95% band of random vectors. All have the norm of"
+        " the axis' vector.",
+    )
 
 
-def _trust_text(trust: pd.DataFrame) -> str:
-    loo = ", ".join(f"{item} {value:+.2f}" for item, value in trust.loo.sort_values().items())
-    whole = f"two that share a direction would show about {trust.whole.mean():.2f}"
-    return f"Held against how far an item agrees with itself, {whole}. Cosine to the rest of the axis: {loo}."
+def cosine_section(
+    cosines: pd.DataFrame, grid: pd.DataFrame, trust: pd.DataFrame, order: list[str]
+) -> Section:
+    # A vector's cosine with itself is 1; the diagonal shows how well two halves of it agree.
+    diagonal = cosines.a.map(trust.cosine)
+    cells = cosines.assign(cosine=cosines.cosine.where(cosines.a != cosines.b, diagonal))
+    return Section(
+        cosine_title(grid.loc[trust.index, trust.index], list(trust.axis)),
+        [trust_text(trust)],
+        figures.grid_figure(
+            ordered(cells, ["a", "b"], order),
+            "a",
+            "b",
+            "cosine",
+            names={"a": "item", "b": "item", "cosine": "cosine"},
+        ),
+        "Mean over the layers of the row's axis. Diagonal: two halves of one item's texts. Order by"
+        " average linkage.",
+    )
 
 
-def _cross_title(cross: pd.DataFrame) -> str:
-    own = cross.source == cross["item"]
-    itself, others = (f"{cross.sure[mask].sum()} of {mask.sum()}" for mask in (own, ~own))
-    return f"Beyond random vectors, item vectors move their own item in {itself} cases and another in {others}"
+def cross_section(cross: pd.DataFrame, order: list[str], how: str) -> Section:
+    cells = ordered(cross.assign(points=100 * cross.effect), ["source", "item"], order)
+    names = {"source": "vector of", "item": "read", "points": "points"}
+    return Section(
+        cross_title(cross),
+        [],
+        figures.grid_figure(cells, "source", "item", "points", names=names),
+        f"Percentage points of P+ per unit alpha, at least {cross.n.min()} scenarios a cell. {how}",
+    )
+
+
+def ordered(table: pd.DataFrame, columns: list[str], order: list[str]) -> pd.DataFrame:
+    """The rows sorted by these columns of item names, in the given order of items."""
+    return table.sort_values(columns, key=lambda names: names.map(order.index))
+
+
+def transfer_title(by_axis: pd.DataFrame) -> str:
+    beyond = by_axis[by_axis.sure]
+    if beyond.empty:
+        return "No item's vector is shown to move the rest of its axis, or another axis"
+    same_axis = beyond.steered == beyond.axis
+    intended = names_of(beyond[same_axis & (beyond.effect > 0)])
+    wrong = names_of(beyond[same_axis & (beyond.effect < 0)])
+    other = names_of(beyond[~same_axis])
+    return (
+        f"Items whose vector moves the rest of their axis as intended: {intended}; the wrong way:"
+        f" {wrong}; another axis: {other}"
+    )
+
+
+def names_of(rows: pd.DataFrame) -> str:
+    return ", ".join(dict.fromkeys(rows.source)) or "none"
+
+
+def cosine_title(grid: pd.DataFrame, axes: list[str]) -> str:
+    within, between, p = within_and_between(grid.to_numpy(), axes)
+    finding = "are not shown to be more alike than items of two axes"
+    if p < 0.05:
+        finding = "are more alike than items of two axes"
+    return (
+        f"Items of one axis {finding}: mean cosine {within:+.2f} against {between:+.2f}"
+        f" (p = {p:.3f})"
+    )
+
+
+def trust_text(trust: pd.DataFrame) -> str:
+    to_rest = trust.loo.sort_values()
+    cosines = ", ".join(f"{item} {cosine:+.2f}" for item, cosine in to_rest.items())
+    return (
+        "Given how well each item agrees with itself, two items with one direction would show a"
+        f" cosine of about {trust.whole.mean():.2f}. Cosine to the rest of the axis: {cosines}."
+    )
+
+
+def cross_title(cross: pd.DataFrame) -> str:
+    is_self = cross.source == cross["item"]
+    on_self = f"{cross.sure[is_self].sum()} of {is_self.sum()}"
+    on_others = f"{cross.sure[~is_self].sum()} of {(~is_self).sum()}"
+    return (
+        f"Item vectors move their own item beyond random vectors in {on_self} cases, and another"
+        f" item in {on_others}"
+    )
 
 
 ANALYSIS = Analysis("items", "Which items carry an axis, and which betray it?", measure, sections)

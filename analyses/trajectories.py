@@ -1,6 +1,6 @@
-"""Where does steering move the model, alone and on top of a persona? (paper, section 4.2, figures 2 and 3)
+"""Where does steering move the model, alone and on top of a persona?
 
-python -m analyses.trajectories --preset quick
+Paper, section 4.2, figures 2 and 3. Run alone: python -m analyses.trajectories --preset quick
 """
 
 from __future__ import annotations
@@ -11,169 +11,215 @@ import numpy as np
 import pandas as pd
 
 import interp_culture as ic
-from analyses import coefficients
-from analyses.paradigms import personas
-from interp_culture.cli.analysis import run_alone
-from interp_culture.reporting import figures as plots
-from interp_culture.study.analysis import About, Analysis, Section, Tables, interval_text
-from interp_culture.survey import culture_map
-from interp_culture.survey.wvs import TARGETS, countries
+from interp_culture.cli import run_alone
+from interp_culture.reporting import figures, points_figure
+from interp_culture.study import About, Analysis, Section, Tables, find_analysis, interval_text
+from interp_culture.survey import TARGETS, countries, culture_map, target_personas
 
 NAMES = ["persona", "kind", "iso3", "steered", "method", "alpha"]
 FARTHEST = 2  # end of a path, in units of the largest configured alpha
+# Beyond this angle a path is nearer to the other axis, or goes the wrong way.
+ON_AXIS = 45
 
 
 def measure(study: ic.Study) -> Tables:
-    """Every axis steered at rising strengths without a persona, by the largest configured alpha under each persona.
+    """Every axis steered: at rising strengths alone, at ± the largest alpha under each persona.
 
-    moves: persona, steered, alpha, axis, effect (change of mean P+ against the persona's plain readout), low, high, n;
-    null_low, null_high, null_reach (random vectors, same scenarios, no persona; at the largest alpha). hybrid: persona,
-    steered, axis, effect (per unit alpha under the persona minus alone, paired by scenario), low, high, n. On the map:
-    places: persona, steered, alpha, x, y (map units), x_low, x_high, y_low, y_high; angles: persona and the columns of
-    `culture_map.movements` (degrees from the intended direction, and equation 5 from coordinates).
+    Returns:
+        moves: persona, steered, alpha, axis, effect (change of mean P+ against the persona's plain
+        readout), low, high, n; null_low, null_high, null_reach (random vectors on the same
+        scenarios, without a persona, at the largest alpha). hybrid: see `persona_effects`. On the
+        map: places: persona, steered, alpha, x, y (map units), x_low, x_high, y_low, y_high; and
+        angles: persona and the columns of `culture_map.movements` (degrees from the intended
+        direction, and equation 5 from coordinates).
     """
-    table, top, null = readouts(study), max(study.config.alphas), study.steered(study.lead)
+    table = readouts(study)
+    top = max(study.config.alphas)
     by_persona = list(table.groupby("persona", sort=False))
-    moves = pd.concat(
-        [
-            ic.coupling.effects(ic.coupling.shifts(part), ["persona", "steered", "alpha"])
-            for _, part in by_persona
-        ]
-    )
-    bounds = ic.coupling.random_range(null[null.id.isin(table.id)])[
-        ["steered", "axis", "null_low", "null_high", "null_reach"]
-    ]
-    moves = (
-        moves.assign(size=moves.alpha.abs())
-        .merge(bounds.assign(size=top), how="left")
-        .drop(columns="size")
-    )
-    tables = {"moves": moves, "hybrid": hybrid(table[table.alpha.abs() <= top])}
+    tables = {
+        "moves": moves(study, by_persona),
+        "hybrid": persona_effects(table[table.alpha.abs() <= top]),
+    }
     if culture_map.covers(set(table["item"])):
-        places = pd.concat(
-            [culture_map.places(part).assign(persona=name) for name, part in by_persona]
-        )
-        angles = pd.concat(
-            [culture_map.movements(part).assign(persona=name) for name, part in by_persona]
-        )
-        tables |= {"places": places[places.steered != "neutral"], "angles": angles}
+        positions = [culture_map.places(part).assign(persona=name) for name, part in by_persona]
+        angles = [culture_map.movements(part).assign(persona=name) for name, part in by_persona]
+        places = pd.concat(positions)
+        tables["places"] = places[places.steered != "neutral"]
+        tables["angles"] = pd.concat(angles)
     return tables
 
 
+def personas(study: ic.Study) -> dict[str, ic.Persona | None]:
+    """`none`, `basic:India` ... `advanced:Denmark`."""
+    if study.config.brief:
+        return target_personas(kinds=["basic"], countries=["India", "Denmark"])
+    return target_personas()
+
+
 def readouts(study: ic.Study) -> pd.DataFrame:
-    """`study.some` under each persona: persona, kind, iso3 ("" alone), steered, method, alpha, columns of `probe`."""
-    path = coefficients.readouts(study)
-    parts = [
-        path[path.alpha.abs() <= FARTHEST * max(study.config.alphas)].assign(
-            persona="none", kind="none", iso3=""
-        )
-    ]
+    """`study.some` under each persona, plain and steered.
+
+    Returns:
+        persona, kind, iso3 ("" without a persona), steered, method, alpha, and the columns of
+        `probe`.
+    """
+    strengths = find_analysis("coefficients").readouts(study)
+    path = strengths[strengths.alpha.abs() <= FARTHEST * max(study.config.alphas)]
+    tables = [path.assign(persona="none", kind="none", iso3="")]
     if culture_map.covers(set(study.some.items)):
-        parts += [
-            _read(study, name, persona)
-            for name, persona in personas(study.config.brief).items()
-            if persona
-        ]
-    return pd.concat(parts, ignore_index=True)
+        for name, persona in personas(study).items():
+            if persona:
+                tables.append(persona_readouts(study, name, persona))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _read(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
-    top, about, text = max(study.config.alphas), (name, persona.kind, persona.iso3), persona.text
+def persona_readouts(study: ic.Study, name: str, persona: ic.Persona) -> pd.DataFrame:
+    top = max(study.config.alphas)
+    about = (name, persona.kind, persona.iso3)
     runs: dict[tuple, list[ic.Edit]] = {(*about, "", "plain", 0.0): []}
     for (axis, v), alpha in product(study.vectors().items(), (top, -top)):
         runs[*about, axis, v.method, alpha] = ic.steer(v, study.layers[axis], alpha)
     return study.once(
         f"trajectories.readouts.{name.replace(':', '-')}",
-        lambda: study.read(runs, NAMES, readout=study.format(system=text)),
+        lambda: study.read(runs, NAMES, readout=study.format(system=persona.text)),
     )
 
 
-def hybrid(readouts: pd.DataFrame) -> pd.DataFrame:
-    """What each persona adds to the effect of steering per unit alpha."""
+def moves(study: ic.Study, by_persona: list[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """The effect of every run on every axis, and the random vectors' range at the largest alpha."""
+    effects = [
+        ic.coupling.effects(ic.coupling.shifts(part), ["persona", "steered", "alpha"])
+        for _, part in by_persona
+    ]
+    table = pd.concat(effects)
+    read = set(pd.concat([part.id for _, part in by_persona]))
+    null = study.steered(study.lead)
+    ranges = ic.coupling.random_range(null[null.id.isin(read)])
+    # Random vectors were read at the largest alpha alone; other strengths have no range.
+    columns = ["steered", "axis", "null_low", "null_high", "null_reach"]
+    bounds = ranges[columns].assign(size=max(study.config.alphas))
+    return table.assign(size=table.alpha.abs()).merge(bounds, how="left").drop(columns="size")
+
+
+def persona_effects(readouts: pd.DataFrame) -> pd.DataFrame:
+    """What each persona adds to the effect of steering.
+
+    Returns:
+        persona, steered, axis, effect (per unit alpha, under the persona minus without one, paired
+        by scenario), low, high, n.
+    """
     slopes = pd.concat(
         [
             ic.coupling.slopes(part, ["persona", "steered"])
             for _, part in readouts.groupby("persona", sort=False)
         ]
     )
-    alone = slopes.loc[slopes.persona == "none", ["steered", "id", "slope"]]
-    both = slopes[slopes.persona != "none"].merge(
-        alone, on=["steered", "id"], suffixes=("", "_alone")
-    )
-    return ic.coupling.effects(
-        both.assign(added=both.slope - both.slope_alone), ["persona", "steered"], "added"
-    )
+    is_alone = slopes.persona == "none"
+    alone = slopes.loc[is_alone, ["steered", "id", "slope"]]
+    paired = slopes[~is_alone].merge(alone, on=["steered", "id"], suffixes=("", "_alone"))
+    added = paired.assign(added=paired.slope - paired.slope_alone)
+    return ic.coupling.effects(added, ["persona", "steered"], "added")
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
+    where = (
+        f"{about['n_some']} held-out scenarios, {about['lead']} readout, vectors at the"
+        " intervention's layers"
+    )
     top = max(about["config"]["alphas"])
-    own = tables["moves"].query("axis == steered and abs(alpha) == @top")
-    beyond = (own.low * own.high > 0) & (own.effect.abs() > own.null_reach)
-    own = own.assign(
-        label=own.persona, panel=own.steered + " steered", kind=own.alpha.map("alpha {:+g}".format)
-    )
-    own["sure"] = beyond & (own.effect * own.alpha > 0)
-    where = f"{about['n_some']} held-out scenarios, {about['lead']} readout, vectors at the intervention's layers"
-    caption = (
-        f"Against the plain readout under the same persona; {where}; bars: 95% bootstrap by item. "
-    )
-    caption += "Hollow: not shown to move as intended. Random vectors: of the same norm, without a persona."
-    bars = plots.forest_figure(own, "change of mean P+ of the steered axis (0 to 1)")
-    found = Section(*_moves_words(own, tables["hybrid"]), bars, caption)
+    effects = effect_section(tables, top, where)
     if "places" not in tables:
-        return [found]
-    map_ = plots.points_figure(
-        countries(), _paths(tables["places"]), list(TARGETS), path="alpha", apart="persona"
-    )
-    caption = (
-        f"Arrows to +alpha, alone from {-FARTHEST * top:g}, under personas from {-top:g}; {where}."
-    )
-    alone = tables["angles"].query("persona == 'none' and abs(alpha) == @top")
-    return [Section(*_map_words(alone), map_, caption), found]
+        return [effects]
+    return [map_section(tables, top, where), effects]
 
 
-def _paths(places: pd.DataFrame) -> pd.DataFrame:
-    """Every steered axis' path through the plain model of the persona."""
+def effect_section(tables: Tables, top: float, where: str) -> Section:
+    table = tables["moves"]
+    target = table[(table.axis == table.steered) & (table.alpha.abs() == top)]
+    beyond = (target.low * target.high > 0) & (target.effect.abs() > target.null_reach)
+    drawn = target.assign(
+        label=target.persona,
+        panel=target.steered + " steered",
+        kind=target.alpha.map("alpha {:+g}".format),
+        sure=beyond & (target.effect * target.alpha > 0),
+    )
+    return Section(
+        *effect_words(drawn, tables["hybrid"]),
+        figures.forest_figure(drawn, "change of mean P+ of the steered axis (0 to 1)"),
+        f"Against the plain readout under the same persona; {where}. Bars: 95% bootstrap by item."
+        " Hollow: not shown to move as intended. Random vectors: of the same norm, without a"
+        " persona.",
+    )
+
+
+def map_section(tables: Tables, top: float, where: str) -> Section:
+    angles = tables["angles"]
+    alone = angles[(angles.persona == "none") & (angles.alpha.abs() == top)]
+    return Section(
+        *map_words(alone),
+        points_figure(
+            countries(), paths(tables["places"]), list(TARGETS), path="alpha", apart="persona"
+        ),
+        f"Arrows point to +alpha. Paths run from alpha {-FARTHEST * top:g} without a persona and"
+        f" from {-top:g} under personas; {where}.",
+    )
+
+
+def paths(places: pd.DataFrame) -> pd.DataFrame:
+    """Every steered axis' path, which passes through the plain model under the persona."""
     plain = places[places.steered == ""]
-    paths = pd.concat(
-        [pd.concat([own, plain.assign(steered=s)]) for s, own in places.groupby("steered") if s]
+    parts = []
+    for axis, steered in places[places.steered != ""].groupby("steered"):
+        parts += [steered, plain.assign(steered=axis)]
+    # Without a persona first, so that these paths are drawn below the others.
+    table = pd.concat(parts).sort_values(
+        "persona", key=lambda names: names != "none", kind="stable"
     )
-    paths = paths.sort_values("persona", key=lambda name: name != "none", kind="stable")
-    return paths.assign(
-        label=paths.steered
-        + np.where(paths.persona == "none", " steered", " steered under a persona")
-    )
+    suffix = np.where(table.persona == "none", " steered", " steered under a persona")
+    return table.assign(label=table.steered + suffix)
 
 
-def _map_words(angles: pd.DataFrame) -> tuple[str, list[str]]:
-    on = (angles.low > -45) & (angles.high < 45)
-    off = ((angles.low > 45) & (angles.high < 315)) | ((angles.high < -45) & (angles.low > -315))
-    title = f"{on.sum()} of {len(angles)} paths on the map keep within 45° of the steered axis, {off.sum()} do not"
-    parts = [
-        f"{r.steered} at {r.alpha:+g}: {interval_text(r, 'angle', 0)}" for r in angles.itertuples()
+def map_words(angles: pd.DataFrame) -> tuple[str, list[str]]:
+    along = (angles.low > -ON_AXIS) & (angles.high < ON_AXIS)
+    # An angle's interval may pass 180 degrees, so that either end can be beyond it.
+    off_left = (angles.low > ON_AXIS) & (angles.high < 360 - ON_AXIS)
+    off_right = (angles.high < -ON_AXIS) & (angles.low > ON_AXIS - 360)
+    off = off_left | off_right
+    title = (
+        f"{along.sum()} of {len(angles)} paths on the map stay within {ON_AXIS}° of the steered"
+        f" axis, {off.sum()} leave it"
+    )
+    degrees = [
+        f"{row.steered} at {row.alpha:+g}: {interval_text(row, 'angle', 0)}"
+        for row in angles.itertuples()
     ]
-    own = ", ".join(
-        f"{np.degrees(np.arctan(r)):.0f}° under {a}"
-        for a, r in culture_map.projection_coupling().items()
-    )
+    arithmetic = [
+        f"{np.degrees(np.arctan(ratio)):.0f}° for {axis}"
+        for axis, ratio in culture_map.projection_coupling().items()
+    ]
     return title, [
-        f"Degrees: {'; '.join(parts)}. Moving all items of one axis alike makes {own} by arithmetic alone."
+        f"Degrees from the axis: {'; '.join(degrees)}. Moving all items of one axis alike gives"
+        f" {', '.join(arithmetic)} by the map's arithmetic alone."
     ]
 
 
-def _moves_words(own: pd.DataFrame, hybrid: pd.DataFrame) -> tuple[str, list[str]]:
-    groups = own.sure.groupby(np.where(own.persona == "none", "alone", "under a persona"))
-    counts = [f"{part.sum() or 'none'} of {len(part)} runs {where}" for where, part in groups]
+def effect_words(target: pd.DataFrame, hybrid: pd.DataFrame) -> tuple[str, list[str]]:
+    where = np.where(target.persona == "none", "alone", "under a persona")
+    counts = [
+        f"{sure.sum() or 'none'} of {len(sure)} runs {group}"
+        for group, sure in target.sure.groupby(where)
+    ]
     title = (
         f"Steering moves its own axis as intended, beyond random vectors, in {' and '.join(counts)}"
     )
-    same = hybrid[hybrid.axis == hybrid.steered]
-    clear = [
-        f"{r.steered} {r.persona} {interval_text(r)}"
-        for r in same[same.low * same.high > 0].itertuples()
-    ]
-    text = f"A persona changes the effect per unit alpha, beyond the interval, in {len(clear)} of {len(same)} cases"
-    return title, [f"{text}: {'; '.join(clear)}." if clear else f"{text}."]
+    same_axis = hybrid[hybrid.axis == hybrid.steered]
+    changed = same_axis[same_axis.low * same_axis.high > 0]
+    text = (
+        "A persona changes the effect per unit alpha, by an interval that excludes 0, in"
+        f" {len(changed)} of {len(same_axis)} cases"
+    )
+    cases = [f"{row.steered} {row.persona} {interval_text(row)}" for row in changed.itertuples()]
+    return title, [f"{text}: {'; '.join(cases)}." if cases else f"{text}."]
 
 
 ANALYSIS = Analysis(
@@ -181,6 +227,7 @@ ANALYSIS = Analysis(
     "Where does steering move the model, alone and under a persona?",
     measure,
     sections,
+    readouts=readouts,
 )
 
 if __name__ == "__main__":

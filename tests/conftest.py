@@ -6,7 +6,10 @@ import copy
 import json
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 
+ROOT = Path(__file__).parents[1]
 ARCHITECTURES = ["llama", "qwen3", "gemma3_text", "gemma3"]
 CHAT = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
@@ -116,6 +120,20 @@ def make_pair(architecture: str, chat_template: str | None = CHAT, bos: bool = F
         LanguageModel.wrap(hooked, byte_tokenizer(chat_template, bos), f"tiny-{architecture}"),
         plain,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def analyses_of_this_checkout() -> Iterator[None]:
+    """Entry points lead to the folder analyses/; the installed ones may lead to another checkout."""
+    group = "interp_culture.analyses"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    points = [
+        EntryPoint(name, place.removeprefix("interp_culture_"), group)
+        for name, place in project["entry-points"][group].items()
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interp_culture.study.analysis.entry_points", lambda group: points)
+        yield
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)

@@ -19,10 +19,11 @@ from interp_culture.cli import survey, wvs
 
 # isort: split
 from interp_culture.cli import bench
+from interp_culture.cli.analysis import run_alone
 from interp_culture.cli.common import app, run
 
 __all__ = [
-    "app", "bench", "data", "experiment", "generate", "main", "study", "survey", "wvs",
+    "app", "bench", "data", "experiment", "generate", "main", "run_alone", "study", "survey", "wvs",
 ]  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def _axis_purity(
     scenarios: ScenarioSet, model: str, layer: int | None, device: str | None
 ) -> tuple[pd.DataFrame, str]:
     """The axis purity of the scenarios on a model, and the model and layer in words."""
-    from interp_culture.coupling.axis_purity import axis_purity
+    from interp_culture.coupling.purity import axis_purity
     from interp_culture.engine.loading import load_model
 
     loaded = load_model(model, device=device)

@@ -1,8 +1,8 @@
 # The public names of this room; each is imported when it is first used.
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
-from .axis_purity import axis_purity
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
 from .null import beside_random, random_effects, random_range, random_reach
+from .purity import axis_purity
 from .ratio import Entanglement, entanglement
 from .reliability import (
     cluster_order,

@@ -1,4 +1,4 @@
-"""What a choice between lettered options is made of: the value of the options, and the letters they stand at."""
+"""A choice between lettered options, split into the value of the options and their letters."""
 
 from __future__ import annotations
 
@@ -8,60 +8,86 @@ from interp_culture.coupling.null import beside_random, random_reach
 from interp_culture.coupling.responses import effects
 from interp_culture.coupling.steered import shifts, slopes
 
-RUN, KEYS = ["variant", "reading", "steered"], ["variant", "reading", "steered", "axis"]
+RUN = ["variant", "reading", "steered"]
+GROUP = [*RUN, "axis"]
 
 
 def readings(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Each reading of the choices in rows of its own, where it stands as logit_diff; one not defined has none.
+    """Each reading of the choices in rows of its own, with its value in the column logit_diff.
 
-    Readings: value (positive minus negative pole, mean of both orders of the options; nats), positive first and
-    positive second (the same in each order by itself), letter (first label minus second, whatever they stand for, mean
-    of both orders; nats), P+, and consistent (1 where both orders prefer the same option).
+    The readings are
+    - value: positive minus negative pole, mean of both orders of the options (nats);
+    - positive first, positive second: the same in one order alone (nats);
+    - letter: first minus second label, whatever they stand for, mean of both orders (nats);
+    - P+;
+    - consistent: 1 where both orders prefer the same option, else 0.
 
     Args:
         readouts: what `steered_readouts` returned with order "both", with the column variant.
+
+    Returns:
+        The columns of `readouts`, and reading. Rows without a value are left out: options in words
+        have no letters.
     """
-    value, letter = readouts.logit_diff, readouts.position_bias
-    found = {
+    value = readouts.logit_diff
+    letter = readouts.position_bias
+    columns = {
         "value": value,
+        # In one order the letter adds to the value, in the other it counts against it.
         "positive first": value + letter,
         "positive second": value - letter,
         "letter": letter,
+        "P+": readouts.p_positive,
+        "consistent": readouts.consistent.astype(float),
     }
-    found |= {"P+": readouts.p_positive, "consistent": readouts.consistent.astype(float)}
-    rows = [readouts.assign(reading=name, logit_diff=column) for name, column in found.items()]
+    rows = [readouts.assign(reading=name, logit_diff=column) for name, column in columns.items()]
     return pd.concat(rows, ignore_index=True).dropna(subset="logit_diff")
 
 
 def reading_slopes(readouts: pd.DataFrame) -> pd.DataFrame:
-    """`coupling.slopes` of every variant and reading of `readings`: variant, reading, steered, then as there."""
-    return pd.concat(
-        [slopes(part, RUN, "logit_shift") for part in _parts(readouts)], ignore_index=True
-    )
+    """`coupling.slopes` of every variant and reading.
+
+    Args:
+        readouts: as for `readings`.
+
+    Returns:
+        variant, reading, steered, and the columns of `coupling.slopes`.
+    """
+    tables = [slopes(part, RUN, "logit_shift") for part in _parts(readouts)]
+    return pd.concat(tables, ignore_index=True)
 
 
 def reading_effects(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Change of each reading's mean per unit of the largest alpha, from both its signs.
+    """Change of each reading's mean per unit of alpha, from both signs of the largest alpha.
 
-    Returns: variant, reading, steered, axis (read), effect, low, high (95%, bootstrap by item), n, and null_low,
-    null_high, sure of `beside_random`.
+    Args:
+        readouts: as for `readings`.
+
+    Returns:
+        variant, reading, steered, axis (read), effect, low, high (95%, bootstrap by item), n, and
+        null_low, null_high, sure of `beside_random`.
     """
-    reach = random_reach(_shifted(readouts), KEYS, "logit_shift", per_alpha=True)
+    reach = random_reach(_shifted(readouts), GROUP, "logit_shift", per_alpha=True)
     return beside_random(effects(reading_slopes(readouts), RUN, "slope"), reach)
 
 
 def reading_shifts(readouts: pd.DataFrame) -> pd.DataFrame:
-    """Change of each reading's mean at every alpha: as `reading_effects`, with alpha and before (the plain mean)."""
-    plain = pd.concat(_parts(readouts)).query("method == 'plain'")
-    before = (
-        plain.groupby(["variant", "reading", "axis"])
-        .logit_diff.mean()
-        .rename("before")
-        .reset_index()
-    )
+    """Change of each reading's mean at every alpha.
+
+    Args:
+        readouts: as for `readings`.
+
+    Returns:
+        The columns of `reading_effects`, alpha, and before (the mean without steering).
+    """
+    rows = pd.concat(_parts(readouts))
+    plain = rows[rows.method == "plain"]
+    means = plain.groupby(["variant", "reading", "axis"]).logit_diff.mean()
+    before = means.rename("before").reset_index()
     shifted = _shifted(readouts)
-    found = effects(shifted[shifted.method != "random"], [*RUN, "alpha"], "logit_shift")
-    return beside_random(found, random_reach(shifted, KEYS, "logit_shift")).merge(before)
+    steered = shifted[shifted.method != "random"]
+    changes = effects(steered, [*RUN, "alpha"], "logit_shift")
+    return beside_random(changes, random_reach(shifted, GROUP, "logit_shift")).merge(before)
 
 
 def _shifted(readouts: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,7 @@
-"""What agrees: directions of halves, of items, of axes; and ways to read with one another."""
+"""Do directions and effects agree with themselves and with one another?
+
+Covers halves of the texts, items of an axis, and scenarios under different readouts.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ from interp_culture.steering.activations import Activations
 from interp_culture.steering.directions import direction
 from interp_culture.steering.vectors import SteeringVectors
 
+# Fewer scenarios than this cannot give two directions that are each a mean.
+LEAST_TO_HALVE = 4
+
 
 def mean_cosine(
     one: Float[Tensor, "layer d_model"],
@@ -35,30 +41,39 @@ def split_half(
     draws: int = 20,
     seed: int = 42,
 ) -> Estimate:
-    """`mean_cosine` between the directions of two random halves of the scenarios: its mean over draws, and their 95%.
+    """`mean_cosine` between the directions of two random halves of the scenarios.
 
-    What a cosine to any other direction is to be held against: texts that do not agree with themselves agree with
-    no others. NaN for fewer than four scenarios, no interval for fewer than six.
+    It bounds every other cosine of the direction: texts that do not agree with themselves cannot
+    agree with others.
+
+    Returns:
+        The mean over `draws` halvings, and the middle 95% of them. NaN for fewer than four
+        scenarios, no interval for fewer than six.
     """
-    here = Activations(
+    at_layers = Activations(
         activations.ids, activations.positive[:, layers], activations.negative[:, layers]
     )
-    n, rng = len(here.ids), np.random.default_rng(seed)
-    if n < 4:
+    n = len(at_layers.ids)
+    if n < LEAST_TO_HALVE:
         return Estimate(np.nan, np.nan, np.nan)
+    rng = np.random.default_rng(seed)
     cosines = []
     for _ in range(draws):
-        shuffled = rng.permutation(here.ids).tolist()
-        one, other = (
-            direction(here.select(half), method)
-            for half in (shuffled[: n // 2], shuffled[n // 2 :])
-        )
+        shuffled = rng.permutation(at_layers.ids).tolist()
+        one = direction(at_layers.select(shuffled[: n // 2]), method)
+        other = direction(at_layers.select(shuffled[n // 2 :]), method)
         cosines.append(mean_cosine(one, other, range(len(layers))))
     return Estimate.of(float(np.mean(cosines)), np.array(cosines if n >= LEAST_N else []))
 
 
 def spearman_brown(half: float) -> float:
-    """Reliability of the direction of all scenarios from that of half of them; not below 0."""
+    """Reliability of the direction of all scenarios from that of half of them: 2 r / (1 + r).
+
+    Negative r count as 0.
+
+    >>> spearman_brown(0.5)
+    0.6666666666666666
+    """
     return 2 * max(half, 0.0) / (1 + max(half, 0.0))
 
 
@@ -68,34 +83,48 @@ def item_reliability(
     layers: Mapping[str, Sequence[int]],
     method: str = "mean_diff",
 ) -> pd.DataFrame:
-    """Whether each item has a direction, and whether it points with the rest of its axis, at that axis' layers.
+    """Whether each item has a direction, and whether it agrees with the rest of its axis.
+
+    Args:
+        activations: of (at least) these scenarios.
+        layers: by axis.
 
     Returns:
-        item, axis, cosine, low, high (`split_half` of its scenarios), whole (reliability of the direction of all of
-        them) and loo (cosine between it and the direction of the axis' other items; NaN where there are none).
+        item, axis, cosine, low, high (`split_half` of the item's scenarios), whole (reliability of
+        the direction of all of them) and loo ("leave one out": its cosine with the direction of the
+        axis' other items; NaN where there are none).
     """
     rows = []
     for item in scenarios.items:
         axis = scenarios.catalogue.items[item].axis
-        own = activations.select([s.id for s in scenarios.filter(item=item)])
+        of_item = activations.select([s.id for s in scenarios.filter(item=item)])
+        half = split_half(of_item, layers[axis], method)
+        to_rest = np.nan
         rest = [s.id for s in scenarios.filter(axis=axis) if s.item != item]
-        half, loo = split_half(own, layers[axis], method), np.nan
         if rest:
-            loo = mean_cosine(
-                direction(own, method), direction(activations.select(rest), method), layers[axis]
-            )
-        rows.append((item, axis, half.value, half.low, half.high, spearman_brown(half.value), loo))
+            of_rest = direction(activations.select(rest), method)
+            to_rest = mean_cosine(direction(of_item, method), of_rest, layers[axis])
+        whole = spearman_brown(half.value)
+        rows.append((item, axis, half.value, half.low, half.high, whole, to_rest))
     return pd.DataFrame(rows, columns=["item", "axis", "cosine", "low", "high", "whole", "loo"])
 
 
 def item_cosines(
     vectors: Mapping[str, SteeringVectors], layers: Mapping[str, Sequence[int]]
 ) -> pd.DataFrame:
-    """a, b (names of two vectors), cosine: mean over the layers of a's axis, so that it need not be symmetric."""
-    pairs = product(vectors.items(), repeat=2)
-    rows = [
-        (a, b, mean_cosine(v.direction, w.direction, layers[v.axis])) for (a, v), (b, w) in pairs
-    ]
+    """Cosine between every two vectors.
+
+    Args:
+        vectors: by name.
+        layers: by axis.
+
+    Returns:
+        a, b (names), cosine: mean over the layers of a's axis, so that it need not be symmetric.
+    """
+    rows = []
+    for (a, one), (b, other) in product(vectors.items(), repeat=2):
+        cosine = mean_cosine(one.direction, other.direction, layers[one.axis])
+        rows.append((a, b, cosine))
     return pd.DataFrame(rows, columns=["a", "b", "cosine"])
 
 
@@ -105,54 +134,65 @@ def within_and_between(
     draws: int = 999,
     seed: int = 42,
 ) -> tuple[float, float, float]:
-    """(mean similarity of two items of one group, mean of two items of two groups, p of their difference).
+    """Whether items of one group are more alike than items of two groups.
 
-    One-sided, over permutations of the groups among the items: cells of one item share its noise, so that they are not
-    independent. NaN where there is no pair of the one or of the other kind.
+    Args:
+        similarity: of every two items.
+        groups: the group of each item.
+        draws: how many times groups are permuted among the items.
+
+    Returns:
+        Mean similarity within groups, mean similarity between groups, and p of their difference
+        (one-sided, permutation of items: cells that share an item are not independent). All NaN
+        where every item has a group of its own, or all share one.
     """
-    labels, others = np.asarray(groups), ~np.eye(len(groups), dtype=bool)
+    labels = np.asarray(groups)
+    not_self = ~np.eye(len(groups), dtype=bool)
 
     def means(of: np.ndarray) -> tuple[float, float]:
         same = of[:, None] == of[None, :]
-        return float(similarity[same & others].mean()), float(similarity[~same].mean())
+        return float(similarity[same & not_self].mean()), float(similarity[~same].mean())
 
     if len(set(groups)) in (1, len(groups)):
         return np.nan, np.nan, np.nan
     within, between = means(labels)
     rng = np.random.default_rng(seed)
     null = [np.subtract(*means(rng.permutation(labels))) for _ in range(draws)]
-    # Equal splits add up in another order: what differs by rounding counts as equal.
-    return (
-        within,
-        between,
-        float((1 + sum(n >= within - between - 1e-12 for n in null)) / (1 + draws)),
-    )
+    # A permutation that gives the observed split may differ from it by rounding.
+    observed = within - between - 1e-12
+    at_least = sum(difference >= observed for difference in null)
+    return within, between, float((1 + at_least) / (1 + draws))
 
 
 def scenario_agreement(slopes: pd.DataFrame, variant: str, seed: int = 42) -> pd.DataFrame:
-    """Whether the same scenarios of an axis move when they are read in other ways.
+    """Whether the same scenarios of an axis move under two ways of reading them.
 
     Args:
         slopes: what `coupling.slopes` returned, with the columns steered and `variant`.
+        variant: the column that names the way of reading.
 
     Returns:
-        a, b (variants), steered, effect (Pearson's r over the steered axis' scenarios), low, high (95%, bootstrap by
-        item of the mean product of z scores, which r is) and n.
+        a, b (variants), steered, effect (Pearson's r over the steered axis' scenarios), low, high
+        (95%, bootstrap by item) and n.
     """
-    own = slopes[slopes.axis == slopes.steered]
-    of = own.groupby([variant, "steered"]).slope
-    z = own.assign(
-        z=(own.slope - of.transform("mean")) / of.transform("std", ddof=0), a=own[variant]
-    )
-    pairs = z.merge(
-        z.rename(columns={"a": "b"}), on=["steered", "id", "axis", "item"], suffixes=("", "_b")
-    )
-    pairs = pairs[pairs.a < pairs.b].assign(product=lambda pair: pair.z * pair.z_b)
-    return effects(pairs, ["a", "b", "steered"], "product", seed).drop(columns="axis")
+    target = slopes[slopes.axis == slopes.steered]
+    by_run = target.groupby([variant, "steered"]).slope
+    z = (target.slope - by_run.transform("mean")) / by_run.transform("std", ddof=0)
+    scores = target.assign(z=z, a=target[variant])
+    others = scores.rename(columns={"a": "b"})
+    same_scenario = ["steered", "id", "axis", "item"]
+    pairs = scores.merge(others, on=same_scenario, suffixes=("", "_b"))
+    pairs = pairs[pairs.a < pairs.b]
+    # Pearson's r is the mean product of z scores, so that its bootstrap is that of a mean.
+    products = pairs.assign(product=pairs.z * pairs.z_b)
+    return effects(products, ["a", "b", "steered"], "product", seed).drop(columns="axis")
 
 
 def cluster_order(similarity: pd.DataFrame) -> list[str]:
-    """The names of a square frame as its tree orders them: average linkage on 1 - mean of both triangles."""
+    """The names of a square frame in the order of a tree, similar ones next to one another.
+
+    Average linkage on 1 minus the mean of both triangles.
+    """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from interp_culture.coupling.axis_purity import item_purity, least_pure
+from interp_culture.coupling.purity import item_purity, least_pure
 from interp_culture.scenarios.measures import keyword_shares, nearest_pairs, tone_by_item
 from interp_culture.scenarios.quality import Check, check_quality
 from interp_culture.scenarios.scenario import ScenarioSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from interp_culture.reporting.figures import (
+from interp_culture.reporting.figure_style import (
     BLUE,
     GREEN,
     GREY,

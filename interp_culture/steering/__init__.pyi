@@ -6,6 +6,7 @@ from .activations import (
     load_activations,
     read_activations,
 )
+from .answers import answer_perplexities, mean_intervals, sample_answers, situation_prompts
 from .directions import direction
 from .edits import steer
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
@@ -20,6 +21,7 @@ __all__ = [
     "Provenance",
     "SteeringVectors",
     "SweepWarning",
+    "answer_perplexities",
     "cache_activations",
     "calibrate",
     "choice_overlap",
@@ -31,11 +33,14 @@ __all__ = [
     "layer_sweep",
     "load_activations",
     "load_vectors",
+    "mean_intervals",
     "norm_matched",
     "perplexity",
     "random_like",
     "read_activations",
+    "sample_answers",
     "save_vectors",
+    "situation_prompts",
     "steer",
     "summarise_sweep",
     "sweep_agreement",

@@ -1,5 +1,5 @@
 # The public names of this room; each is imported when it is first used.
-from .analysis import About, Analysis, Section, Tables, interval_text
+from .analysis import About, Analysis, Section, Tables, find_analysis, interval_text
 from .config import StudyConfig, load_config
 from .study import Study, run_study
 
@@ -10,6 +10,7 @@ __all__ = [
     "Study",
     "StudyConfig",
     "Tables",
+    "find_analysis",
     "interval_text",
     "load_config",
     "run_study",

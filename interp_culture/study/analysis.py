@@ -1,14 +1,14 @@
-"""One question put to a study: what is measured, and what the report says of it.
+"""An analysis: one question to a study, what it measures, and what the report says about it.
 
-Analyses stand outside this package, each in a file of its own, and are found by the entry points of the group
-`interp_culture.analyses`: another package brings its own questions by naming them there.
+Analyses live outside this package, one per file, and are found through the entry points of the
+group `interp_culture.analyses`. Another package adds its own questions by naming them there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from interp_culture.errors import InputError
@@ -26,11 +26,12 @@ About = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """A figure under the finding that it shows.
+    """A finding with the figure that shows it.
 
     Attributes:
-        title: the finding, in words.
-        text: what else the numbers say, and their limits.
+        title: the finding in one sentence, the answer first.
+        text: further numbers, and what limits them.
+        figure: the plotly figure.
         caption: how the figure was computed.
     """
 
@@ -40,16 +41,24 @@ class Section:
     caption: str
 
 
+def _no_readouts(study: Any) -> pd.DataFrame:
+    raise InputError("this analysis shares no readouts; use its tables: study.measure(analysis)")
+
+
 @dataclass(frozen=True)
 class Analysis:
     """One question.
 
     Attributes:
-        name: of its file, its tables (`name.table.parquet`) and its page.
-        question: in one sentence.
-        measure: `Study` -> tidy tables by name. What takes long goes through `study.once`, so that it is resumable.
-        sections: those tables and `study.about` -> what the report shows. Nothing is computed from a model here.
-        on_map: it asks about the cultural map; `all` leaves it out where the items are not the map's.
+        name: the name of its file, of its tables (`name.table.parquet`) and of its page.
+        question: the question in one sentence.
+        measure: `Study` -> tidy tables by name. Slow steps go through `study.once`, so that an
+            interrupted study resumes after the last finished step.
+        sections: these tables and `study.about` -> sections of the report. No model runs here.
+        on_map: whether the question is about the cultural map. `all` then skips it for scenarios
+            whose items are not those of the map.
+        readouts: `Study` -> readouts that other analyses may use, with the run's keys as columns.
+            Raises InputError by default.
     """
 
     name: str
@@ -57,10 +66,22 @@ class Analysis:
     measure: Callable[[Any], Tables]
     sections: Callable[[Tables, About], list[Section]]
     on_map: bool = False
+    readouts: Callable[[Any], pd.DataFrame] = _no_readouts
 
 
 def interval_text(row: Any, value: str = "effect", digits: int = 3) -> str:
-    """`+0.012 [+0.003, +0.020]` of a row with that value, low and high; in words where there is no interval."""
+    """A table row's value with its interval, or a remark that there is no interval.
+
+    Args:
+        row: a row of `DataFrame.itertuples` with the columns `value`, low and high.
+        value: the column of the value.
+        digits: digits after the point.
+
+    >>> import pandas as pd
+    >>> (row,) = pd.DataFrame({"effect": [0.0123], "low": [0.004], "high": [0.02]}).itertuples()
+    >>> interval_text(row)
+    '+0.012 [+0.004, +0.020]'
+    """
     from interp_culture.stats import interval_words
 
     return interval_words(getattr(row, value), row.low, row.high, digits)
@@ -68,14 +89,32 @@ def interval_text(row: Any, value: str = "effect", digits: int = 3) -> str:
 
 def installed() -> dict[str, Analysis]:
     """All analyses that installed packages offer, by name."""
-    return {point.name: point.load() for point in entry_points(group=GROUP)}
+    return {name: point.load() for name, point in _offered().items()}
+
+
+def find_analysis(name: str) -> Analysis:
+    """The analysis of this name, so that one analysis can use the tables or readouts of another.
+
+    Raises:
+        InputError: no installed package offers an analysis of this name.
+    """
+    offered = _offered()
+    if name not in offered:
+        known = ", ".join([ALL, *offered])
+        raise InputError(f"unknown analysis {name!r}; known: {known}")
+    return offered[name].load()
 
 
 def chosen(names: Sequence[str]) -> list[Analysis]:
-    """The analyses of these names, `all` for every one. Raises InputError for a name that no package offers."""
-    known = installed()
+    """The analyses of these names; `all` stands for every one.
+
+    Raises:
+        InputError: no installed package offers an analysis of one of these names.
+    """
     if ALL in names:
-        return list(known.values())
-    if strangers := [name for name in names if name not in known]:
-        raise InputError(f"unknown analysis {strangers[0]!r}; known: {ALL}, {', '.join(known)}")
-    return [known[name] for name in names]
+        return list(installed().values())
+    return [find_analysis(name) for name in names]
+
+
+def _offered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -37,7 +37,8 @@ def foreign_package(compute: Callable[..., Any]) -> str | None:
     function = inspect.unwrap(getattr(compute, "func", compute))
     module = getattr(function, "__module__", None) or THIS_PACKAGE
     if module == "__main__":
-        # `python -m analyses.NAME` renames the module; its spec keeps the name.
+        # `python -m analyses.NAME` (interp_culture_analyses.NAME where it is installed) renames the
+        # module; its spec keeps the name.
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         module = spec.name if spec else module
     package = module.partition(".")[0]

@@ -4,6 +4,7 @@ from .microdata import SurveySummary, read_survey
 from .personas import Persona, advanced_persona, basic_persona, respondent_persona
 from .questionnaire import DirectAnswers, ask_directly, ask_personas
 from .reply_parsing import changed_answers
+from .targets import target_personas
 from .wvs import TARGETS, Facts, countries, load_facts
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "load_facts",
     "read_survey",
     "respondent_persona",
+    "target_personas",
 ]

@@ -1,4 +1,4 @@
-"""Value and letter told apart: readings from reads of one order, hand-made shifts, the words of the report."""
+"""Value and letter: readings against reads of one order, hand-made shifts, the report's words."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from conftest import error_without_type_checks
 from planted import planted_model, planted_scenarios
 
-from analyses.answer_encoding import ANALYSIS, VARIANTS
+from analyses.answer_encoding import ANALYSIS, ENCODINGS
 from interp_culture.coupling.answer_encoding import reading_effects, reading_shifts, readings
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout import validity as readout_module
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.prompts import LETTER_TEMPLATE, LETTER_TEMPLATES, letter_prompts
 from interp_culture.scenarios.files import load_controls
@@ -54,10 +55,11 @@ def test_every_template_holds_the_options_where_it_says(few: ScenarioSet) -> Non
         assert words.count("{situation}") == words.count("{first}") == words.count("{second}") == 1
     assert LETTER_TEMPLATES["paper"] == LETTER_TEMPLATE
     assert letter_prompts(scenario)[0] == letter_prompts(scenario, template="paper")[0]
-    call = "from interp_culture.readout.formats import ReadoutFormat; ReadoutFormat('letters', template='long')"
-    assert "unknown template 'long'; known: paper, question, bare" in error_without_type_checks(
-        call
+    message = error_without_type_checks(
+        "from interp_culture.readout.formats import ReadoutFormat;"
+        "ReadoutFormat('letters', template='long')"
     )
+    assert "unknown template 'long'; known: paper, question, bare" in message
 
 
 def test_a_reading_of_one_order_is_what_that_order_alone_gives(
@@ -66,30 +68,22 @@ def test_a_reading_of_one_order_is_what_that_order_alone_gives(
     few = ScenarioSet(few.scenarios[:6], few.catalogue)
     places = {s.id: letter_prompts(s, "random", 1)[0].positive for s in few}
     assert set(places.values()) == {0, 1}
-    found = {}
+    values = {}
     for template in ("paper", "bare"):
-        form = {"readout": "letters", "template": template}
-        both = readings(read_runs(tiny, few, {"": ()}, **form).assign(variant="A/B"))
-        single = (
-            read_runs(
-                tiny,
-                few,
-                {"": ()},
-                **form,
-                readout=ReadoutFormat("letters", order="random", seed=1),
-            )
-            .set_index("id")
-            .logit_diff
-        )
-        found[template] = both.set_index(["reading", "id"]).logit_diff
+        form = ReadoutFormat("letters", template=template)
+        both = readings(read_runs(tiny, few, {"": ()}, readout=form).assign(variant="A/B"))
+        one_order = ReadoutFormat("letters", template=template, order="random", seed=1)
+        read = read_runs(tiny, few, {"": ()}, readout=one_order)
+        single = read.set_index("id").logit_diff
+        values[template] = both.set_index(["reading", "id"]).logit_diff
         for i, place in places.items():
             name = ("positive first", "positive second")[place]
-            assert found[template][name, i] == pytest.approx(single[i], abs=1e-4)
-    assert not np.allclose(found["paper"]["value"], found["bare"]["value"])
+            assert values[template][name, i] == pytest.approx(single[i], abs=1e-4)
+    assert not np.allclose(values["paper"]["value"], values["bare"]["value"])
 
 
 def by_hand(value: float, letter: float, noise: float) -> pd.DataFrame:
-    """Both signs of alpha 2: the value goes with alpha, the letter by as much whatever its sign."""
+    """Both signs of alpha 2: the value follows alpha, the letter moves alike under both signs."""
     rows = []
     runs = [("", "plain", -1, 0.0), ("X", "v", -1, 2.0), ("X", "v", -1, -2.0)]
     for steered, method, draw, alpha in [*runs, *[("X", "random", d, 2.0) for d in range(5)]]:
@@ -116,7 +110,8 @@ def by_hand(value: float, letter: float, noise: float) -> pd.DataFrame:
 
 def test_value_and_letter_by_hand() -> None:
     table = by_hand(value=0.3, letter=0.8, noise=0.1)
-    slopes, changes = (f(table).set_index("reading") for f in (reading_effects, reading_shifts))
+    slopes = reading_effects(table).set_index("reading")
+    changes = reading_shifts(table).set_index("reading")
     assert slopes.effect["value"] == pytest.approx(0.3)
     assert slopes.effect["letter"] == pytest.approx(0)
     assert slopes.sure[["value", "letter", "positive first"]].tolist() == [True, False, True]
@@ -124,19 +119,16 @@ def test_value_and_letter_by_hand() -> None:
     assert changes.loc["letter"].before.tolist() == [3, 3]
     assert changes.loc["value"].effect.tolist() == pytest.approx([-0.6, 0.6])
     assert changes.null_high["value"].tolist() == pytest.approx([2.5706 * 0.03] * 2, rel=1e-3)
-    assert (
-        not reading_effects(by_hand(value=0.3, letter=0.8, noise=3))
-        .set_index("reading")
-        .sure["value"]
-    )
+    noisy = reading_effects(by_hand(value=0.3, letter=0.8, noise=3)).set_index("reading")
+    assert not noisy.sure["value"]
 
 
 def test_tables(study: Study, tables: Tables) -> None:
-    assert list(tables["readouts"].variant.unique()) == list(VARIANTS)
+    assert list(tables["readouts"].variant.unique()) == list(ENCODINGS)
     assert set(tables["effects"].query("variant == 'continuation'").reading) == {"value", "P+"}
     assert len(tables["agreement"]) == 2 * 15
     assert set(tables["validity"].labels) == {"A/B", "1/2", "X/Y"}
-    assert (tables["readouts"].query("method == 'random'").draw.max()) == 4
+    assert tables["readouts"].query("method == 'random'").draw.max() == 4
 
 
 def test_the_words_follow_the_numbers(study: Study, tables: Tables) -> None:
@@ -144,10 +136,12 @@ def test_the_words_follow_the_numbers(study: Study, tables: Tables) -> None:
         sure=(tables["effects"].axis == "X") & (tables["effects"].variant == "1/2"), effect=1
     )
     value, letter = ANALYSIS.sections({**tables, "effects": moved}, study.about)
-    assert value.title.endswith("beyond random vectors: X under 1/2, Y under none")
-    assert "fail" in value.text[0] or "none" in value.text[0]
+    assert value.title.endswith(
+        "beyond random vectors: X under 1 of 6 encodings (1/2), Y under 0 of 6 encodings"
+    )
+    assert "their check" in value.text[0]
     assert all(section.figure.to_json() for section in (value, letter))
     still = tables["letter"].assign(effect=0.0, sure=False)
     title = ANALYSIS.sections({**tables, "letter": still}, study.about)[1].title
-    assert title.startswith("The letter moves more than the value in 0 of 20 cases")
-    assert title.endswith("beyond random in 0")
+    assert title.startswith("Steering moves the letter more than the value in 0 of 20 cases")
+    assert title.endswith("beyond random vectors in 0")

@@ -1,4 +1,4 @@
-"""Angles against formulas by hand and planted truths, and whether they foresee a coupling that is known."""
+"""Angles against formulas by hand and planted truths, and their prediction of a known coupling."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     made = ic.Study(
         ic.StudyConfig(model="planted", out=folder, alphas=[0.1], sweep_alphas=[0.1], top_k=2)
     )
-    made.model, made.scenarios, made.lead = planted_model(), planted_scenarios(), "continuation"
+    made.model = planted_model()
+    made.scenarios = planted_scenarios()
+    made.lead = "continuation"
     return made
 
 
@@ -34,7 +36,7 @@ def tables(study: ic.Study) -> Tables:
 
 
 def noise(step: float = 0.0, seed: int = 0) -> Activations:
-    """One layer of normal numbers, the poles a step apart along coordinate 0 (X), or 0 and 1 alike (Y)."""
+    """One layer of normal numbers; the poles differ along coordinate 0 (X), or 0 and 1 (Y)."""
     ids = [s.id for s in planted_scenarios()]
     positive, negative = torch.randn(
         2, len(ids), 1, 12, generator=torch.Generator().manual_seed(seed)
@@ -56,7 +58,7 @@ def test_the_planted_coupling_is_found_at_every_layer(study: ic.Study, tables: T
     assert reads.mean() == pytest.approx(COUPLING, rel=0.2)
 
 
-def test_the_projection_foresees_what_lies_along_the_vector(
+def test_the_projection_predicts_the_effect_of_the_parallel_part(
     study: ic.Study, tables: Tables
 ) -> None:
     coupling = tables["coupling"]
@@ -82,15 +84,15 @@ def test_whitening_makes_the_covariance_a_sphere_and_the_formula_holds() -> None
 
 
 def test_cosines_have_intervals_that_hold_the_truth_and_a_null_around_zero() -> None:
-    found = axis_cosines(noise(step=8.0), planted_scenarios()).set_index("kind")
-    assert found.low["raw"] < 0.5**0.5 < found.high["raw"]
-    assert (found.null_high < found.cosine).all()
+    cosines = axis_cosines(noise(step=8.0), planted_scenarios()).set_index("kind")
+    assert cosines.low["raw"] < 0.5**0.5 < cosines.high["raw"]
+    assert (cosines.null_high < cosines.cosine).all()
     nothing = axis_cosines(noise(), planted_scenarios())
     assert ((nothing.null_low < nothing.cosine) & (nothing.cosine < nothing.null_high)).all()
 
 
 def hand_made(slope: float) -> Tables:
-    """Ten layers at which the response of Y to X goes with the cosine, by `slope`, beside scatter."""
+    """Ten layers at which the response of Y to X rises with the cosine by `slope`, and scatter."""
     layers = np.arange(10)
     angles = pd.DataFrame(
         {"layer": layers, "a": "X", "b": "Y", "cosine": layers / 20.0, "low": 0.0, "high": 0.6}
@@ -134,18 +136,18 @@ def test_few_layers_in_order_are_no_evidence() -> None:
     assert three.p == pytest.approx(1 / 3)  # two of the six orders of three layers are as extreme
 
 
-def test_titles_say_whether_the_angle_foresees_the_coupling(tables: Tables) -> None:
+def test_titles_say_whether_the_angle_predicts_the_coupling(tables: Tables) -> None:
     about = {"config": {"alphas": [2.0]}, "n_train": 12}
-    for slope, words in ((0.05, "raw X → Y, Spearman +1.00"), (0.0, "is not shown")):
+    for slope, words in ((0.05, "raw X → Y, Spearman +1.00"), (0.0, "We found no evidence")):
         made = hand_made(slope)
         made = {
             **made,
             "prediction": prediction(cross_responses(made["cosines"], made["coupling"])),
         }
-        found = sections(made, about)
-        assert all(section.figure.to_json() for section in found)
-        assert words in found[0].title
-        assert found[1].title.endswith("+0.00 to +0.45 over layers, beyond chance at 7 of 10")
-    assert "X → Y at 0 of 10 layers, Y → X at 0 of 10 layers" in found[2].title
+        shown = sections(made, about)
+        assert all(section.figure.to_json() for section in shown)
+        assert words in shown[0].title
+        assert shown[1].title.endswith("+0.00 to +0.45 over layers, beyond chance at 7 of 10")
+    assert "X → Y at 0 of 10 layers, Y → X at 0 of 10 layers" in shown[2].title
     assert len(sections(tables, about)) == 3
     assert sections({**tables, "cosines": tables["cosines"][:0]}, about) == []

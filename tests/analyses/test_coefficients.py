@@ -1,4 +1,4 @@
-"""Strength: nothing at 0, costs equal to those computed by hand, the budget met, words that follow the numbers."""
+"""Strength: nothing at 0, costs by hand, the budget met, words that follow the numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from planted import COUPLING, planted_model, planted_scenarios
 
 import interp_culture as ic
-from analyses import answers, coefficients, cost
+from analyses import coefficients
 
 TOP = 0.1
 ABOUT: dict[str, Any] = {
@@ -23,7 +23,8 @@ ABOUT: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
-    folder, alphas = str(tmp_path_factory.mktemp("study")), [TOP]
+    folder = str(tmp_path_factory.mktemp("study"))
+    alphas = [TOP]
     made = ic.Study(
         ic.StudyConfig(
             model="planted",
@@ -34,26 +35,24 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
             some_per_item=2,
         )
     )
-    made.model, made.scenarios = planted_model(), planted_scenarios()
+    made.model = planted_model()
+    made.scenarios = planted_scenarios()
     return made
 
 
 @pytest.fixture(scope="module")
 def tables(study: ic.Study) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coefficients, "STEPS", ((0.0, 2.0),))
-        patch.setattr(cost, "NEUTRAL_CHARACTERS", 80)
-        patch.setattr(answers, "N_PROMPTS", (3,))
-        patch.setattr(cost, "N_TOKENS", 16)
+        small = coefficients.Size((0.0, 2.0), n_prompts=3, n_tokens=16, n_neutral=None)
+        patch.setattr(coefficients, "WHOLE", small)
+        patch.setattr(coefficients, "NEUTRAL_CHARACTERS", 80)
         return study.measure(coefficients.ANALYSIS)
 
 
 def test_strength_zero_changes_nothing(tables: Any) -> None:
-    effects, costs, texts = (
-        tables["effects"],
-        tables["cost"],
-        tables["texts"].set_index(["steered", "alpha"]),
-    )
+    effects = tables["effects"]
+    costs = tables["cost"]
+    texts = tables["texts"].set_index(["steered", "alpha"])
     assert (effects[effects.alpha == 0].effect == 0).all()
     assert effects[(effects.alpha == TOP) & (effects.steered == effects.axis)].effect.min() > 0
     nothing = costs[costs.alpha == 0]
@@ -67,7 +66,8 @@ def test_strength_zero_changes_nothing(tables: Any) -> None:
 
 
 def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
-    v, layers = study.vectors()["Y"], study.layers["Y"]
+    v = study.vectors()["Y"]
+    layers = study.layers["Y"]
     row = tables["cost"].query("steered == 'Y' and method == 'mean_diff' and alpha == @TOP").iloc[0]
     texts = [text[:80].rsplit(maxsplit=1)[0] for text in ic.scenarios.load_neutral().values()]
     kl = ic.kl_on_neutral(study.model, {"": ic.steer(v, layers, TOP)}, texts).kl
@@ -77,19 +77,21 @@ def test_costs_are_those_by_hand(study: ic.Study, tables: Any) -> None:
     assert row.step_share == pytest.approx(np.mean(steps), rel=1e-5)
     own = tables["texts"].query("steered == 'Y' and method == 'mean_diff' and alpha == @TOP")
     assert len(own) == 3
-    found = ic.steering.perplexity(
+    scored = ic.steering.perplexity(
         study.model, [ic.Prompt(p) for p in own.prompt], list(own.text), {"": ()}
     )
-    assert row.perplexity_plain == pytest.approx(np.exp(found.cross_entropy.mean()), rel=1e-4)
+    assert row.perplexity_plain == pytest.approx(np.exp(scored.cross_entropy.mean()), rel=1e-4)
 
 
 def test_the_calibrated_strength_costs_the_budget(study: ic.Study, tables: Any) -> None:
-    found = tables["calibrated"]
-    (text,) = coefficients._calibrated_text(found.iloc[:0], {"X"})
-    assert text == "No strength tried costs 0.1 nats per token when steering X."
-    assert set(zip(found.steered, found.axis, strict=True)) == {(a, b) for a in "XY" for b in "XY"}
+    calibrated = tables["calibrated"]
+    (text,) = coefficients.calibrated_text(calibrated.iloc[:0], {"X"})
+    assert text == "Steering X costs less than 0.1 nats per token at every strength tried."
+    assert set(zip(calibrated.steered, calibrated.axis, strict=True)) == {
+        (a, b) for a in "XY" for b in "XY"
+    }
     texts = [text[:80].rsplit(maxsplit=1)[0] for text in ic.scenarios.load_neutral().values()]
-    for axis, alpha in {(r.steered, r.alpha) for r in found.itertuples()}:
+    for axis, alpha in {(r.steered, r.alpha) for r in calibrated.itertuples()}:
         edits = ic.steer(study.vectors()[axis], study.layers[axis], alpha)
         assert ic.kl_on_neutral(study.model, {"": edits}, texts).kl.mean() == pytest.approx(
             0.1, rel=0.03
@@ -117,22 +119,20 @@ def test_sections_follow_the_numbers(tables: Any) -> None:
     null = effects[effects.alpha == 2].assign(outside_null=True)
     about = {**ABOUT, "config": {"alphas": [2.0], "method": "mean_diff"}}
     title = coefficients.sections({**tables, "effects": effects, "null": null}, about)[0].title
-    assert (
-        title
-        == "X follows both signs first at |alpha| 2; at 2 +0.200 [+0.150, +0.250], beyond random vectors"
+    assert title == (
+        "Steering X moves it by +0.200 [+0.150, +0.250] at alpha 2, beyond random vectors; the"
+        " lowest strength that works with both signs is |alpha| 2"
     )
     flat = effects.assign(low=-1.0, high=1.0)
     title = coefficients.sections(
         {**tables, "effects": flat, "null": null.assign(outside_null=False)}, about
     )[0].title
-    assert "at no strength" in title
+    assert "no strength tested" in title
     assert "within random vectors" in title
     dear = tables["cost"].assign(rise_low=1.0, kl_low=0.0, kl_high=9.0)
-    found = coefficients.sections({**tables, "cost": dear}, ABOUT)
-    assert "like a random vector" in found[1].title
-    assert "at no strength" not in found[2].title
-    assert (
-        "X at no strength"
-        in cost.sections({**tables, "cost": dear.assign(rise_low=-1.0)}, ABOUT)[1].title
-    )
-    assert all(section.figure.to_json() for section in found)
+    page = coefficients.sections({**tables, "cost": dear}, ABOUT)
+    assert "about as much as a random vector" in page[1].title
+    assert "at no strength" not in page[2].title
+    likely = coefficients.sections({**tables, "cost": dear.assign(rise_low=-1.0)}, ABOUT)
+    assert "X at no strength tested" in likely[2].title
+    assert all(section.figure.to_json() for section in page)

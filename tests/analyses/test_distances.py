@@ -1,7 +1,8 @@
-"""Distances to countries: against the map by hand, paired draws, a planted move, and what is said of it."""
+"""Distances to countries: against the map by hand, paired draws, a planted move, and its words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ import pytest
 import interp_culture as ic
 from analyses import distances, paradigms
 from interp_culture.study import study as study_module
-from interp_culture.survey import culture_map
+from interp_culture.survey import culture_map, target_personas
 from interp_culture.survey.wvs import TARGETS, countries, survey_items
 
 ABOUT = {"n_told": 60}
 
 
-def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFrame]:
-    """Tables of `paradigms`: every score of a persona is moved by what `moved` gives it, from noise around 0.4."""
+def planted(
+    moved: dict[str, float], kinds: Sequence[str] = ("basic", "advanced")
+) -> dict[str, pd.DataFrame]:
+    """Tables of `paradigms`: scores are noise around 0.4, plus a persona's entry in `moved`."""
     noise = np.random.default_rng(0).normal(0.4, 0.1, (10, 2, 3))
     rows = [
         (
@@ -29,7 +32,7 @@ def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFr
             domain,
             noise[i, j, n] + moved.get(name, 0.0),
         )
-        for name, persona in paradigms.personas(brief).items()
+        for name, persona in target_personas(kinds).items()
         for i, item in enumerate(survey_items().index)
         for j, domain in enumerate(("family", "legal"))
         for n in range(3)
@@ -47,15 +50,15 @@ def planted(moved: dict[str, float], brief: bool = False) -> dict[str, pd.DataFr
 
 
 def derived(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    found = distances.clouds(tables)
-    return {"distances": distances.distances(found), "gains": distances.gains(found)}
+    positions = distances.map_positions(tables)
+    return {"distances": distances.distances(positions), "gains": distances.gains(positions)}
 
 
 def test_distances_by_hand() -> None:
     tables = planted({"basic:Denmark": 0.2})
-    found = derived(tables)["distances"]
-    assert len(found) == 2 * (4 + 8 + 4)
-    row = found.query("paradigm == 'scenarios' and kind == 'basic' and iso3 == 'DNK'").iloc[0]
+    away = derived(tables)["distances"]
+    assert len(away) == 2 * (4 + 8 + 4)
+    row = away.query("paradigm == 'scenarios' and kind == 'basic' and iso3 == 'DNK'").iloc[0]
     place = tables["places"].query("paradigm == 'scenarios' and persona == 'basic:Denmark'").iloc[0]
     apart = {
         c: np.hypot(place.x - there.x, place.y - there.y) for c, there in countries().iterrows()
@@ -63,13 +66,22 @@ def test_distances_by_hand() -> None:
     assert row.effect == pytest.approx(apart["DNK"])
     assert row.low < row.effect < row.high
     assert row["rank"] == 1 + sum(d < apart["DNK"] for d in apart.values())
-    assert found[found.paradigm == "direct"].low.isna().all()
+    assert away[away.paradigm == "direct"].low.isna().all()
 
 
 def test_a_gain_is_the_difference_of_two_distances_of_the_same_draws() -> None:
-    found = derived(planted({"basic:Denmark": 0.2}))
-    away = found["distances"].query("paradigm == 'scenarios'").set_index(["kind", "iso3"]).effect
-    gained = found["gains"].query("paradigm == 'scenarios'").set_index(["kind", "iso3", "against"])
+    derived_tables = derived(planted({"basic:Denmark": 0.2}))
+    away = (
+        derived_tables["distances"]
+        .query("paradigm == 'scenarios'")
+        .set_index(["kind", "iso3"])
+        .effect
+    )
+    gained = (
+        derived_tables["gains"]
+        .query("paradigm == 'scenarios'")
+        .set_index(["kind", "iso3", "against"])
+    )
     moved = gained.loc["basic", "DNK", distances.PLAIN]
     assert moved.effect == pytest.approx(away["none", "DNK"] - away["basic", "DNK"])
     assert moved.low > 0
@@ -82,45 +94,49 @@ def test_a_gain_is_the_difference_of_two_distances_of_the_same_draws() -> None:
 
 
 def test_what_any_persona_does_is_no_knowledge_of_the_country() -> None:
-    found = derived(planted({name: 0.2 for name in paradigms.personas() if name != "none"}))[
-        "gains"
-    ]
-    denmark = found.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(
+    gains = derived(planted({name: 0.2 for name in target_personas() if name != "none"}))["gains"]
+    denmark = gains.query("paradigm == 'scenarios' and iso3 == 'DNK'").set_index(
         ["kind", "against"]
     )
     assert (denmark.low.xs(distances.PLAIN, level="against") > 0).all()
     np.testing.assert_allclose(denmark.effect.xs(distances.OTHERS, level="against"), 0, atol=1e-12)
 
 
-def test_a_brief_study_compares_the_countries_that_it_has() -> None:
-    found = derived(planted({"basic:Denmark": 0.2}, brief=True))
-    assert len(found["distances"]) == 2 * (2 + 2 + 2)
-    away = found["distances"].query("paradigm == 'scenarios'").set_index(["kind", "iso3"]).effect
+def test_fewer_personas_are_compared_with_one_another() -> None:
+    derived_tables = derived(planted({"basic:Denmark": 0.2}, ["basic"]))
+    assert len(derived_tables["distances"]) == 2 * (4 + 4 + 4)
+    away = (
+        derived_tables["distances"]
+        .query("paradigm == 'scenarios'")
+        .set_index(["kind", "iso3"])
+        .effect
+    )
     gained = (
-        found["gains"]
+        derived_tables["gains"]
         .query("paradigm == 'scenarios'")
         .set_index(["kind", "iso3", "against"])
         .effect
     )
-    # The persona of the other country has not moved: it stands where the plain model does.
+    # Personas of other countries have not moved: they are where the plain model is.
     assert gained["basic", "DNK", distances.OTHERS] == pytest.approx(
         away["none", "DNK"] - away["basic", "DNK"]
     )
 
 
 def test_words_follow_the_numbers() -> None:
-    found = distances.sections(derived(planted({"basic:Denmark": 0.2})), ABOUT)
-    assert found[0].title.startswith(
+    page = distances.sections(derived(planted({"basic:Denmark": 0.2})), ABOUT)
+    assert page[0].title.startswith(
         "1 of 8 personas bring decisions nearer to their country than the plain model"
     )
     null = distances.sections(derived(planted({})), ABOUT)
     assert null[0].title.startswith("No persona is shown")
-    assert all(section.figure.to_json() for section in found + null)
+    assert all(section.figure.to_json() for section in page + null)
 
 
 def test_bootstrap_draws_are_those_of_the_place() -> None:
     part = planted({})["readouts"].query("persona == 'none'")
-    draws, place = culture_map.place_draws(part), culture_map.place(part)
+    draws = culture_map.place_draws(part)
+    place = culture_map.place(part)
     assert draws.shape == (2000, 2)
     np.testing.assert_allclose(np.percentile(draws, [2.5, 97.5], axis=0), [
         [place["x_low"], place["y_low"]], [place["x_high"], place["y_high"]],
@@ -132,9 +148,9 @@ def test_one_scenario_an_item_has_no_interval() -> None:
     tables = planted({"basic:Denmark": 0.2})
     one = tables["readouts"].drop_duplicates([*paradigms.KEYS, "item"])
     assert np.isnan(culture_map.place_draws(one[one.persona == "none"])).all()
-    found = derived({**tables, "readouts": one})
-    assert found["gains"].low.isna().all()
-    assert distances.sections(found, ABOUT)[0].title.startswith("No persona is shown")
+    derived_tables = derived({**tables, "readouts": one})
+    assert derived_tables["gains"].low.isna().all()
+    assert distances.sections(derived_tables, ABOUT)[0].title.startswith("No persona is shown")
 
 
 def test_measured_from_the_tables_of_paradigms(
@@ -143,12 +159,9 @@ def test_measured_from_the_tables_of_paradigms(
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
     study = ic.Study(ic.StudyConfig(model="tiny", out=str(tmp_path), test_per_cell=1))
     tables = planted({"basic:Denmark": 0.2})
-    monkeypatch.setattr(
-        distances,
-        "PARADIGMS",
-        ic.study.Analysis("paradigms", "", lambda study: tables, lambda *_: []),
-    )
-    found = study.measure(distances.ANALYSIS)
-    pd.testing.assert_frame_equal(found["gains"], derived(tables)["gains"])
+    stub = ic.study.Analysis("paradigms", "", lambda study: tables, lambda *_: [])
+    monkeypatch.setattr(ic.study, "find_analysis", lambda name: {"paradigms": stub}[name])
+    measured = study.measure(distances.ANALYSIS)
+    pd.testing.assert_frame_equal(measured["gains"], derived(tables)["gains"])
     assert (study.folder / "paradigms.places.parquet").exists()
-    assert set(found["gains"].iso3) == set(TARGETS)
+    assert set(measured["gains"].iso3) == set(TARGETS)

@@ -1,4 +1,4 @@
-"""Entanglement: a planted coupling in every group, the null by hand, and titles that follow the numbers."""
+"""Entanglement: a planted coupling in every group, the null by hand, titles that follow numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[s
             "interp_culture.readout.probing.check_readout",
             lambda *a: SimpleNamespace(letters=None, ok=True),
         )
-        patch.setattr("analyses.trajectories.personas", lambda brief: {"none": None})
+        patch.setattr("analyses.trajectories.personas", lambda study: {"none": None})
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
         return study, dict(measure(study))
@@ -70,7 +70,8 @@ def test_same_vectors_on_the_same_scenarios_have_the_same_matrix(
     matrix = tables["matrix"].set_index(["steered", "axis"])
     alone = matrix[(matrix.kind == "persona") & (matrix.group == "none")]
     extracted = matrix[(matrix.kind == "method") & (matrix.group == "mean_diff")]
-    domain, whole = matrix[matrix.kind == "domain"], matrix[matrix.kind == "overall"]
+    domain = matrix[matrix.kind == "domain"]
+    whole = matrix[matrix.kind == "overall"]
     for one, other in ((alone, extracted), (domain, whole)):
         np.testing.assert_allclose(one.D, other.D[one.index], atol=1e-6)
     assert not np.allclose(alone.D, whole.D[alone.index], atol=1e-6)
@@ -96,17 +97,18 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     ratio, drag = sections(tables, study.about)
     assert ratio.figure.to_json()
     assert drag.figure.to_json()
-    matrix, null = tables["matrix"].query("kind == 'overall'"), tables["null"]
+    matrix = tables["matrix"].query("kind == 'overall'")
+    null = tables["null"]
     wide = null.assign(
         null_low=-9.0, null_high=9.0, null_reach=9.0, null_ratio_low=0.0, null_ratio_high=1.0
     )
     flat = matrix.assign(D=0.0, low=-0.1, high=0.1)
     ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
     assert ratio.title == (
-        "The other axis moves, by an interval that excludes 0, in none of 2 cases; none of 2 defined ratios lie "
-        "outside the random vectors' range"
+        "Steering moves the other axis, by an interval that excludes 0, in none of 2 cases; none of"
+        " 2 defined ratios are outside the random vectors' range"
     )
-    assert drag.title.startswith("None of 2 responses")
+    assert drag.title.startswith("No coupling is shown: none of 2 responses")
     assert any(
         "In 2 of 2 cases random vectors reach the ratio's cap" in text for text in ratio.text
     )

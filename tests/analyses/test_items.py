@@ -1,4 +1,4 @@
-"""Items on a model whose items are known to agree: every vector of X moves the rest of X, and Y along."""
+"""Items on a model whose items agree: every vector of X moves the rest of X, and Y with it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def test_what_an_item_moves(tables: Tables) -> None:
         (cross.effect["X1", "X2"] + cross.effect["X1", "X3"]) / 2
     )
     assert (axes.n["X1", "X"], axes.n["X1", "Y"]) == (6, 9)
-    own, along = axes.effect["X1", "X"], axes.effect["X1", "Y"]
+    own = axes.effect["X1", "X"]
+    along = axes.effect["X1", "Y"]
     assert along / own == pytest.approx(COUPLING, rel=0.5)
     assert (axes.null_low < axes.null_high).all()
 
@@ -91,18 +92,18 @@ def test_random_vectors_are_read_on_the_same_items(study: Study, tables: Tables)
 
 
 def test_sure_takes_an_interval_without_0_beyond_random_vectors() -> None:
-    found = pd.DataFrame({"item": list("abcd"), "effect": [0.5, 0.5, -0.5, -0.5]})
-    found = found.assign(low=[0.4, -0.1, -0.6, -0.6], high=[0.6, 1, -0.4, -0.4])
+    effects = pd.DataFrame({"item": list("abcd"), "effect": [0.5, 0.5, -0.5, -0.5]})
+    effects = effects.assign(low=[0.4, -0.1, -0.6, -0.6], high=[0.6, 1, -0.4, -0.4])
     reach = pd.DataFrame(
         {"item": list("abcd"), "null_low": -0.3, "null_high": [0.3, 0.3, 0.3, 0.7]}
     )
-    assert beside_random(found, reach).sure.tolist() == [True, False, True, False]
+    assert beside_random(effects, reach).sure.tolist() == [True, False, True, False]
 
 
 def test_the_title_names_the_items(study: Study, tables: Tables) -> None:
     sections = ANALYSIS.sections(tables, study.about)
     assert (
-        "moves the rest of their axis: X1, X2, X3, Y1, Y2, Y3; the wrong way: none"
+        "the rest of their axis as intended: X1, X2, X3, Y1, Y2, Y3; the wrong way: none"
         in sections[0].title
     )
     assert "another axis: X1, X2, X3" in sections[0].title
@@ -118,10 +119,10 @@ def test_titles_say_when_nothing_moves_or_moves_the_wrong_way(study: Study, tabl
     titles = [
         ANALYSIS.sections({**tables, "by_axis": t}, study.about)[0].title for t in (null, wrong)
     ]
-    nothing = "Items whose vector moves the rest of their axis: none; the wrong way: none; another axis: none"
-    assert titles == [nothing, nothing.replace("way: none", "way: Y1")]
+    assert titles[0] == "No item's vector is shown to move the rest of its axis, or another axis"
+    assert titles[1].endswith("as intended: none; the wrong way: Y1; another axis: none")
     flat = tables["cosines"].assign(cosine=0.1)
     assert (
-        "are not shown to be closer"
+        "are not shown to be more alike"
         in ANALYSIS.sections({**tables, "cosines": flat}, study.about)[1].title
     )

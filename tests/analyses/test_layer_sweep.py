@@ -1,4 +1,4 @@
-"""The layer sweep as an analysis: what it measures on a tiny model, how sure a choice is, and what it says."""
+"""The layer sweep as an analysis: a tiny model, the stability of a choice, and its words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ ABOUT = {"config": {"n_random": 20}, "items": {i: f"label of {i}" for i in ("X1"
 def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder = str(tmp_path_factory.mktemp("study"))
     made = ic.Study(ic.StudyConfig(model="tiny", out=folder, sweep_alphas=[0.01, -0.01], top_k=2))
-    made.model, made.scenarios, made.lead = tiny, planted_scenarios(), "continuation"
+    made.model = tiny
+    made.scenarios = planted_scenarios()
+    made.lead = "continuation"
     return made
 
 
@@ -33,7 +35,7 @@ def tables(study: ic.Study) -> Tables:
 
 
 def planted(best: list[list[int]], n_layers: int = 12, seed: int = 0) -> pd.DataFrame:
-    """An exact sweep of one axis; the scenarios of the i-th item have their largest differentials at `best[i]`."""
+    """An exact sweep of one axis; item i has its largest differentials at the layers `best[i]`."""
     rng = np.random.default_rng(seed)
     rows = []
     for (number, layers), case, layer in product(
@@ -91,7 +93,7 @@ def test_random_vectors_scale_with_the_vector(study: ic.Study) -> None:
     assert set(one) == {*RUN, "null_low", "null_high"}
 
 
-def test_a_choice_is_sure_where_items_agree_and_not_where_they_do_not() -> None:
+def test_a_choice_is_stable_where_items_agree_and_not_where_they_do_not() -> None:
     agreed = planted([[2, 5]] * 3)
     shares = choice_stability(agreed, 2).set_index("layer").share
     assert shares[[2, 5]].tolist() == [1, 1]
@@ -104,9 +106,9 @@ def test_a_choice_is_sure_where_items_agree_and_not_where_they_do_not() -> None:
 
 
 def shown(tables: Tables, **changes: float) -> list[str]:
-    found = sections({**tables, "by_layer": tables["by_layer"].assign(**changes)}, ABOUT)
-    assert all(section.figure.to_json() for section in found)
-    return [section.title for section in found]
+    page = sections({**tables, "by_layer": tables["by_layer"].assign(**changes)}, ABOUT)
+    assert all(section.figure.to_json() for section in page)
+    return [section.title for section in page]
 
 
 def test_titles_say_what_was_found_and_what_was_not() -> None:

@@ -33,21 +33,20 @@ def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> A
     """Two countries, a scenario an item, answers of two tokens."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-        patch.setattr(
-            paradigms,
-            "FEW",
-            [f"{kind}:{c}" for kind in ("basic", "advanced") for c in ("India", "Denmark")],
-        )
-        patch.setattr(
-            ic,
-            "advanced_persona",
-            lambda c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}."),
-        )
+        advanced = {
+            c: replace(ic.basic_persona(c), kind="advanced", text=f"Be {c}.")
+            for c in ("India", "Denmark")
+        }
+        basic = {c: ic.basic_persona(c) for c in ("India", "Denmark")}
+        two_each = {f"basic:{c}": persona for c, persona in basic.items()}
+        two_each |= {f"advanced:{c}": persona for c, persona in advanced.items()}
+        patch.setattr(paradigms, "personas", lambda study: {"none": None, **two_each})
         patch.setattr(ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2))
         study = ic.Study(
             ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **SIZES)
         )
-        study.test, study.lead = study.test.sample(2, by="item"), "continuation"  # type: ignore[misc]
+        study.test = study.test.sample(2, by="item")  # type: ignore[misc]
+        study.lead = "continuation"  # type: ignore[misc]
         yield study
 
 
@@ -56,10 +55,10 @@ def tables(study: ic.Study) -> dict[str, pd.DataFrame]:
     return dict(study.measure(paradigms.ANALYSIS))
 
 
-def test_each_persona_is_what_the_model_was_told(
+def test_each_persona_is_the_system_message(
     study: ic.Study, tables: dict[str, pd.DataFrame]
 ) -> None:
-    assert list(tables["answers"].persona) == list(paradigms.personas(brief=True))
+    assert list(tables["answers"].persona) == list(paradigms.personas(study))
     for name, system in (("none", None), ("basic:India", "You are a person living in India.")):
         own = tables["readouts"][tables["readouts"].persona == name]
         again = ic.readout.read_runs(
@@ -78,8 +77,10 @@ def test_a_run_that_was_cut_off_reads_only_what_is_missing(
 ) -> None:
     (study.folder / "paradigms.readouts.advanced-Denmark.json").unlink()
     other = ic.Study(study.config)
-    other.test, other.lead = study.test, study.lead  # type: ignore[misc]
-    read, asked = other.read, []
+    other.test = study.test  # type: ignore[misc]
+    other.lead = study.lead  # type: ignore[misc]
+    read = other.read
+    asked = []
     other.read = lambda runs, *a, **k: (asked.extend(runs), read(runs, *a, **k))[1]  # type: ignore[method-assign]
     again = paradigms.readouts(other)
     assert asked == [("advanced:Denmark", "advanced", "DNK")]
@@ -88,13 +89,11 @@ def test_a_run_that_was_cut_off_reads_only_what_is_missing(
 
 def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     places = tables["places"]
-    away, refused = (
-        places.assign(x=places.x + 9.0 * (places.paradigm == "direct")),
-        tables["answers"].assign(refused=0.3),
-    )
-    found = paradigms.sections({**tables, "places": away, "answers": refused}, ABOUT)
-    assert "on x in 5 and" in found[0].title
-    assert "refuses 30% (none), 30% (basic), 30% (advanced) of" in found[1].title
+    away = places.assign(x=places.x + 9.0 * (places.paradigm == "direct"))
+    refused = tables["answers"].assign(refused=0.3)
+    page = paradigms.sections({**tables, "places": away, "answers": refused}, ABOUT)
+    assert "on x in 5 and" in page[0].title
+    assert "refuses 30% (none), 30% (basic), 30% (advanced) of" in page[1].title
     same = places.groupby("persona")[["x", "y", "x_low", "x_high", "y_low", "y_high"]].transform(
         "max"
     )
@@ -102,9 +101,9 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     null = paradigms.sections(
         {**tables, "places": alike, "answers": tables["answers"].assign(refused=0.0)}, ABOUT
     )
-    assert "within the interval" in null[0].title
+    assert "is inside the interval" in null[0].title
     assert "refuses none" in null[1].title
-    assert all(section.figure.to_json() for section in found + null)
+    assert all(section.figure.to_json() for section in page + null)
 
 
 def test_changed_answers_by_hand() -> None:
@@ -119,15 +118,17 @@ def test_changed_answers_by_hand() -> None:
     ]
     written = pd.DataFrame(rows, columns=["persona", "value"]).astype({"value": "Int64"})
     written = written.assign(item=written.groupby("persona").cumcount(), part="")
-    found = changed_answers(written, "none")
-    assert found["told"] == 0.5
-    assert np.isnan(found["mute"])
-    assert "none" not in found
+    changed = changed_answers(written, "none")
+    assert changed["told"] == 0.5
+    assert np.isnan(changed["mute"])
+    assert "none" not in changed
 
 
 def test_scenarios_that_the_map_does_not_cover(
     study: ic.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
-    with pytest.raises(ic.InputError, match="needs the ten survey items; here are X1, X2"):
+    with pytest.raises(
+        ic.InputError, match="needs the ten survey items; the scenarios have X1, X2"
+    ):
         paradigms.ANALYSIS.measure(ic.Study(study.config))

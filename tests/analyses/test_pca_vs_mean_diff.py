@@ -1,4 +1,4 @@
-"""Methods of extraction: one norm, each its own direction, halves that share no scenario, words that follow numbers."""
+"""Methods of extraction: one norm, distinct directions, disjoint halves, words."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from planted import planted_scenarios
 
 import interp_culture as ic
-from analyses import answers, extraction, pca_vs_mean_diff
+from analyses import pca_vs_mean_diff
 from interp_culture.engine.model import LanguageModel
 
-LABELS = set(extraction.METHODS.values())
+LABELS = set(pca_vs_mean_diff.METHODS.values())
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +25,23 @@ def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.S
             model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, some_per_item=6
         )
     )
-    made.model, made.scenarios = tiny, planted_scenarios()
+    made.model = tiny
+    made.scenarios = planted_scenarios()
     return made
 
 
 @pytest.fixture(scope="module")
 def tables(study: ic.Study) -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction, "HALVINGS", (3,))
-        patch.setattr(answers, "N_PROMPTS", (2,))
+        patch.setattr(pca_vs_mean_diff, "N_HALVINGS", 3)
+        patch.setattr(pca_vs_mean_diff, "N_PROMPTS", 2)
         patch.setattr(pca_vs_mean_diff, "N_TOKENS", 3)
         return study.measure(pca_vs_mean_diff.ANALYSIS)
 
 
 def test_all_methods_make_steps_of_one_length(study: ic.Study) -> None:
-    runs, v = extraction.steered_runs(study), study.vectors()["X"]
+    runs = pca_vs_mean_diff.steered_runs(study)
+    v = study.vectors()["X"]
     assert {(method, alpha) for axis, method, alpha in runs if axis == "X"} == {
         (m, a) for m in LABELS for a in (2, -2)
     }
@@ -58,7 +60,7 @@ def test_all_methods_make_steps_of_one_length(study: ic.Study) -> None:
 def test_directions_at_some_layers_are_those_of_all(study: ic.Study) -> None:
     ids = [s.id for s in study.train.filter(axis="Y")]
     whole = ic.steering.direction(study.activations.select(ids), "lda")
-    for edit in extraction.steered_runs(study)["Y", "lda", 2.0]:
+    for edit in pca_vs_mean_diff.steered_runs(study)["Y", "lda", 2.0]:
         cosine = torch.cosine_similarity(edit.vector, whole[edit.layer], dim=0)
         assert float(cosine) == pytest.approx(1, abs=1e-4)
 
@@ -84,16 +86,16 @@ def test_halves_share_no_scenario_and_hold_every_item(
     study: ic.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, ...]] = []
-    monkeypatch.setattr(extraction, "HALVINGS", (2,))
-    monkeypatch.setattr(extraction, "METHODS", {"mean_diff": "mean_diff"})
+    monkeypatch.setattr(pca_vs_mean_diff, "N_HALVINGS", 2)
+    monkeypatch.setattr(pca_vs_mean_diff, "METHODS", {"mean_diff": "mean_diff"})
     select = ic.steering.Activations.select
     monkeypatch.setattr(
         ic.steering.Activations,
         "select",
         lambda self, ids: seen.append(tuple(ids)) or select(self, ids),
     )
-    found = extraction.stability(study)
-    assert found.cosine.between(-1, 1).all()
+    cosines = pca_vs_mean_diff.split_half_cosines(study)
+    assert cosines.cosine.between(-1, 1).all()
     whole, *halves = seen[: 1 + 2 * 2]
     for one, other in zip(halves[::2], halves[1::2], strict=True):
         assert not set(one) & set(other)
@@ -103,8 +105,8 @@ def test_halves_share_no_scenario_and_hold_every_item(
 
 
 def test_sections_follow_the_numbers(study: ic.Study, tables: Any) -> None:
-    found = pca_vs_mean_diff.sections(tables, study.about)
-    assert all(section.figure.to_json() for section in found)
+    page = pca_vs_mean_diff.sections(tables, study.about)
+    assert all(section.figure.to_json() for section in page)
     effects = tables["effects"]
     clear = effects.assign(
         effect=np.where(effects.method == "pca", 1.0, 0.0),
@@ -117,8 +119,8 @@ def test_sections_follow_the_numbers(study: ic.Study, tables: Any) -> None:
     title = pca_vs_mean_diff.sections({**tables, "effects": clear, "null": null}, study.about)[
         0
     ].title
-    assert title.endswith("X by pca; Y by pca")
+    assert title.endswith("X pca; Y pca")
     title = pca_vs_mean_diff.sections(
         {**tables, "effects": clear, "null": null.assign(high=2.0, reach=2.0)}, study.about
     )[0].title
-    assert title.endswith("X by no method; Y by no method")
+    assert title.endswith("X none; Y none")

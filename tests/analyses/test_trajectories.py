@@ -1,4 +1,4 @@
-"""Trajectories: the study's own runs again, paired differences by hand, angles from places, words for what is shown."""
+"""Trajectories: the study's runs again, paired differences by hand, angles from places, words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import interp_culture as ic
 from analyses import coefficients
-from analyses.trajectories import FARTHEST, hybrid, measure, readouts, sections
+from analyses.trajectories import FARTHEST, measure, persona_effects, readouts, sections
 from interp_culture.study import study as study_module
 from interp_culture.survey.wvs import survey_items
 
@@ -30,7 +30,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
             "interp_culture.readout.probing.check_readout",
             lambda *a: SimpleNamespace(letters=None, ok=True),
         )
-        patch.setattr("analyses.trajectories.personas", lambda brief: personas)
+        patch.setattr("analyses.trajectories.personas", lambda study: personas)
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
         study.__dict__["lead"] = "continuation"
         return study, dict(measure(study))
@@ -39,7 +39,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
 def test_alone_at_the_largest_alpha_it_is_the_study_itself(measured: Measured) -> None:
     study, tables = measured
     alone = readouts(study).query("persona == 'none'")
-    strengths = [0.05 * step for step in coefficients.STEPS[False] if step <= 2 * FARTHEST]
+    strengths = [0.05 * step for step in coefficients.WHOLE.steps if step <= 2 * FARTHEST]
     assert sorted(alone.alpha.unique()) == pytest.approx(
         sorted([0, *strengths, *(-s for s in strengths)])
     )
@@ -58,7 +58,8 @@ def test_a_persona_adds_nothing_where_a_model_reads_no_context(measured: Measure
 
 
 def test_what_a_persona_adds_is_paired_by_scenario() -> None:
-    base, rows = {name: 0.1 * place for place, name in enumerate("abcdef", start=1)}, []
+    base = {name: 0.1 * place for place, name in enumerate("abcdef", start=1)}
+    rows = []
     for persona, gain in (("none", 0.0), ("told", 0.05)):
         for method, alpha in (("plain", 0.0), ("mean_diff", 2.0), ("mean_diff", -2.0)):
             steered = "" if method == "plain" else "X"
@@ -69,14 +70,16 @@ def test_what_a_persona_adds_is_paired_by_scenario() -> None:
     table = pd.DataFrame(
         rows, columns=["persona", "steered", "method", "alpha", "id", "p_positive"]
     )
-    (row,) = hybrid(table.assign(axis="X", item=table.id, domain="d", logit_diff=0.0)).itertuples()
+    (row,) = persona_effects(
+        table.assign(axis="X", item=table.id, domain="d", logit_diff=0.0)
+    ).itertuples()
     assert (row.effect, row.low, row.high) == pytest.approx((0.05, 0.05, 0.05))
 
 
 def test_angles_and_ratios_are_those_of_the_places(measured: Measured) -> None:
     tables = measured[1]
     places = tables["places"].set_index(["persona", "steered", "alpha"])[["x", "y"]]
-    assert len(tables["angles"]) == 2 * 2 * (len(coefficients.STEPS[False]) - 1) + 2 * 2
+    assert len(tables["angles"]) == 2 * 2 * (len(coefficients.WHOLE.steps) - 1) + 2 * 2
     for row in tables["angles"].itertuples():
         moved = (
             places.loc[(row.persona, row.steered, row.alpha)] - places.loc[(row.persona, "", 0.0)]
@@ -103,13 +106,14 @@ def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
         ]
     )
     for low, high, words in ((-20, 30, "1 of 1"), (60, 330, "0 of 1"), (-20, 50, "0 of 1")):
-        found = sections(tables | {"angles": path.assign(low=low, high=high)}, study.about)[0]
+        section = sections(tables | {"angles": path.assign(low=low, high=high)}, study.about)[0]
         assert (
-            found.title == f"{words} paths on the map keep within 45° of the steered axis, 0 do not"
+            section.title
+            == f"{words} paths on the map stay within 45° of the steered axis, 0 leave it"
         )
     assert sections(tables | {"angles": path.assign(low=60, high=300)}, study.about)[
         0
-    ].title.endswith(" 1 do not")
+    ].title.endswith(" 1 leave it")
     for effect, words in (
         (0.3, "2 of 4 runs alone and 2 of 4"),
         (0.01, "none of 4 runs alone and none of 4"),
@@ -142,13 +146,16 @@ def test_other_axes_have_no_map(measured: Measured, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("items", "n"), [(["A1"], 1), (list(survey_items().index), 9)])
-def test_countries_are_told_where_the_items_are_the_surveys(
+def test_personas_are_read_where_the_items_are_those_of_the_survey(
     items: list[str], n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = pd.DataFrame({"name": ["alone"], "alpha": [0.0]})
-    monkeypatch.setattr("analyses.coefficients.readouts", lambda study: alone)
+    stub_analysis = SimpleNamespace(readouts=lambda study: alone)
+    monkeypatch.setattr("analyses.trajectories.find_analysis", lambda name: stub_analysis)
     stub = SimpleNamespace(
-        some=SimpleNamespace(items=items), config=SimpleNamespace(alphas=[1.0], brief=False), vectors=dict,
+        some=SimpleNamespace(items=items),
+        config=SimpleNamespace(alphas=[1.0], brief=False),
+        vectors=dict,
         once=lambda name, compute: pd.DataFrame({"name": [name]}),
-    )  # fmt: skip
+    )
     assert readouts(stub)["name"].nunique() == n

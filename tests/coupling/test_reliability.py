@@ -1,4 +1,4 @@
-"""What agrees and what does not: planted directions, groups and slopes, each beside noise."""
+"""Reliability and agreement: planted directions, groups and slopes, each compared with noise."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from interp_culture.steering.activations import Activations
 
 
 def activations(signal: float, n: int = 40, d: int = 64) -> Activations:
-    """Differences of norm-1 noise per coordinate, with a common direction of this size at layer 1 alone."""
+    """Normal noise, and at layer 1 a common direction of length `signal`."""
     noise = torch.randn((n, 2, d), generator=torch.Generator().manual_seed(0))
     common = torch.zeros(2, d)
     common[1, 0] = signal
     return Activations(tuple(f"s{i}" for i in range(n)), noise + common, torch.zeros_like(noise))
 
 
-def test_halves_agree_where_a_direction_is_and_not_where_there_is_noise() -> None:
-    found, noise = split_half(activations(20.0), [1]), split_half(activations(20.0), [0])
-    assert found.value > 0.9
-    assert found.low > 0.8
+def test_halves_agree_on_a_planted_direction_and_not_on_noise() -> None:
+    planted = split_half(activations(20.0), [1])
+    noise = split_half(activations(20.0), [0])
+    assert planted.value > 0.9
+    assert planted.low > 0.8
     assert abs(noise.value) < 0.2
     both = split_half(activations(20.0), [0, 1])
-    assert both.value == pytest.approx((found.value + noise.value) / 2, abs=1e-5)
+    assert both.value == pytest.approx((planted.value + noise.value) / 2, abs=1e-5)
 
 
 def test_the_reliability_of_the_whole_is_that_of_twice_as_many_scenarios() -> None:
-    half, twice = split_half(activations(1.0, 200), [1]), split_half(activations(1.0, 400), [1])
+    half = split_half(activations(1.0, 200), [1])
+    twice = split_half(activations(1.0, 400), [1])
     assert spearman_brown(half.value) == pytest.approx(twice.value, abs=0.06)
     assert spearman_brown(-0.2) == 0
 
@@ -52,8 +54,9 @@ def similarity(within: float) -> pd.DataFrame:
     return pd.DataFrame(np.where(np.eye(10), 1, within * same + noise), index=names, columns=names)
 
 
-def test_groups_are_found_beside_one_another_and_told_from_noise() -> None:
-    grouped, noise = similarity(0.5), similarity(0.0)
+def test_groups_differ_from_noise_and_are_put_next_to_one_another() -> None:
+    grouped = similarity(0.5)
+    noise = similarity(0.0)
     groups = [name[0] for name in grouped.index]
     within, between, p = within_and_between(grouped.to_numpy(), groups)
     assert within - between == pytest.approx(0.5, abs=0.05)
@@ -72,12 +75,14 @@ def test_agreement_over_scenarios_is_pearsons_r_on_the_steered_axis() -> None:
     frame = pd.DataFrame(
         {"id": ids, "axis": ["X"] * 20 + ["Y"] * 10, "item": [f"i{k % 5}" for k in range(30)]}
     )
-    first, third = rng.normal(size=30), rng.normal(size=30)
+    first = rng.normal(size=30)
+    third = rng.normal(size=30)
     ways = {"one": first, "other": first + 0.3 * rng.normal(size=30), "third": third}
     table = pd.concat([frame.assign(variant=w, steered="X", slope=v) for w, v in ways.items()])
-    found = scenario_agreement(table, "variant").set_index(["a", "b"])
-    assert list(found.index) == [("one", "other"), ("one", "third"), ("other", "third")]
-    for a, b in found.index:
-        assert found.effect[a, b] == pytest.approx(np.corrcoef(ways[a][:20], ways[b][:20])[0, 1])
-    assert found.low["one", "other"] > 0
-    assert found.low["one", "third"] < 0 < found.high["one", "third"]
+    agreement = scenario_agreement(table, "variant").set_index(["a", "b"])
+    assert list(agreement.index) == [("one", "other"), ("one", "third"), ("other", "third")]
+    for a, b in agreement.index:
+        expected = np.corrcoef(ways[a][:20], ways[b][:20])[0, 1]
+        assert agreement.effect[a, b] == pytest.approx(expected)
+    assert agreement.low["one", "other"] > 0
+    assert agreement.low["one", "third"] < 0 < agreement.high["one", "third"]

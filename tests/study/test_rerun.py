@@ -1,7 +1,8 @@
-"""One seed, one set of tables: the study and all of its analyses, run twice, give the same numbers."""
+"""The study and all of its analyses, run twice with one seed, give the same numbers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +11,25 @@ import pytest
 from planted import MAP_ITEMS, planted_scenarios
 
 import interp_culture as ic
-from analyses import cost, pca_vs_mean_diff
+from analyses import coefficients, pca_vs_mean_diff
 from interp_culture.engine.model import ReadoutChecks
 from interp_culture.reporting.html import write_report
 from interp_culture.study import study as study_module
 from interp_culture.study.analysis import installed
 
 SMALL = {
-    "alphas": [2.0], "sweep_alphas": [2.0], "sweep_method": "refined", "train_per_cell": 2, "test_per_cell": 1,
-    "sweep_per_item": 1, "null_per_item": 1, "some_per_item": 1, "top_k": 1, "analyses": ["all"], "brief": True,
-}  # fmt: skip
+    "alphas": [2.0],
+    "sweep_alphas": [2.0],
+    "sweep_method": "refined",
+    "train_per_cell": 2,
+    "test_per_cell": 1,
+    "sweep_per_item": 1,
+    "null_per_item": 1,
+    "some_per_item": 1,
+    "top_k": 1,
+    "analyses": ["all"],
+    "brief": True,
+}
 
 
 @pytest.fixture
@@ -29,9 +39,9 @@ def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.Languag
     monkeypatch.setattr(
         ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2)
     )
-    monkeypatch.setattr(cost, "N_TOKENS", 12)
-    monkeypatch.setattr(pca_vs_mean_diff, "N_TOKENS", 12)
-    monkeypatch.setattr(cost, "NEUTRAL_CHARACTERS", 60)
+    monkeypatch.setattr(coefficients, "BRIEF", replace(coefficients.BRIEF, n_tokens=2))
+    monkeypatch.setattr(coefficients, "NEUTRAL_CHARACTERS", 60)
+    monkeypatch.setattr(pca_vs_mean_diff, "N_TOKENS_BRIEF", 2)
     return tiny
 
 

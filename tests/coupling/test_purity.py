@@ -1,4 +1,4 @@
-"""Axis purity by hand on a tiny model, and on a planted one whose impurity is known."""
+"""Axis purity by hand on a tiny model, and on a planted model whose impurity is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planted import COUPLING, planted_model, planted_scenarios
 
-from interp_culture.coupling.axis_purity import axis_purity, item_purity, least_pure
+from interp_culture.coupling.purity import axis_purity, item_purity, least_pure
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.reporting.scenario_page import quality_page
@@ -15,7 +15,7 @@ from interp_culture.steering.activations import contrastive_activations
 
 
 def test_cosines_by_hand(tiny: LanguageModel, few: ScenarioSet) -> None:
-    found = axis_purity(tiny, few, layer=2).set_index(["id", "toward"]).cosine
+    cosines = axis_purity(tiny, few, layer=2).set_index(["id", "toward"]).cosine
     deltas = {}
     for part in contrastive_activations(tiny, few):
         for i, name in enumerate(part.ids):
@@ -27,12 +27,13 @@ def test_cosines_by_hand(tiny: LanguageModel, few: ScenarioSet) -> None:
             expected = (
                 deltas[s.id] @ direction / np.linalg.norm(deltas[s.id]) / np.linalg.norm(direction)
             )
-            assert found[s.id, axis] == pytest.approx(expected, abs=1e-5)
+            assert cosines[s.id, axis] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_planted_impurity_is_found() -> None:
     """X's texts differ along e_x + COUPLING e_y, Y's along e_y."""
-    model, scenarios = planted_model(), planted_scenarios()
+    model = planted_model()
+    scenarios = planted_scenarios()
     items = item_purity(axis_purity(model, scenarios)).set_index(["item", "toward"])
     expected = COUPLING / np.hypot(1, COUPLING)
     for item in ("X1", "X2", "X3"):
