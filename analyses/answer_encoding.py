@@ -69,7 +69,7 @@ def encoding_readouts(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> 
     alpha = max(study.config.alphas)
 
     def read_axis(vectors: ic.SteeringVectors) -> pd.DataFrame:
-        scenarios = study.some.filter(axis=vectors.axis)
+        scenarios = study.sample.filter(axis=vectors.axis)
         return ic.steered_readouts(
             study.model,
             scenarios,
@@ -142,7 +142,7 @@ def how(about: About) -> str:
     n_random = N_RANDOM_BRIEF if config["brief"] else N_RANDOM
     return (
         f"Alpha ±{max(config['alphas']):g} at the intervention's layers, on the steered axis' own"
-        f" scenarios out of {about['n_some']} held-out ones. Bars: 95% bootstrap by item. Grey:"
+        f" scenarios out of {about['n_sample']} held-out ones. Bars: 95% bootstrap by item. Grey:"
         f" 95% band of {n_random} random vectors of the same norm."
     )
 

@@ -31,7 +31,7 @@ def measure(study: ic.Study) -> Tables:
         unit alpha, with null_low and null_high (95% of norm-matched random vectors, to first
         order). prediction: `prediction` of the one by the other.
     """
-    few = study.some.sample(PER_ITEM, study.config.seed, by="item")
+    few = study.sample.sample(PER_ITEM, study.config.seed, by="item")
     vectors = study.vectors()
     runs = single_layer_runs(study, list(vectors.values()))
     readouts = study.once("axis_cosine.readouts", lambda: study.read(runs, RUN, few))

@@ -70,7 +70,7 @@ def measure(study: ic.Study) -> Tables:
         "readouts": strengths,
         "effects": ic.coupling.effects(ic.coupling.shifts(strengths), ["steered", "alpha"]),
         "ratios": entanglement_ratios(strengths),
-        "null": ic.coupling.response(study.steered(study.lead)),
+        "null": ic.coupling.response(study.steered(study.primary_readout)),
         "calibrated": calibrated.assign(budget=BUDGET),
         "texts": texts,
         "cost": cost_table(study, divergence, texts),
@@ -82,7 +82,7 @@ def size_of(study: ic.Study) -> Size:
 
 
 def readouts(study: ic.Study) -> pd.DataFrame:
-    """`study.some`, plain and under each axis' vectors at every strength.
+    """`study.sample`, plain and under each axis' vectors at every strength.
 
     Returns:
         steered, method, alpha, and the columns of `probe`.
@@ -155,7 +155,7 @@ def sampled_answers(study: ic.Study) -> pd.DataFrame:
     toward = {key: edits for key, edits in steered_runs(study).items() if key[-1] >= 0}
     answers = ic.steering.sample_answers(
         study.model,
-        ic.steering.situation_prompts(study.some, size.n_prompts),
+        ic.steering.situation_prompts(study.sample, size.n_prompts),
         toward,
         size.n_tokens,
         temperature=TEMPERATURE,
@@ -202,7 +202,7 @@ def effect_section(tables: Tables, about: About) -> Section:
         figures.interval_figure(
             effects, "alpha", colour="axis", facet="steered", names=names, lines=True
         ),
-        f"{vectors_used(about)}, {about['n_some']} held-out scenarios. Bars: 95% bootstrap by item."
+        f"{vectors_used(about)}, {about['n_sample']} held-out scenarios. Bars: 95% bootstrap by item."
         f" The title's effect at alpha {top:g} is on all {about['n_test']} held-out scenarios, the"
         f" random vectors on {about['n_null']}.",
     )

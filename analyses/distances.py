@@ -103,7 +103,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     away = tables["distances"]
     gained = tables["gains"]
     how = (
-        f"{about['n_told']} held-out scenarios. Bars: 95% bootstrap within items; direct answers"
+        f"{about['n_persona']} held-out scenarios. Bars: 95% bootstrap within items; direct answers"
         " have none."
     )
     names = {"effect": "distance (map units)", "kind": "persona"}

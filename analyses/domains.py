@@ -35,7 +35,7 @@ def measure(study: ic.Study) -> Tables:
         "domains.readouts",
         lambda: pd.concat([axis_readouts(study, vectors, axis) for axis in study.layers]),
     )
-    of_all = study.steered(study.lead).assign(source=ALL)
+    of_all = study.steered(study.primary_readout).assign(source=ALL)
     slopes = pd.concat(
         [ic.coupling.slopes(table, ["source", "steered"]) for table in (by_domain, of_all)]
     )

@@ -27,11 +27,11 @@ def measure(study: ic.Study) -> Tables:
         that belong to it), and the columns of `ic.response_matrix`: D (change of the axis' mean P+
         per unit of alpha on the steered axis, from both signs of the largest configured alpha),
         ratio (equation 5) and their intervals. null: null (all, a domain, or some, which stands for
-        `study.some`), alpha, and the columns of `ic.coupling.random_range`. map_ratio, where the
+        `study.sample`), alpha, and the columns of `ic.coupling.random_range`. map_ratio, where the
         items are the map's: the columns of `culture_map.movements`; its equation 5 is that of |dx|
         and |dy|, as in the paper.
     """
-    steered = study.steered(study.lead)
+    steered = study.steered(study.primary_readout)
     top = max(study.config.alphas)
     matrices = []
     # Paths of `trajectories` go beyond the largest alpha, at which the study's matrix is defined.
@@ -46,7 +46,7 @@ def measure(study: ic.Study) -> Tables:
 
 def random_ranges(study: ic.Study, steered: pd.DataFrame) -> pd.DataFrame:
     """What random vectors do on the scenarios of each group."""
-    some = steered[steered.id.isin({scenario.id for scenario in study.some})]
+    some = steered[steered.id.isin({scenario.id for scenario in study.sample})]
     readouts = {"all": steered, **dict(list(steered.groupby("domain"))), "some": some}
     top = max(study.config.alphas)
     ranges = [
@@ -145,8 +145,8 @@ def human_ratios() -> dict[str, float]:
 def how(about: About) -> str:
     top = max(about["config"]["alphas"])
     return (
-        f"Alpha ±{top:g} at the intervention's layers, {about['lead']} readout. Bars: 95% bootstrap"
-        f" by item. Scenarios: {about['n_some']} held-out ones for personas and methods,"
+        f"Alpha ±{top:g} at the intervention's layers, {about['primary_readout']} readout. Bars: 95% bootstrap"
+        f" by item. Scenarios: {about['n_sample']} held-out ones for personas and methods,"
         f" {about['n_test']} overall, a domain's share of them for a domain. Grey: middle 95% of"
         f" random vectors (one sign), on {about['n_null']} scenarios or a domain's share of them."
     )

@@ -43,7 +43,7 @@ def measure(study: ic.Study) -> Tables:
     cross = ic.coupling.effects(slopes, ["source", *BY_ITEM], "slope")
     transferred = slopes[slopes["item"] != slopes.source]
     by_axis = ic.coupling.effects(transferred, ["source", "steered"], "slope")
-    random = ic.coupling.shifts(study.steered(study.lead))
+    random = ic.coupling.shifts(study.steered(study.primary_readout))
     return {
         "cosines": item_cosines(vectors, study.layers),
         "reliability": item_reliability(
@@ -92,7 +92,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     top = max(about["config"]["alphas"])
     how = (
         f"Slope between alpha {-top:g} and {top:g} at the layers of the vector's axis, on"
-        f" {about['n_some']} held-out scenarios."
+        f" {about['n_sample']} held-out scenarios."
     )
     trust = tables["reliability"].set_index("item")
     grid = tables["cosines"].pivot(index="a", columns="b", values="cosine")

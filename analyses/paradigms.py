@@ -48,7 +48,7 @@ def measure(study: ic.Study) -> Tables:
         "readouts": decided,
         "places": pd.concat(positions, names=["paradigm"]).reset_index("paradigm"),
         "answers": direct[[*KEYS, *SHARES]],
-        "validity": pd.DataFrame([study.validity()[study.lead].row]),
+        "validity": pd.DataFrame([study.validity()[study.primary_readout].row]),
     }
 
 
@@ -61,12 +61,12 @@ def personas(study: ic.Study) -> dict[str, ic.Persona | None]:
 
 def readouts(study: ic.Study) -> pd.DataFrame:
     """The held-out scenarios under every persona, each persona stored as soon as it is read."""
-    if not culture_map.covers(set(study.told.items)):
+    if not culture_map.covers(set(study.persona_scenarios.items)):
         raise ic.InputError(
             "the cultural map needs the ten survey items; the scenarios have"
-            f" {', '.join(study.told.items)}"
+            f" {', '.join(study.persona_scenarios.items)}"
         )
-    tables = [study.plain(study.told).assign(persona="none", kind="none", iso3="")]
+    tables = [study.plain(study.persona_scenarios).assign(persona="none", kind="none", iso3="")]
     for name, persona in personas(study).items():
         if persona:
             tables.append(persona_readouts(study, name, persona))
@@ -78,7 +78,7 @@ def persona_readouts(study: ic.Study, name: str, persona: ic.Persona) -> pd.Data
     plain: dict[tuple, list[ic.Edit]] = {(name, persona.kind, persona.iso3): []}
     return study.once(
         f"paradigms.readouts.{name.replace(':', '-')}",
-        lambda: study.read(plain, KEYS, study.told, study.format(system=persona)),
+        lambda: study.read(plain, KEYS, study.persona_scenarios, study.format(system=persona)),
     )
 
 
@@ -103,10 +103,10 @@ def place_section(places: pd.DataFrame, validity: pd.Series, about: About) -> Se
         place_title(places),
         [
             place_text(places),
-            f"The scenario readout, {about['lead']}, {check} (control items, no persona).",
+            f"The scenario readout, {about['primary_readout']}, {check} (control items, no persona).",
         ],
         points_figure(countries(), points, list(TARGETS), words="iso3"),
-        f"Scenarios: {about['n_told']} held out; bars: 95% bootstrap over the scenarios of each"
+        f"Scenarios: {about['n_persona']} held out; bars: 95% bootstrap over the scenarios of each"
         " item. Direct: the ten survey questions, by the probabilities of the allowed answers;"
         " nothing is sampled, so there is no interval.",
     )

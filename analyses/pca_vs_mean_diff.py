@@ -73,7 +73,7 @@ def measure(study: ic.Study) -> Tables:
 
 
 def readouts(study: ic.Study) -> pd.DataFrame:
-    """`study.some`, plain and under every method's vectors at ± the largest alpha.
+    """`study.sample`, plain and under every method's vectors at ± the largest alpha.
 
     Returns:
         steered, method, alpha, and the columns of `ic.readout.read_runs`.
@@ -118,7 +118,7 @@ def sampled_answers(study: ic.Study) -> pd.DataFrame:
     toward = {key: edits for key, edits in steered_runs(study).items() if key[-1] >= 0}
     answers = ic.steering.sample_answers(
         study.model,
-        ic.steering.situation_prompts(study.some, n_prompts),
+        ic.steering.situation_prompts(study.sample, n_prompts),
         toward,
         N_TOKENS_BRIEF if brief else N_TOKENS,
         seed=study.config.seed,
@@ -140,7 +140,7 @@ def random_band(study: ic.Study) -> pd.DataFrame:
     reach: the size beyond which an effect per unit alpha is outside the null.
     """
     top = max(study.config.alphas)
-    steered = study.steered(study.lead)
+    steered = study.steered(study.primary_readout)
     response = ic.coupling.response(steered)
     at_top = response[response.alpha == top]
     ranges = ic.coupling.random_range(steered).set_index(["steered", "axis"])
@@ -245,7 +245,7 @@ def effect_section(tables: Tables, about: About) -> Section:
         figures.interval_figure(
             pd.concat([effects, band]), "method", colour="axis", facet="steered", names=names
         ),
-        f"Slope between alpha {-alpha:g} and {alpha:g} on {about['n_some']} held-out scenarios, at"
+        f"Slope between alpha {-alpha:g} and {alpha:g} on {about['n_sample']} held-out scenarios, at"
         f" the layers that a sweep of {config['method']} vectors chose; all methods have the norm"
         f" of these vectors. Bars: 95% bootstrap by item; for the {n_random} random vectors, the"
         f" middle 95% of their effects at alpha {alpha:g} on {about['n_null']} scenarios.",

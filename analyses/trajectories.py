@@ -57,7 +57,7 @@ def personas(study: ic.Study) -> dict[str, ic.Persona | None]:
 
 
 def readouts(study: ic.Study) -> pd.DataFrame:
-    """`study.some` under each persona, plain and steered.
+    """`study.sample` under each persona, plain and steered.
 
     Returns:
         persona, kind, iso3 ("" without a persona), steered, method, alpha, and the columns of
@@ -66,7 +66,7 @@ def readouts(study: ic.Study) -> pd.DataFrame:
     strengths = find_analysis("coefficients").readouts(study)
     path = strengths[strengths.alpha.abs() <= FARTHEST * max(study.config.alphas)]
     tables = [path.assign(persona="none", kind="none", iso3="")]
-    if culture_map.covers(set(study.some.items)):
+    if culture_map.covers(set(study.sample.items)):
         for name, persona in personas(study).items():
             if persona:
                 tables.append(persona_readouts(study, name, persona))
@@ -93,7 +93,7 @@ def moves(study: ic.Study, by_persona: list[tuple[str, pd.DataFrame]]) -> pd.Dat
     ]
     table = pd.concat(effects)
     read = set(pd.concat([part.id for _, part in by_persona]))
-    null = study.steered(study.lead)
+    null = study.steered(study.primary_readout)
     ranges = ic.coupling.random_range(null[null.id.isin(read)])
     # Random vectors were read at the largest alpha alone; other strengths have no range.
     columns = ["steered", "axis", "null_low", "null_high", "null_reach"]
@@ -123,7 +123,7 @@ def persona_effects(readouts: pd.DataFrame) -> pd.DataFrame:
 
 def sections(tables: Tables, about: About) -> list[Section]:
     where = (
-        f"{about['n_some']} held-out scenarios, {about['lead']} readout, vectors at the"
+        f"{about['n_sample']} held-out scenarios, {about['primary_readout']} readout, vectors at the"
         " intervention's layers"
     )
     top = max(about["config"]["alphas"])

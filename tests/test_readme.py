@@ -122,7 +122,7 @@ def test_the_analysis_as_shown_measures_and_reports(
     tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
-    sizes: dict[str, Any] = {"train_per_cell": 1, "test_per_cell": 1, "some_per_item": 2}
+    sizes: dict[str, Any] = {"train_per_cell": 1, "test_per_cell": 1, "sample_per_item": 2}
     layers = {"X": [1], "Y": [2]}
     study = ic.Study(
         StudyConfig(

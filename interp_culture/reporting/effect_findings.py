@@ -43,15 +43,15 @@ def headline(summary: Summary) -> str:
 
 def cross_responses(summary: Summary) -> list[MatrixRow]:
     """The rows of the response matrix, in P+, whose axis is not the steered one."""
-    return [row for row in leading_matrix(summary) if row["steered"] != row["axis"]]
+    return [row for row in primary_matrix(summary) if row["steered"] != row["axis"]]
 
 
-def leading_matrix(summary: Summary) -> list[MatrixRow]:
-    """The response matrix of the leading readout, in P+."""
+def primary_matrix(summary: Summary) -> list[MatrixRow]:
+    """The response matrix of the primary readout, in P+."""
     return [
         row
         for row in summary["matrix"]
-        if row["readout"] == summary["lead"] and row["value"] == "shift"
+        if row["readout"] == summary["primary_readout"] and row["value"] == "shift"
     ]
 
 

@@ -23,7 +23,7 @@ def findings(summary: Summary) -> list[Finding]:
     answers += [scores_finding(summary), layers_finding(summary)]
     readout = readout_finding(summary)
     # A readout that fails puts every other finding in doubt, so the reader has to know it first.
-    if summary["validity"][summary["lead"]]["ok"]:
+    if summary["validity"][summary["primary_readout"]]["ok"]:
         return [*answers, readout]
     return [readout, *answers]
 
@@ -101,19 +101,19 @@ def layers_title(summary: Summary) -> str:
 
 
 def readout_finding(summary: Summary) -> Finding:
-    """The leading readout with its check, and why other readouts fail theirs."""
-    lead = summary["validity"][summary["lead"]]
-    name = lead["readout"]
+    """The primary readout with its check, and why other readouts fail theirs."""
+    primary = summary["validity"][summary["primary_readout"]]
+    name = primary["readout"]
     # "too": a study uses another readout than letters only if letters failed.
     answer = (
         f"We read choices with the {name} readout, which passes its validity check."
-        if lead["ok"]
+        if primary["ok"]
         else f"The numbers below say little: the {name} readout, with which we read choices, fails "
         "its validity check too."
     )
     evidence = (
-        f"It finds the right answer on {lead['accuracy']:.0%} of {lead['n']} control items (95% "
-        f"interval {lead['accuracy_low']:.0%} to {lead['accuracy_high']:.0%})."
+        f"It finds the right answer on {primary['accuracy']:.0%} of {primary['n']} control items (95% "
+        f"interval {primary['accuracy_low']:.0%} to {primary['accuracy_high']:.0%})."
     )
     for check in summary["validity"].values():
         if not check["ok"] and check["readout"] != name:

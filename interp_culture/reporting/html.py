@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from interp_culture.artifacts import read_table, replacing
 from interp_culture.errors import InputError
-from interp_culture.reporting.effect_findings import Finding, headline, leading_matrix
+from interp_culture.reporting.effect_findings import Finding, headline, primary_matrix
 from interp_culture.reporting.findings import basis, findings
 from interp_culture.reporting.glossary import READING_NOTE, TERMS, anchor, mark_terms, term_link
 from interp_culture.reporting.study_sections import sections
@@ -77,7 +77,7 @@ def write_report(folder: str | Path) -> Path:
         analyses=analyses,
         distances=_distance_rows(summary["distances"]),
         n_countries=len(countries()),
-        matrix=leading_matrix(summary),
+        matrix=primary_matrix(summary),
         validity=summary["validity"].values(),
         glossary=[(anchor(term), term, text) for term, text in TERMS.items()],
         term=term_link,

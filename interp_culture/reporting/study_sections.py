@@ -41,7 +41,7 @@ def sections(summary: Summary, tables: Tables) -> list[Section]:
 def _coupling_section(summary: Summary, tables: Tables) -> Section:
     matrix = tables["matrix"]
     null = tables["null"]
-    of_lead = (matrix.readout == summary["lead"]) & (matrix.value == "shift")
+    of_lead = (matrix.readout == summary["primary_readout"]) & (matrix.value == "shift")
     human = human_ratios(summary)
     orange = " Orange: the slope of one axis on the other over 115 countries." if human else ""
     return Section(
@@ -62,7 +62,7 @@ def _steering_section(summary: Summary, tables: Tables) -> Section:
     response = tables["response"]
     # Random vectors are measured at the largest alpha only, so smaller ones have no comparison.
     top = max(summary["config"]["alphas"])
-    of_lead = (response.readout == summary["lead"]) & (response.value == "shift")
+    of_lead = (response.readout == summary["primary_readout"]) & (response.value == "shift")
     return Section(
         steering_title(summary),
         [steering_finding(summary, axis).answer for axis in summary["layers"]],

@@ -79,7 +79,7 @@ class StudyConfig(BaseModel):
         ge=1,
         description="held-out scenarios per item read under every persona; default all",
     )
-    some_per_item: int = Field(
+    sample_per_item: int = Field(
         9, ge=1, description="held-out scenarios per item in analyses with many steered runs"
     )
     brief: bool = Field(
@@ -105,7 +105,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         # stats.LEAST_N, so that there would be no interval.
         "sweep_per_item": 2,
         "null_per_item": 1,
-        "some_per_item": 2,
+        "sample_per_item": 2,
         "brief": True,
         "analyses": ["all"],
         "out": "results/quick",
@@ -114,7 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "alphas": [2.0],
         "sweep_per_item": 3,
         "null_per_item": 3,
-        "some_per_item": 3,
+        "sample_per_item": 3,
         "persona_per_item": 15,
         "analyses": ["all"],
         "out": "results/paper",

@@ -76,16 +76,16 @@ class Study:
             f"{len(self.train)} training, {len(self.test)} test texts"
         )
         validity = self.validity()
-        self.on_step(f"leading readout: {self.lead}; extracting vectors")
+        self.on_step(f"primary readout: {self.primary_readout}; extracting vectors")
         self.vectors()
         self.on_step("sweeping layers")
         sweep = self.sweep()
         readouts = self._all_steered()
         self.on_step("writing tables and summary")
-        derived = derive(readouts, self.lead)
+        derived = derive(readouts, self.primary_readout)
         for name, table in derived.items():
             write_table(folder, name, table.reset_index(drop=True), self.manifest)
-        is_plain = (readouts.method == "plain") & (readouts.readout == self.lead)
+        is_plain = (readouts.method == "plain") & (readouts.readout == self.primary_readout)
         key = self.manifest["key"]
         summary = summarise_study(self.about, validity, sweep, readouts[is_plain], derived, key)
         summary["seconds"] = round(time.monotonic() - started, 1)
@@ -97,9 +97,9 @@ class Study:
         return summary
 
     def _all_steered(self) -> pd.DataFrame:
-        """The held-out scenarios under steering, by the leading readout and then by the others."""
-        others = [readout for readout in READOUTS if readout != self.lead]
-        read = [self.lead] if self.config.brief else [self.lead, *others]
+        """The held-out scenarios under steering, by the primary readout and then by the others."""
+        others = [readout for readout in READOUTS if readout != self.primary_readout]
+        read = [self.primary_readout] if self.config.brief else [self.primary_readout, *others]
         tables = []
         for readout in read:
             self.on_step(f"steering the held-out scenarios, readout {readout}")
@@ -169,12 +169,12 @@ class Study:
         return self._sample(self.test, per_item, "item") if per_item else None
 
     @cached_property
-    def some(self) -> ScenarioSet:
+    def sample(self) -> ScenarioSet:
         """A stratified sample of the held-out scenarios, for analyses that steer in many ways."""
-        return self._sample(self.test, self.config.some_per_item, "item")
+        return self._sample(self.test, self.config.sample_per_item, "item")
 
     @cached_property
-    def told(self) -> ScenarioSet:
+    def persona_scenarios(self) -> ScenarioSet:
         """The held-out scenarios that are read under personas."""
         return self._sample(self.test, self.config.persona_per_item, "item")
 
@@ -190,8 +190,8 @@ class Study:
         return scenarios.sample(n, self.config.seed, by) if n else scenarios
 
     @cached_property
-    def lead(self) -> Readout:
-        """The leading readout: letters, as in the paper, where they pass their check.
+    def primary_readout(self) -> Readout:
+        """The primary readout: letters, as in the paper, where they pass their check.
 
         Where they fail it, the first readout that passes; where none does, continuation.
         """
@@ -199,9 +199,9 @@ class Study:
         return next((readout for readout in READOUTS if checks[readout].ok), "continuation")
 
     def format(self, readout: Readout | None = None, system: System = None) -> ReadoutFormat:
-        """A readout, the leading one by default, with the study's order and seed."""
+        """A readout, the primary one by default, with the study's order and seed."""
         return ReadoutFormat(
-            readout or self.lead,
+            readout or self.primary_readout,
             order=self.config.order,
             system=system,
             seed=self.config.seed,
@@ -233,10 +233,10 @@ class Study:
             "items": {name: item.label for name, item in catalogue.items.items()},
             "n_train": len(self.train),
             "n_test": len(self.test),
-            "n_some": len(self.some),
-            "n_told": len(self.told),
+            "n_sample": len(self.sample),
+            "n_persona": len(self.persona_scenarios),
             "n_null": len(self.null or self.test),
-            "lead": self.lead,
+            "primary_readout": self.primary_readout,
             "layers": self.layers,
         }
         return cast("StudyDescription", description)
@@ -262,10 +262,10 @@ class Study:
         Args:
             runs: edits by a tuple.
             names: the columns of the tuple's values.
-            scenarios: `some` by default.
+            scenarios: `sample` by default.
             readout: `format()` by default.
         """
-        scenarios = self.some if scenarios is None else scenarios
+        scenarios = self.sample if scenarios is None else scenarios
         form = self.format() if readout is None else readout
         return with_keys(read_runs(self.model, scenarios, runs, readout=form), names)
 
@@ -330,9 +330,9 @@ class Study:
         return {axis: fixed[axis] for axis in axes}
 
     def steered(self, readout: Readout) -> pd.DataFrame:
-        """The held-out scenarios under all edits; random vectors by the leading readout alone."""
+        """The held-out scenarios under all edits; random vectors by the primary readout alone."""
         strengths = [sign * alpha for alpha in self.config.alphas for sign in (1, -1)]
-        n_random = self.config.n_random if readout == self.lead else 0
+        n_random = self.config.n_random if readout == self.primary_readout else 0
         return self.once(
             f"steered_{readout}",
             lambda: steered_readouts(
@@ -349,8 +349,8 @@ class Study:
         )
 
     def plain(self, scenarios: ScenarioSet) -> pd.DataFrame:
-        """The leading readout of held-out scenarios without edits, out of `steered`."""
-        table = self.steered(self.lead)
+        """The primary readout of held-out scenarios without edits, out of `steered`."""
+        table = self.steered(self.primary_readout)
         ids = {scenario.id for scenario in scenarios}
         is_plain = (table.method == "plain") & table.id.isin(ids)
         return table[is_plain].drop(columns=["steered", "method", "draw", "alpha", "readout"])

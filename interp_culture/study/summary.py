@@ -82,7 +82,7 @@ class BestLayer(TypedDict):
 
 
 class ResponseRow(TypedDict):
-    """One row of `response` for the leading readout, in P+. Unmeasured values are NaN."""
+    """One row of `response` for the primary readout, in P+. Unmeasured values are NaN."""
 
     steered: str
     alpha: float
@@ -158,10 +158,10 @@ class StudyDescription(TypedDict):
     items: dict[str, str]
     n_train: int
     n_test: int
-    n_some: int
-    n_told: int
+    n_sample: int
+    n_persona: int
     n_null: int
-    lead: str
+    primary_readout: str
     layers: dict[str, list[int]]
 
 
@@ -201,15 +201,15 @@ class Manifest(ModelRecord):
     written: str
 
 
-def derive(readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
+def derive(readouts: pd.DataFrame, primary_readout: Readout) -> dict[str, pd.DataFrame]:
     """The tables that the report draws, from the rows that were read.
 
     Args:
         readouts: the rows of `steered_readouts` of every readout, with the column readout.
-        lead: the leading readout.
+        primary_readout: the readout of the headline results.
 
     Returns:
-        response and matrix (every readout, in P+ and in logits), null and domains (leading
+        response and matrix (every readout, in P+ and in logits), null and domains (primary
         readout), and, if the items are those of the cultural map, places and distances.
     """
     by_readout = dict(list(readouts.groupby("readout", sort=False)))
@@ -222,11 +222,11 @@ def derive(readouts: pd.DataFrame, lead: Readout) -> dict[str, pd.DataFrame]:
     tables = {
         "response": pd.concat(responses),
         "matrix": pd.concat(matrices),
-        "null": random_effects(by_readout[lead]),
-        "domains": domain_shifts(by_readout[lead]),
+        "null": random_effects(by_readout[primary_readout]),
+        "domains": domain_shifts(by_readout[primary_readout]),
     }
     if culture_map.covers(set(readouts["item"])):
-        tables["places"] = culture_map.places(by_readout[lead])
+        tables["places"] = culture_map.places(by_readout[primary_readout])
         tables["distances"] = culture_map.all_distances(tables["places"])
     return tables
 
@@ -245,13 +245,13 @@ def summarise_study(
         about: the description of the study.
         validity: the check of each readout.
         sweep: the table of the layer sweep.
-        plain: the unsteered rows of the leading readout.
+        plain: the unsteered rows of the primary readout.
         tables: the tables that `derive` returned.
         key: the study's key, which its tables carry too.
     """
     response_table = tables["response"]
-    # The report speaks of the leading readout; the matrix keeps all, to compare them.
-    is_leading = response_table.readout == about["lead"]
+    # The report speaks of the primary readout; the matrix keeps all, to compare them.
+    is_leading = response_table.readout == about["primary_readout"]
     leading = response_table[is_leading & (response_table.value == "shift")]
     on_map = "places" in tables
     records = {

@@ -31,7 +31,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         patch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
         patch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
         patch.setattr(readout_module, "load_controls", lambda: load_controls().sample(1, by="item"))
-        reduced = {"sweep_per_item": 1, "some_per_item": 3, "top_k": 1}
+        reduced = {"sweep_per_item": 1, "sample_per_item": 3, "top_k": 1}
         out = str(tmp_path_factory.mktemp("encoding"))
         yield Study(
             StudyConfig(model="planted", out=out, alphas=[0.1], sweep_alphas=[0.1], **reduced)

@@ -26,7 +26,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     )
     made.model = planted_model()
     made.scenarios = planted_scenarios()
-    made.lead = "continuation"
+    made.primary_readout = "continuation"
     return made
 
 

@@ -15,7 +15,7 @@ from analyses import coefficients
 TOP = 0.1
 ABOUT: dict[str, Any] = {
     "config": {"alphas": [TOP], "method": "mean_diff"},
-    "n_some": 6,
+    "n_sample": 6,
     "n_null": 4,
     "n_test": 8,
 }
@@ -32,7 +32,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
             alphas=alphas,
             sweep_alphas=alphas,
             top_k=2,
-            some_per_item=2,
+            sample_per_item=2,
         )
     )
     made.model = planted_model()

@@ -15,7 +15,7 @@ from interp_culture.study import study as study_module
 from interp_culture.survey import culture_map, target_personas
 from interp_culture.survey.wvs import TARGETS, countries, survey_items
 
-ABOUT = {"n_told": 60}
+ABOUT = {"n_persona": 60}
 
 
 def planted(

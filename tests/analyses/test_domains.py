@@ -25,7 +25,7 @@ def measured(
     sizes = {
         "train_per_cell": 2,
         "test_per_cell": 1,
-        "some_per_item": 3,
+        "sample_per_item": 3,
         "layers": LAYERS,
         "alphas": [2.0],
     }
@@ -51,7 +51,7 @@ def test_every_domain_is_read_under_the_vectors_of_every_domain(
 def test_the_vectors_of_all_domains_do_what_probe_says(measured: tuple[ic.Study, Tables]) -> None:
     study, tables = measured
     v = study.vectors()["X"]
-    readout = study.lead
+    readout = study.primary_readout
     up, down = (
         ic.probe(study.model, study.test, edits=ic.steer(v, LAYERS["X"], a), readout=readout)
         for a in (2.0, -2.0)

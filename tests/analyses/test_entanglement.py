@@ -18,7 +18,7 @@ SIZES = {
     "alphas": [0.05, 0.1],
     "sweep_alphas": [0.1],
     "top_k": 1,
-    "some_per_item": 2,
+    "sample_per_item": 2,
     "null_per_item": 2,
 }
 
@@ -35,7 +35,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[ic.Study, dict[s
         )
         patch.setattr("analyses.trajectories.personas", lambda study: {"none": None})
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
-        study.__dict__["lead"] = "continuation"
+        study.__dict__["primary_readout"] = "continuation"
         return study, dict(measure(study))
 
 
@@ -80,8 +80,8 @@ def test_same_vectors_on_the_same_scenarios_have_the_same_matrix(
 def test_the_null_is_that_of_the_scenarios_read(
     study: ic.Study, tables: dict[str, pd.DataFrame]
 ) -> None:
-    steered = study.steered(study.lead)
-    few = steered[steered.id.isin({s.id for s in study.some})]
+    steered = study.steered(study.primary_readout)
+    few = steered[steered.id.isin({s.id for s in study.sample})]
     null = tables["null"].set_index(["null", "steered", "axis"])
     for name, part in (("all", steered), ("some", few)):
         draws = random_effects(part).query("steered == 'X' and axis == 'Y'")

@@ -28,7 +28,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         reduced = {
             "sweep_per_item": 1,
             "test_per_cell": 3,
-            "some_per_item": 9,
+            "sample_per_item": 9,
             "null_per_item": 3,
             "top_k": 2,
         }
@@ -80,10 +80,12 @@ def test_what_an_item_moves(tables: Tables) -> None:
 
 
 def test_random_vectors_are_read_on_the_same_items(study: Study, tables: Tables) -> None:
-    random = study.steered(study.lead).query(
+    random = study.steered(study.primary_readout).query(
         "method == 'random' and steered == 'X' and item in ['X2', 'X3']"
     )
-    plain = study.steered(study.lead).query("method == 'plain'").set_index("id").p_positive
+    plain = (
+        study.steered(study.primary_readout).query("method == 'plain'").set_index("id").p_positive
+    )
     draws = (random.p_positive - random.id.map(plain)).groupby(random.draw).mean() / 0.1
     expected = 2.086 * (draws**2).mean() ** 0.5  # Student's t for 20 vectors
     assert tables["by_axis"].set_index(["source", "axis"]).null_high["X1", "X"] == pytest.approx(

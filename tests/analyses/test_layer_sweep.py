@@ -25,7 +25,7 @@ def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.S
     made = ic.Study(ic.StudyConfig(model="tiny", out=folder, sweep_alphas=[0.01, -0.01], top_k=2))
     made.model = tiny
     made.scenarios = planted_scenarios()
-    made.lead = "continuation"
+    made.primary_readout = "continuation"
     return made
 
 
@@ -86,7 +86,7 @@ def test_the_prediction_is_exact_for_small_steps(tables: Tables) -> None:
 
 def test_random_vectors_scale_with_the_vector(study: ic.Study) -> None:
     few = study.sweep_scenarios.filter(item="X1")
-    run = {"n": 3, "readout": study.lead}
+    run = {"n": 3, "readout": study.primary_readout}
     vectors = {"X": study.vectors()["X"]}
     one, ten = (sweep_null(study.model, few, vectors, alpha=a, **run) for a in (0.001, 0.01))
     assert np.allclose(ten.null_high, 10 * one.null_high, rtol=0.01)

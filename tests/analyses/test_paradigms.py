@@ -18,7 +18,7 @@ from interp_culture.study import study as study_module
 from interp_culture.survey import culture_map
 from interp_culture.survey.reply_parsing import changed_answers
 
-ABOUT = {"n_told": 10, "lead": "continuation"}
+ABOUT = {"n_persona": 10, "primary_readout": "continuation"}
 SIZES = {
     "layers": {"X": [1], "Y": [1]},
     "alphas": [1.0],
@@ -46,7 +46,7 @@ def study(tiny: ic.LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> A
             ic.StudyConfig(model="tiny", out=str(tmp_path_factory.mktemp("study")), **SIZES)
         )
         study.test = study.test.sample(2, by="item")  # type: ignore[misc]
-        study.lead = "continuation"  # type: ignore[misc]
+        study.primary_readout = "continuation"  # type: ignore[misc]
         yield study
 
 
@@ -62,7 +62,10 @@ def test_each_persona_is_the_system_message(
     for name, system in (("none", None), ("basic:India", "You are a person living in India.")):
         own = tables["readouts"][tables["readouts"].persona == name]
         again = ic.readout.read_runs(
-            study.model, study.test, {"": ()}, readout=ReadoutFormat(study.lead, system=system)
+            study.model,
+            study.test,
+            {"": ()},
+            readout=ReadoutFormat(study.primary_readout, system=system),
         )
         np.testing.assert_allclose(own.p_positive, again.p_positive, atol=1e-5)
         placed = tables["places"][tables["places"].persona == name].set_index("paradigm")
@@ -78,7 +81,7 @@ def test_a_run_that_was_cut_off_reads_only_what_is_missing(
     (study.folder / "paradigms.readouts.advanced-Denmark.json").unlink()
     other = ic.Study(study.config)
     other.test = study.test  # type: ignore[misc]
-    other.lead = study.lead  # type: ignore[misc]
+    other.primary_readout = study.primary_readout  # type: ignore[misc]
     read = other.read
     asked = []
     other.read = lambda runs, *a, **k: (asked.extend(runs), read(runs, *a, **k))[1]  # type: ignore[method-assign]

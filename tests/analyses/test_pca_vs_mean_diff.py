@@ -22,7 +22,7 @@ def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.S
     folder = str(tmp_path_factory.mktemp("study"))
     made = ic.Study(
         ic.StudyConfig(
-            model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, some_per_item=6
+            model="tiny", out=folder, alphas=[2.0], sweep_alphas=[2.0], top_k=2, sample_per_item=6
         )
     )
     made.model = tiny

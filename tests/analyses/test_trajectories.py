@@ -15,7 +15,13 @@ from analyses.trajectories import FARTHEST, measure, persona_effects, readouts, 
 from interp_culture.study import study as study_module
 from interp_culture.survey.wvs import survey_items
 
-SIZES = {"alphas": [0.1], "sweep_alphas": [0.1], "top_k": 1, "some_per_item": 3, "null_per_item": 3}
+SIZES = {
+    "alphas": [0.1],
+    "sweep_alphas": [0.1],
+    "top_k": 1,
+    "sample_per_item": 3,
+    "null_per_item": 3,
+}
 Measured = tuple[ic.Study, dict[str, pd.DataFrame]]
 
 
@@ -32,7 +38,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
         )
         patch.setattr("analyses.trajectories.personas", lambda study: personas)
         study = ic.Study(ic.StudyConfig(out=str(tmp_path_factory.mktemp("study")), **SIZES))
-        study.__dict__["lead"] = "continuation"
+        study.__dict__["primary_readout"] = "continuation"
         return study, dict(measure(study))
 
 
@@ -43,9 +49,9 @@ def test_alone_at_the_largest_alpha_it_is_the_study_itself(measured: Measured) -
     assert sorted(alone.alpha.unique()) == pytest.approx(
         sorted([0, *strengths, *(-s for s in strengths)])
     )
-    own = study.steered(study.lead).query("method != 'random'")
+    own = study.steered(study.primary_readout).query("method != 'random'")
     both = alone.merge(own, on=["steered", "alpha", "id"], suffixes=("", "_study"))
-    assert len(both) == 5 * len(study.some)
+    assert len(both) == 5 * len(study.sample)
     np.testing.assert_allclose(both.p_positive, both.p_positive_study, atol=1e-5)
     moves = tables["moves"]
     assert (moves.null_low < moves.null_high).equals(moves.alpha.abs() == 0.1)

@@ -25,7 +25,7 @@ SMALL = {
     "test_per_cell": 1,
     "sweep_per_item": 1,
     "null_per_item": 1,
-    "some_per_item": 1,
+    "sample_per_item": 1,
     "top_k": 1,
     "analyses": ["all"],
     "brief": True,

@@ -430,7 +430,7 @@ def test_a_failing_readout_is_the_first_finding(
     finished: tuple[StudyConfig, dict[str, Any]],
 ) -> None:
     summary = dict(finished[1])
-    lead = summary["lead"]
+    lead = summary["primary_readout"]
     for ok in (True, False):
         check = summary["validity"][lead] | {"ok": ok}
         summary["validity"] = summary["validity"] | {lead: check}
