@@ -202,7 +202,8 @@ def effect_section(tables: Tables, about: About) -> Section:
         figures.interval_figure(
             effects, "alpha", colour="axis", facet="steered", names=names, lines=True
         ),
-        f"{vectors_used(about)}, {about['n_sample']} held-out scenarios. Bars: 95% bootstrap by item."
+        f"{vectors_used(about)}, {about['n_sample']} held-out scenarios. "
+        "Bars: 95% bootstrap by item."
         f" The title's effect at alpha {top:g} is on all {about['n_test']} held-out scenarios, the"
         f" random vectors on {about['n_null']}.",
     )

@@ -145,7 +145,8 @@ def human_ratios() -> dict[str, float]:
 def how(about: About) -> str:
     top = max(about["config"]["alphas"])
     return (
-        f"Alpha ±{top:g} at the intervention's layers, {about['primary_readout']} readout. Bars: 95% bootstrap"
+        f"Alpha ±{top:g} at the intervention's layers, {about['primary_readout']} readout. "
+        "Bars: 95% bootstrap"
         f" by item. Scenarios: {about['n_sample']} held-out ones for personas and methods,"
         f" {about['n_test']} overall, a domain's share of them for a domain. Grey: middle 95% of"
         f" random vectors (one sign), on {about['n_null']} scenarios or a domain's share of them."

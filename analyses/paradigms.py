@@ -103,7 +103,8 @@ def place_section(places: pd.DataFrame, validity: pd.Series, about: About) -> Se
         place_title(places),
         [
             place_text(places),
-            f"The scenario readout, {about['primary_readout']}, {check} (control items, no persona).",
+            f"The scenario readout, {about['primary_readout']}, {check} "
+            "(control items, no persona).",
         ],
         points_figure(countries(), points, list(TARGETS), words="iso3"),
         f"Scenarios: {about['n_persona']} held out; bars: 95% bootstrap over the scenarios of each"

@@ -245,7 +245,8 @@ def effect_section(tables: Tables, about: About) -> Section:
         figures.interval_figure(
             pd.concat([effects, band]), "method", colour="axis", facet="steered", names=names
         ),
-        f"Slope between alpha {-alpha:g} and {alpha:g} on {about['n_sample']} held-out scenarios, at"
+        f"Slope between alpha {-alpha:g} and {alpha:g} on {about['n_sample']} "
+        "held-out scenarios, at"
         f" the layers that a sweep of {config['method']} vectors chose; all methods have the norm"
         f" of these vectors. Bars: 95% bootstrap by item; for the {n_random} random vectors, the"
         f" middle 95% of their effects at alpha {alpha:g} on {about['n_null']} scenarios.",

@@ -123,7 +123,8 @@ def persona_effects(readouts: pd.DataFrame) -> pd.DataFrame:
 
 def sections(tables: Tables, about: About) -> list[Section]:
     where = (
-        f"{about['n_sample']} held-out scenarios, {about['primary_readout']} readout, vectors at the"
+        f"{about['n_sample']} held-out scenarios, {about['primary_readout']} readout, "
+        "vectors at the"
         " intervention's layers"
     )
     top = max(about["config"]["alphas"])

@@ -1,4 +1,5 @@
-# The names that most scripts need; each is imported when it is first used. The rest is in the rooms.
+# The names that most scripts need; each is imported when it is first used.
+# All others are in the rooms.
 from . import coupling, engine, readout, reporting, scenarios, steering, study, survey
 from .coupling.ratio import entanglement
 from .coupling.responses import response_matrix

@@ -1,4 +1,4 @@
-"""The reference page of a study's configuration, from the fields of `StudyConfig` and the presets."""
+"""The reference page of a study's configuration, from `StudyConfig` and the presets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEANINGS = {
 
 
 def configuration_page() -> str:
-    """The page as Markdown: a row for each field, a column for each preset that changes anything."""
+    """The page as Markdown: a row for each field, a column for each preset with changes."""
     presets = {name: values for name, values in PRESETS.items() if values}
     head = ["field", "default", *presets, "meaning"]
     lines = [table_row(head), table_row(["---"] * len(head))]

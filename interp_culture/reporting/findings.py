@@ -112,8 +112,8 @@ def readout_finding(summary: Summary) -> Finding:
         "its validity check too."
     )
     evidence = (
-        f"It finds the right answer on {primary['accuracy']:.0%} of {primary['n']} control items (95% "
-        f"interval {primary['accuracy_low']:.0%} to {primary['accuracy_high']:.0%})."
+        f"It finds the right answer on {primary['accuracy']:.0%} of {primary['n']} control "
+        f"items (95% interval {primary['accuracy_low']:.0%} to {primary['accuracy_high']:.0%})."
     )
     for check in summary["validity"].values():
         if not check["ok"] and check["readout"] != name:

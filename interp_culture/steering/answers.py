@@ -36,7 +36,7 @@ def sample_answers(
     temperature: float = 0.7,
     seed: int = 42,
 ) -> pd.DataFrame:
-    """One sampled answer per run and prompt, scored by the plain model and by the model that wrote it.
+    """One sampled answer per run and prompt, scored by the plain and by the writing model.
 
     The defaults for length and temperature are the paper's (section 4.5).
 
