@@ -71,6 +71,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         part = scratch / path.name
         yield part
+        # `os.replace` does not replace a folder with files in it.
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(part, path)

@@ -95,9 +95,11 @@ def bootstrap_weights(
         picks = rng.integers(len(names), size=(draws, len(names)))
         for cluster, inside in enumerate(members):
             times = (picks == cluster).sum(1)
+            # An item that is drawn twice gets two independent samples of its scenarios.
             for time in range(1, times.max() + 1):
                 rows = np.flatnonzero(times >= time)
                 chosen = inside[rng.integers(len(inside), size=(len(rows), len(inside)))]
+                # `+=` would count a scenario once that is drawn several times.
                 np.add.at(weights, (rows[:, None], chosen), 1)
     return weights
 

@@ -40,6 +40,7 @@ def readings(readouts: pd.DataFrame) -> pd.DataFrame:
         "P+": readouts.p_positive,
         "consistent": readouts.consistent.astype(float),
     }
+    # All in the column logit_diff, since `shifts` and `slopes` take changes of this column.
     rows = [readouts.assign(reading=name, logit_diff=column) for name, column in columns.items()]
     return pd.concat(rows, ignore_index=True).dropna(subset="logit_diff")
 
@@ -95,4 +96,5 @@ def _shifted(readouts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _parts(readouts: pd.DataFrame) -> list[pd.DataFrame]:
+    # One by one, since `shifts` looks up plain rows by id, which must occur once.
     return [part for _, part in readings(readouts).groupby(["variant", "reading"])]

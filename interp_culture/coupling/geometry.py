@@ -43,6 +43,7 @@ def axis_cosines(
     selected = activations.select(list(frame.id))
     axes = frame.axis.to_numpy(str)
     items = frame["item"].to_numpy(str)
+    # Swapping a scenario's poles reverses its difference.
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], (draws, len(axes)))
     observed = np.ones(len(axes))
     samples = np.vstack([observed, bootstrap_weights(axes, items, draws, seed)])
@@ -91,6 +92,7 @@ def whitening(
     scale[constant] = 1
     centred[:, constant] = 0
     shrunk = LedoitWolf(assume_centered=True, store_precision=False).fit(centred / scale)
+    # With the factor L of the shrunk matrix and D = diag(scale), W = D⁻¹ L⁻ᵀ.
     root = np.linalg.cholesky(shrunk.covariance_)
     return solve_triangular(root, np.eye(len(scale)), lower=True).T / scale[:, None]
 
@@ -113,6 +115,7 @@ def layer_coupling(
     plain = readouts[is_plain]
     matrices = []
     for layer, steered in readouts[~is_plain].groupby("layer"):
+        # Every layer's changes are taken against the same plain rows.
         matrix = response_matrix(pd.concat([plain, steered]), seed=seed)
         matrices.append(matrix.assign(layer=layer))
     responses = pd.concat(matrices, ignore_index=True).rename(columns={"D": "effect"})
@@ -182,6 +185,7 @@ def _means(
     rows: _Rows, samples: Float[np.ndarray, "sample row"], signs: Float[np.ndarray, "swap row"]
 ) -> Float[np.ndarray, "draw d_model"]:
     """Unit vectors (NaN for zero): the mean of every sample, then of every swap of centred rows."""
+    # Sums will do for means, since only their directions count.
     sums = np.concatenate([samples @ rows, signs @ (rows - rows.mean(0))])
     norms = np.linalg.norm(sums, axis=1, keepdims=True)
     return sums / np.where(norms > 0, norms, np.nan)

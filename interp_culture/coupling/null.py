@@ -30,6 +30,7 @@ def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     on_target = effects[effects.axis == effects.steered].set_index(["steered", "draw"]).effect
     vector = pd.MultiIndex.from_frame(effects[["steered", "draw"]])
     target = on_target.reindex(vector).to_numpy()
+    # Eq. 5, as in `entanglement_of`.
     ratio = np.minimum(1, np.abs(effects.effect.to_numpy() / target))
     return effects.assign(ratio=ratio)
 
@@ -77,6 +78,7 @@ def random_reach(
     scale = random.alpha if per_alpha else 1
     effects = random.assign(effect=random[value] / scale).groupby([*by, "draw"]).effect.mean()
     squares = effects.pow(2).groupby(list(by))
+    # The centre is known, not estimated, so that no degree of freedom is lost.
     reach = t.ppf(0.975, squares.size()) * np.sqrt(squares.mean())
     return pd.DataFrame({"null_low": -reach, "null_high": reach}).reset_index()
 

@@ -69,6 +69,7 @@ def item_purity(purity: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     rows = []
     for (item, axis, toward), group in purity.groupby(["item", "axis", "toward"], sort=True):
         cosines = group.cosine.to_numpy()
+        # One stratum of one cluster, in which scenarios are drawn by themselves.
         one_stratum = np.zeros(len(cosines), dtype=int)
         weights = bootstrap_weights(one_stratum, one_stratum, seed=seed)
         draws = weighted_means(weights, cosines, one_stratum == 0)
@@ -91,6 +92,7 @@ def least_pure(purity: pd.DataFrame, n: int = 10) -> pd.DataFrame:
 def _differences(
     model: LanguageModel, scenarios: ScenarioSet, layer: int
 ) -> Float[np.ndarray, "scenario d_model"]:
+    # Batches come longest first, not in the order of `scenarios`.
     by_id: dict[str, Tensor] = {}
     for activations in contrastive_activations(model, scenarios):
         differences = (activations.positive - activations.negative)[:, layer]

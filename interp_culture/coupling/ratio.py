@@ -92,6 +92,7 @@ def entanglement_of(
     """`entanglement` of given changes; shifts and ratios come from the same bootstrap samples."""
     means = means_by_axis(change, axes, items, seed)
     others = [axis for axis in means if axis != target]
+    # x/0 is infinite, which the minimum makes 1; 0/0 is NaN, which `Estimate.of` leaves out.
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = {axis: np.minimum(1, np.abs(means[axis] / means[target])) for axis in others}
     return Entanglement(

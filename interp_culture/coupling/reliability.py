@@ -50,6 +50,7 @@ def split_half(
         The mean over `draws` halvings, and the middle 95% of them. NaN for fewer than four
         scenarios, no interval for fewer than six.
     """
+    # Cut first, so that no direction is computed at other layers.
     at_layers = Activations(
         activations.ids, activations.positive[:, layers], activations.negative[:, layers]
     )
@@ -161,6 +162,7 @@ def within_and_between(
     # A permutation that gives the observed split may differ from it by rounding.
     observed = within - between - 1e-12
     at_least = sum(difference >= observed for difference in null)
+    # The observed split is one of the permutations, so that p is never 0.
     return within, between, float((1 + at_least) / (1 + draws))
 
 
@@ -177,6 +179,7 @@ def scenario_agreement(slopes: pd.DataFrame, variant: str, seed: int = 42) -> pd
     """
     target = slopes[slopes.axis == slopes.steered]
     by_run = target.groupby([variant, "steered"]).slope
+    # ddof 0: only then is the mean product of z scores exactly r.
     z = (target.slope - by_run.transform("mean")) / by_run.transform("std", ddof=0)
     scores = target.assign(z=z, a=target[variant])
     others = scores.rename(columns={"a": "b"})

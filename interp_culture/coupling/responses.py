@@ -40,7 +40,9 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
     rows = []
     for (steered, alpha), part in steered_rows.groupby(["steered", "alpha"], sort=True):
         is_measured = abs(alpha) == largest
+        # In one order of the scenarios, so that all alphas share the bootstrap samples.
         for axis, estimate in _estimates(part.sort_values("id"), value, seed).items():
+            # Measured at +alpha alone; they serve -alpha too, each being as likely as its opposite.
             same = random[(random.steered == steered) & (random.axis == axis)]
             null = same.groupby("draw")[value].mean().to_numpy()
             run = {"steered": steered, "alpha": alpha, "axis": axis}
@@ -90,6 +92,7 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     rows = []
     by_scenario = slopes(readouts, ["steered"], value)
     for steered, part in by_scenario.groupby("steered", sort=True):
+        # The ratio of slopes is that of shifts: the factor 1 / (2 alpha) cancels.
         result = entanglement_of(
             part.slope.to_numpy(),
             part.axis.to_numpy(),

@@ -157,6 +157,7 @@ def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> p
     keys = [*by, "id", "axis", "item", "domain"]
     at_largest = steered[steered.alpha.abs() == largest]
     signed = at_largest.pivot(index=keys, columns="alpha", values=value)
+    # A sign that was not measured becomes a column of NaN, which is refused below.
     complete = signed.reindex(columns=[largest, -largest])
     if complete.isna().any(axis=None):
         group = complete.index[complete.isna().any(axis=1)][0][: len(by)]

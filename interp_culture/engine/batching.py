@@ -53,6 +53,8 @@ def over_batches(
         else:
             yield result
             continue
+        # Outside the except clause, where the error's traceback would keep its tensors in memory.
+        # The prefetched batch is dropped, since the next batch is now a half of this one.
         prefetched = None
         model.batch_limit = batch.tokens.numel() // 2
         waiting = _halved([batch, *waiting], model.batch_limit)
@@ -91,6 +93,7 @@ def _fitting_tokens(model: LanguageModel) -> int:
     if model.device.type != "cuda":
         return BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
     free, _ = torch.cuda.mem_get_info(model.device)
+    # PyTorch keeps freed memory for later tensors, and CUDA counts it as taken.
     free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     config = model.text_config
     # Per token: the streams kept at every layer, the activations within one block, and three values
@@ -113,6 +116,7 @@ def _halved(batches: Sequence[Batch], limit: int) -> deque[Batch]:
 
 def _check_memory_error(error: RuntimeError, batch: Batch) -> None:
     """Return if a smaller batch may cure the error; raise otherwise."""
+    # Only CUDA has an error class for this; MPS raises a plain RuntimeError.
     if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
         raise error
     if len(batch.tokens) == 1:

@@ -22,6 +22,7 @@ class _Marker:
     """Takes the place of the model's cache of keys and values in a stored call."""
 
 
+# A resumed pass puts in a cache of its own, since edits change the stem's keys and values.
 CACHE = _Marker()
 
 
@@ -104,9 +105,11 @@ def output_form(bridge: Any) -> Form:
 def reset_rope(hf_model: Any) -> None:
     """Reset dynamic RoPE, which otherwise keeps the frequencies of the longest text so far."""
     for module in hf_model.modules():
+        # transformers resets them itself only for a text shorter than the original length.
         longest = getattr(module, "max_seq_len_cached", 0)
         if longest > getattr(module, "original_max_seq_len", math.inf):
             module.max_seq_len_cached = module.original_max_seq_len
+            # `Module.to` moves buffers; the original may be a plain attribute on the old device.
             module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
 
 
@@ -143,6 +146,7 @@ def _in_list(hidden: Tensor) -> list[Tensor]:
 
 
 def _map_nested(value: Any, change: Callable[[Any], Any]) -> Any:
+    # Position embeddings are a tuple (cos, sin).
     if isinstance(value, tuple | list):
         return type(value)(_map_nested(v, change) for v in value)
     return change(value)
@@ -150,6 +154,7 @@ def _map_nested(value: Any, change: Callable[[Any], Any]) -> Any:
 
 def _repeated(value: Any, runs: int, rows: int) -> Any:
     """A tensor with a row axis, once per run; what all rows share stays as it is."""
+    # A vector of positions may be as long as the batch by chance, but it has no row axis.
     if isinstance(value, Tensor) and value.ndim > 1 and len(value) == rows:
         return repeat(value, "row ... -> (run row) ...", run=runs)
     return value

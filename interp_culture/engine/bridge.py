@@ -26,6 +26,7 @@ def supported_architectures() -> frozenset[str]:
     """The names of the model classes that TransformerLens has an adapter for."""
     from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 
+    # Adapters of other packages count only after this call.
     ArchitectureAdapterFactory.discover_entry_points()
     return frozenset(ArchitectureAdapterFactory._adapters)
 
@@ -37,6 +38,7 @@ def _set_tokenizer(bridge: Any, tokenizer: Any) -> None:
     bridge pads even a single text, so a tokenizer without a pad token is copied and gets one.
     """
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        # A copy: the user's tokenizer must encode as before.
         tokenizer = copy.deepcopy(tokenizer)
         tokenizer.pad_token = tokenizer.eos_token
     bridge.tokenizer = tokenizer

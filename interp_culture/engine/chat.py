@@ -141,6 +141,7 @@ class ChatFormat:
     @cached_property
     def _prefix(self) -> Tokens:
         """The tokens that the tokenizer puts before a text: its BOS, if it adds any."""
+        # `bos_token_id` would not do: a tokenizer may have a BOS and not add it.
         framed = tuple(self.tokenizer("a").input_ids)
         plain = tuple(self.tokenizer("a", add_special_tokens=False).input_ids)
         for start in range(len(framed) - len(plain) + 1):
@@ -169,6 +170,7 @@ def _option_tokens(
     """
     if not prompt.options:
         return ()
+    # The last occurrence, since a system message before it may contain the same words.
     stripped = text.rfind(prompt.user.strip())  # templates may strip the user's text
     if encoding is None or stripped < 0:
         return None

@@ -57,6 +57,7 @@ class ChatTemplate:
             text = self._apply(_messages(USER_MARKER, SYSTEM_MARKER))
         except InputError:
             return False
+        # Gemma 2's template raises an error for a system role; others leave the message out.
         return SYSTEM_MARKER in text.lower() and USER_MARKER in text.lower()
 
     @cached_property
@@ -72,6 +73,7 @@ class ChatTemplate:
             except Exception as error:  # a template is a program, which may raise anything
                 failures.append(f"{type(error).__name__}: {error}")
             else:
+                # A template that loops over parts shows nothing of a text.
                 if USER_MARKER in text.lower():
                     return as_parts
         reason = failures[0] if failures else "it leaves out the user's message"

@@ -30,6 +30,7 @@ def plain_model(source: Any) -> Any:
 
     Raises InputError for anything that is not a whole, unhooked language model on one device.
     """
+    # By name, since importing torch._dynamo takes seconds.
     if type(source).__name__ == "OptimizedModule" and hasattr(source, "_orig_mod"):
         source = source._orig_mod
     _refuse_other_objects(source)
@@ -53,6 +54,7 @@ def architecture_of(hf_model: Any) -> str:
             f"{kind} has an encoder; only causal (decoder-only) language models can be read"
         )
     known = supported_architectures()
+    # A user's own subclass has no adapter, but that of its base class usually fits.
     classes = [base.__name__ for base in type(hf_model).__mro__]
     architecture = next((name for name in classes if name in known), None)
     if architecture is None or hf_model.get_output_embeddings() is None:
@@ -100,6 +102,7 @@ def check_weights(name: str, report: Mapping[str, Collection[Any]], architecture
     unexpected = [k for k in report.get("unexpected_keys", ()) if not STALE_BUFFERS.search(k)]
     if unexpected:
         problems.append(f"{_counted(sorted(unexpected))} not of this model")
+    # Each entry is (name, shape in the checkpoint, shape in the model).
     mismatched = sorted(key[0] for key in report.get("mismatched_keys", ()))
     if mismatched:
         problems.append(f"{_counted(mismatched)} of another shape")
@@ -145,6 +148,7 @@ def _refuse_other_objects(source: Any) -> None:
 def _refuse_modified(hf_model: Any) -> None:
     """Raise InputError for adapters, PyTorch's quantised layers, and a model already hooked."""
     kind = type(hf_model).__name__
+    # By name, since peft is not a dependency and may not be installed.
     if type(hf_model).__module__.startswith("peft.") or kind.startswith("Peft"):
         raise InputError(
             f"{kind} has adapters; merge them first: load_model(model.merge_and_unload(), ...)"

@@ -74,6 +74,7 @@ def find_components(bridge: Any) -> Components:
     attentions: list[Component] = []
     others = [_component(bridge.ln_final)]
     for block in bridge.blocks:
+        # In hybrid models, some blocks have a recurrent layer in place of attention.
         attention = getattr(block, "attn", None)
         within_attention = set(attention.modules()) if attention is not None else set()
         others += [c for c in _transparent(block) if c.module not in within_attention]
@@ -93,6 +94,7 @@ def _component(module: Any) -> Component:
 
 
 def _attention(attention: Any) -> Component:
+    # Without those of q, k, v and o, modules of their own that fire in a fused attention too.
     hooks = attention.get_hooks()
     points = tuple(point for name, point in hooks.items() if name not in HOOKS_AROUND)
     return Component(attention, points, tuple(_transparent(attention)))
@@ -104,5 +106,6 @@ def _can_fuse(hf_model: Any, attention: Any) -> bool:
         return False
     if getattr(attention.original_component, "attn_logit_softcapping", None) is not None:
         return False
+    # With these options of TransformerLens, every head has an input of its own to be hooked.
     flags = ("use_split_qkv_input", "use_attn_in")
     return not any(getattr(attention.config, flag, False) for flag in flags)

@@ -55,6 +55,7 @@ class Hooks:
         self.fuses = model.usable_shortcuts.fused
 
     def __enter__(self) -> Hooks:
+        # `pop_all` keeps the contexts open after this block; an error before it closes them.
         with ExitStack() as stack:
             stack.enter_context(self.context)
             if self.fuses:
@@ -95,6 +96,7 @@ class Hooks:
         self, run_edits: list[tuple[int, Edit]], activation: Tensor, hook: Any = None
     ) -> Tensor:
         """The hook function of one hook point: each edit acts on the rows of its run."""
+        # A run with an edit here is in the stack: it enters at its first edited stream or before.
         by_run = rearrange(activation, "(run row) ... -> run row ...", run=self.running)
         streams = list(by_run)
         for run, edit in run_edits:

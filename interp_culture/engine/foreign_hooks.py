@@ -54,6 +54,7 @@ def without_hooks(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for hooks, content in removed:
+            # Refilled in place: the handles that the user holds refer to these very objects.
             hooks.clear()
             if isinstance(hooks, list):
                 hooks.extend(content)

@@ -87,6 +87,7 @@ def trace(
     if batch.stem is not None:
         cache = StemCache()
         stem = tree_pass(model, batch.stem, edits, wanted, cache)
+        # From here on the cache puts the stem's keys before those of the rows.
         cache.is_filled = True
     rows = tree_pass(model, batch, edits, wanted, cache)
     return Trace(rows, stem, model.n_layers, shortcuts.resume)
@@ -128,6 +129,7 @@ def resume(
         model.check_edits(edits)
     if not kept.can_resume:
         return torch.stack([_final(model, kept, edits) for edits in runs])
+    # A stack grows at its end, so that runs must be in the order in which they enter.
     order = sorted(range(len(runs)), key=lambda run: first_stream(model, runs[run]))
     sorted_runs = [runs[run] for run in order]
     starts = [first_stream(model, edits) for edits in sorted_runs]
@@ -145,6 +147,7 @@ def _stacked_final(
     parts = [part for part in (kept.stem, kept.rows) if part is not None]
     hidden: list[Tensor | None] = [None] * len(parts)
     for layer in range(hooks.starts[0], model.n_layers + 1):
+        # A new one for each layer, since `is_filled` is one flag for all layers of a cache.
         cache = StemCache() if kept.stem is not None else None
         for i, part in enumerate(parts):
             hooks.batch = part.batch

@@ -107,6 +107,7 @@ def generate_runs(
     for number, batch in enumerate(_chunks(sequences, batch_prompts)):
         n_stacked = max(1, STACKED_ROWS // len(batch))
         for keys in _chunks(list(runs), n_stacked):
+            # New noise for each stack, with the same seed: every run sees the same random numbers.
             noise = [_Noise(temperature, f"{seed} {number}", len(batch))] if temperature else []
             written = write(model, batch, max_new_tokens, [runs[key] for key in keys], noise)
             for key, run_texts in zip(keys, _chunks(written, len(batch)), strict=True):
@@ -161,6 +162,7 @@ def write(
 
     `processors` act on the logits of each new token before it is chosen.
     """
+    # On the left, since `generate` writes new tokens at the right end of all rows.
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
     hf_model = model.bridge.original_model
     with (
@@ -170,6 +172,7 @@ def write(
     ):
         reset_rope(hf_model)
         steps = _Steps(prompts, hooks)
+        # It runs before the first block, so before any edit of the same pass.
         handle = model.bridge.blocks[0].register_forward_pre_hook(steps.advance)
         try:
             tokens = hf_model.generate(
@@ -246,6 +249,7 @@ def _left_padded(sequences: Sequence[TokenSequence], pad: int) -> Batch:
     causal = torch.ones(width, width, dtype=torch.bool).tril()
     return Batch(
         tokens=torch.tensor(rows),
+        # As `generate` computes them from the attention mask.
         position_ids=((~is_padding).long().cumsum(-1) - 1).clamp(min=0),
         visible=(~is_padding)[:, None] & causal,
         is_answer=torch.zeros_like(is_padding),

@@ -65,6 +65,7 @@ def predict_runs(
             gradients = _by_block if can_resume(model, batch) else _at_once
             totals, streams, rows = gradients(model, batch, score, weights, first)
             values = {key: totals.clone() for key in runs}
+            # Closed after an error too, since `_by_block` holds `unhooked` open between blocks.
             with closing(streams):
                 for stream, gradient in streams:
                     _add_first_order(values, runs, stream, gradient, rows)
@@ -75,6 +76,7 @@ def predict_runs(
         # With a shared stem, its gradient would be the sum over all rows.
         for groups_of_rows, values in over_batches(model, groups, work, share_stem=False):
             for key, value in values.items():
+                # A group may have several rows here, of which `+=` would add only the last.
                 np.add.at(predictions[key], groups_of_rows, value.cpu().numpy())
     return predictions
 
@@ -97,9 +99,11 @@ def _by_block(
     Each block runs a second time for its backward pass, so that no graph of the model is stored.
     """
     kept = trace(model, batch, layers=range(first, model.n_layers))
+    # A copy, since a tensor of inference mode cannot require a gradient.
     final = kept.final.clone().requires_grad_()
     with torch.enable_grad():
         weighted = _weighted(model, final, kept.batch, score, weights)
+        # No row depends on another, so the gradient of the sum has each row's own gradient.
         (gradient,) = torch.autograd.grad(weighted.sum(), final)
 
     def streams(after: Tensor) -> Streams:

@@ -39,10 +39,13 @@ def matmul_rate(
     with torch.inference_mode():
         for _ in range(repeats + 1):
             start = time.perf_counter()
+            # As a model's layer multiplies: its weight is [outputs, inputs].
             torch.nn.functional.linear(left, right)
+            # A call on CUDA returns before its work is done.
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
             seconds.append(time.perf_counter() - start)
+    # Two operations for each weight and token: a product and a sum.
     return 2 * tokens * n_inputs * n_outputs / statistics.median(seconds[1:])
 
 

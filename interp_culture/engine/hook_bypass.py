@@ -25,6 +25,7 @@ def unhooked(model: LanguageModel) -> Iterator[None]:
     plain = [component for component in candidates if not component.is_hooked]
     try:
         if attentions:
+            # TransformerLens sets "eager". transformers' attentions read the name at every call.
             config._attn_implementation = "sdpa"
         for component in plain:
             _set_forward(component.module, component.module.original_component.forward)

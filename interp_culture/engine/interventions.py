@@ -36,6 +36,7 @@ HOOK_POINTS = (
 LARGEST_STEP = math.sqrt(torch.finfo(torch.float32).max)
 
 
+# No generated `==`: comparing two tensors gives a tensor, which has no single truth value.
 @dataclass(frozen=True, eq=False)
 class Edit:
     """One intervention at one hook point.
@@ -93,6 +94,7 @@ class Edit:
             raise InputError(
                 f"field 'strength' is {self.strength!r}; give a number, neither NaN nor infinite"
             )
+        # In float64, where the norm of a long vector does not overflow.
         length = float(self.vector.double().norm())
         if self.operation in ("ablate", "project"):
             if not length > 0:
@@ -100,6 +102,7 @@ class Edit:
                     f"field 'vector' has length {length:g}, so it has no direction to "
                     f"{self.operation}; give a vector with a length above 0"
                 )
+            # Both formulas use u = v / |v| alone, whose length is 1.
             length = 1.0
         step = abs(self.strength) * length
         if step > LARGEST_STEP:
@@ -252,6 +255,7 @@ def check_hook_point(name: str) -> None:
 
 
 def _layer(layer: Any) -> int:
+    # A bool is an int too.
     if isinstance(layer, bool) or not isinstance(layer, int | np.integer):
         raise InputError(
             f"field 'layer' is {layer!r}; an Edit acts at one layer, a number: "
@@ -280,6 +284,7 @@ def _as_tensor(vector: Any) -> Tensor:
     if isinstance(vector, Tensor):
         return vector
     try:
+        # A copy: `from_numpy` would share the caller's array, which may change later.
         return torch.tensor(np.asarray(vector, dtype=np.float32))
     except (TypeError, ValueError):
         kind = type(vector).__name__

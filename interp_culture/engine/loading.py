@@ -104,6 +104,7 @@ def _hooked(
         raise InputError(f"unknown check {check!r}; known: {', '.join(get_args(Check))}")
     architecture = architecture_of(hf_model)
     refuse_hooks(hf_model)
+    # Before hooking, which is in place. In eval mode, since dropout would add noise.
     expected = plain_passes(hf_model.eval(), tokenizer) if check == "quick" else None
     try:
         model = LanguageModel.wrap(hf_model, tokenizer, name, revision, architecture)

@@ -106,6 +106,7 @@ def score_stacks(
                 values = on_device.double().cpu().numpy()
                 _check_finite(values, runs[key])
                 scores.setdefault(key, np.full((*size, values.shape[1]), np.nan))[where] = values
+    # In the order of `runs` again, since stacks are sorted by their first edited layer.
     return {key: scores[key] for key in runs}
 
 

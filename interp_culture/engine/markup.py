@@ -110,6 +110,7 @@ class Markup:
     def _pattern(self) -> re.Pattern[str] | None:
         if not self._ids:
             return None
+        # A regular expression takes the first alternative that matches, not the longest.
         longest_first = sorted(self._ids, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)))
 
@@ -158,11 +159,13 @@ class Markup:
         state = json.loads(original.to_str())
         flags = {token["content"]: token for token in state["added_tokens"]}
         flags = {token: flags[token] for token in self._ids if token in flags}
+        # `encode_special_tokens` acts on special tokens alone: others would be matched as before.
         for flag in flags.values():
             flag["special"] = True
         copy = Tokenizer.from_str(json.dumps(state))
         # In `tokenizers` this means that special tokens are encoded as the text that they are.
         copy.encode_special_tokens = True
+        # The copy has inherited the settings of the original's last call.
         copy.no_truncation()
         copy.no_padding()
         stand_ins = {token: self._stand_in(token, TEMPLATE_CHARACTERS) for token in self._ids}

@@ -34,11 +34,13 @@ def attention_mask(model: LanguageModel, batch: Batch) -> Any:
     window = getattr(config, "sliding_window", None)
     if window is None:
         return full
+    # As in transformers: a window of n is the token itself and the n - 1 before it.
     is_near = (depth[:, :, None] - key_depth[:, None, :]) < window
     sliding = _additive(model, visible & is_near)
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         return sliding
+    # transformers' models take ready masks by kind of layer as a dictionary.
     return {kind: sliding if kind == "sliding_attention" else full for kind in set(kinds)}
 
 
@@ -46,5 +48,6 @@ def _additive(
     model: LanguageModel, visible: Bool[Tensor, "row pos key"]
 ) -> Float[Tensor, "row 1 pos key"]:
     """0 where a key is visible, elsewhere the dtype's minimum, as in transformers."""
+    # transformers passes a mask of four dimensions on as it is.
     mask = torch.zeros(visible.shape, dtype=model.dtype, device=visible.device)
     return mask.masked_fill(~visible, torch.finfo(model.dtype).min)[:, None]

@@ -85,6 +85,7 @@ class LanguageModel:
 
         >>> model = LanguageModel.wrap(hf_model, tokenizer, "my-model")  # doctest: +SKIP
         """
+        # Gradients are taken with respect to activations only (see `gradients`).
         hf_model = hf_model.eval().requires_grad_(False)
         bridge = build_bridge(hf_model, tokenizer, architecture)
         shortcuts = shortcuts_by_config(hf_model.config.get_text_config())

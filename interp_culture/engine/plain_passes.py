@@ -72,6 +72,7 @@ def plain_passes(hf_model: Any, tokenizer: Any) -> PlainPasses:
     """
     groups = _sequences(hf_model, tokenizer)
     layers = decoder_layers(hf_model)
+    # In the middle, so that a resumed pass skips some blocks and runs some.
     layer = (len(layers) - 1) // 2
     vector: Tensor | None = None
     plain = {}
@@ -116,6 +117,7 @@ def _sequences(hf_model: Any, tokenizer: Any) -> tuple[tuple[TokenSequence, ...]
     """The groups of sequences: a stem, and consecutive pieces of the text, cyclically."""
     n_rows = hf_model.get_input_embeddings().weight.shape[0]
     text_ids = list(tokenizer(TEXT, add_special_tokens=False).input_ids)
+    # A small test model may have fewer rows than its tokenizer has tokens.
     ids = [token for token in text_ids if token < n_rows] or [0]
     bos = tokenizer.bos_token_id
     first = (bos,) if bos is not None and bos < n_rows else ()
@@ -204,6 +206,7 @@ def _check_causal(hf_model: Any, plain: Mapping[tuple[int, int], PlainPass]) -> 
 
 def _random_vector(resid: Float[Tensor, "pos d_model"]) -> Float[Tensor, " d_model"]:
     """A random direction, half as long as the residual stream at its median token."""
+    # The CPU's generator gives the same numbers whatever the model's device.
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(resid.shape[-1], generator=generator).to(resid.device)
     return drawn / drawn.norm() * resid.float().norm(dim=-1).median() / 2

@@ -40,6 +40,7 @@ class Prompt:
         object.__setattr__(self, "system", system_text(self.system))
 
 
+# A protocol, since `survey`, where Persona is, imports the engine and not the reverse.
 @runtime_checkable
 class HasText(Protocol):
     """An object that can stand for a system message: a Persona."""

@@ -26,6 +26,7 @@ from interp_culture.engine.token_tree import Batch, make_batches
 from interp_culture.errors import InputError
 
 # Tokens that generation writes in the check.
+# The second is the first one that is computed from the cache of keys and values.
 NEW_TOKENS = 2
 # More than the check's sequences have, so that all are in one batch.
 ALL_TOKENS = 10**6
@@ -148,6 +149,7 @@ def _resumed_error(comparison: _Comparison) -> float:
     """Of two runs in one batch: strength 0 from the first layer on, and steered."""
     expected = comparison.expected
     kept = comparison.trace
+    # From three layers on, the runs enter at different ones, which tests how the stack grows.
     unchanged = Edit(0, expected.vector, 0.0)
     steering = Edit(expected.layer, expected.vector, 1.0)
     plain, steered = resume(comparison.model, kept, [[unchanged], [steering]])
@@ -220,6 +222,8 @@ def _path_errors(
 # Without trees and padding, and at last without fused components, a pass is a plain one.
 _PLAIN = (("trees", "padding"), ("fused", "trees", "padding"))
 
+# In this order, since each check runs with the shortcuts that the ones before it left on.
+# Alternatives that give up few shortcuts come before those that give up many.
 CHECKS = (
     _Check(
         _head_error,

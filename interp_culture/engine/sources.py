@@ -28,6 +28,7 @@ def from_embedded(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     folder = cache_dir() / "models" / f"{package}-{version}"
     if not (folder / "config.json").exists():
         gguf = _packaged_gguf(package, version)
+        # In float32, so that one unpacked copy serves every dtype.
         hf_model, tokenizer = from_gguf(gguf, torch.float32)
         with replacing(folder) as part:
             hf_model.save_pretrained(part)
@@ -145,6 +146,7 @@ def _causes(error: BaseException) -> list[BaseException]:
     """The errors behind an error: transformers raises an OSError for most answers of the Hub."""
     causes: list[BaseException] = []
     cause = error.__cause__ or error.__context__
+    # Errors may refer to each other in a circle.
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__

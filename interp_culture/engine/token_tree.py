@@ -100,6 +100,7 @@ class Batch:
         def move(tensor: Tensor) -> Tensor:
             if device.type != "cuda" or tensor.is_cuda:
                 return tensor.to(device)
+            # A copy to a GPU is asynchronous only from pinned memory.
             return tensor.pin_memory().to(device, non_blocking=True)
 
         tensors: dict[str, Any] = {name: move(getattr(self, name)) for name in _TENSORS}
@@ -183,6 +184,7 @@ class _Tree:
 
     def add(self, group: int, member: int, sequence: TokenSequence) -> None:
         """Add a sequence; only the tokens that no earlier sequence shares make the row longer."""
+        # Roles count: an edit of answers must not change a token that is another's prompt.
         kinds = _kinds(sequence, self.stem)
         length = kinds.shape[1]
         prefixes = [_shared(kinds, other) for other in self.members]
@@ -225,6 +227,7 @@ def _shared(kinds: Int[np.ndarray, "4 token"], other: _Member) -> Int[np.ndarray
     """The places of the tokens that a sequence shares with one already in the row."""
     length = min(kinds.shape[1], len(other.path))
     differs = (kinds[:, :length] != other.kinds[:, :length]).any(0)
+    # `argmax` finds the first True; without any it would be 0.
     n_shared = int(differs.argmax()) if differs.any() else length
     return other.path[:n_shared]
 
@@ -295,6 +298,7 @@ def _stem_batch(tokens: tuple[int, ...]) -> Batch:
 def _chunks(rows: list[_Tree], batch_tokens: int) -> Iterable[list[_Tree]]:
     chunk: list[_Tree] = []
     for row in rows:
+        # Rows come longest first, so that the first one is the width of its batch.
         if chunk and (len(chunk) + 1) * chunk[0].size > batch_tokens:
             yield chunk
             chunk = []

@@ -93,6 +93,7 @@ class Unembedding:
 
     def _set_after(self, generator: torch.Generator) -> bool:
         """Set `after`; returns whether each logit is finished independently of the others."""
+        # Scores so large that a soft cap shows: Gemma 2 caps them at 30.
         scores = torch.randn(1, len(self._weight), generator=generator).to(self._weight.device) * 30
         finished = self._model_finish(scores)
         if finished.shape != scores.shape:
@@ -169,6 +170,7 @@ class Unembedding:
         piece = slice(start, start + rows)
         weight = self._weight[piece]
         if hidden.is_cuda and weight.dtype != torch.float32:
+            # `out_dtype` exists on CUDA alone; elsewhere the factors are converted first.
             scores = torch.mm(hidden.to(weight.dtype), weight.T, out_dtype=torch.float32)
         else:
             scores = hidden.float() @ weight.float().T

@@ -48,6 +48,7 @@ class Part:
     calls: list[BlockCall]
 
 
+# A subclass, since `take_call` recognises caches by transformers' type.
 class StemCache(DynamicCache):
     """The keys and values of the stem, which precede those of every row.
 

@@ -47,6 +47,7 @@ def choice_weights(
         return _letter_weights(scenarios, form, letters)
     assert n_tokens is not None
     weights = np.zeros((*n_tokens.shape, len(ContinuationValue)))
+    # Per token, since a sum of log-probabilities favours the shorter option.
     weights[..., ContinuationValue.LOGPROB] = np.array([1, -1]) / n_tokens
     return weights
 
@@ -58,6 +59,7 @@ def _letter_weights(scenarios: ScenarioSet, form: ReadoutFormat, letters: str | 
             for scenario in scenarios
         ]
     )
+    # The mean over both orders cancels a preference for a letter.
     share = signs / signs.shape[1]
     first, second = _letter_columns(form, letters)
     weights = np.zeros((*signs.shape, len(LetterValue)))

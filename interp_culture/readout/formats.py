@@ -153,6 +153,7 @@ def _letter_tokens(model: LanguageModel, labels: Labels, prompt: Prompt) -> list
             f"the labels {labels} are not single, different tokens of {model.name}'s tokenizer "
             f"({tokens}); use other labels or readout='continuation'"
         )
+    # Always four tokens, since the columns of `LetterValue` are fixed.
     bare = usable.get("", usable.get(" ", []))
     spaced = usable.get(" ", usable.get("", []))
     return bare + spaced

@@ -113,5 +113,6 @@ def predicted_runs(
 
 def _by_run(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
     """One table, with the run's key (a tuple too) in the column `run`."""
+    # A list, since pandas would take a tuple for a column of values.
     keyed = [table.assign(run=[key] * len(table)) for key, table in tables.items()]
     return pd.concat(keyed, ignore_index=True)

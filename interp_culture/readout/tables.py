@@ -36,6 +36,7 @@ def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
         plain one; nats, or nats per token for a continuation). Both are NaN for a scenario that
         `plain` does not have.
     """
+    # Arrays below: pandas would align the ids of `before` with the row numbers of `steered`.
     before = plain.set_index("id")[["p_positive", "logit_diff"]].reindex(steered.id)
     return steered.assign(
         shift=steered.p_positive - before.p_positive.to_numpy(),

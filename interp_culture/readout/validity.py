@@ -113,6 +113,7 @@ def warn_of(model: LanguageModel, form: ReadoutFormat, *, again: bool = False) -
         f"readout {form.readout!r} fails on {model.name}: {'; '.join(validity.failures)}. "
         f"Consider readout={other!r}.",
         ReadoutWarning,
+        # The line that called `probe`, `layer_sweep` or the like.
         stacklevel=3,
     )
 
@@ -123,6 +124,7 @@ def _judge(table: pd.DataFrame, readout: Readout, letters: str | None) -> Validi
 
     n = len(table)
     right = int((table.logit_diff > 0).sum())
+    # Wilson's, since the normal interval has no width where every item is right.
     interval = binomtest(right, n).proportion_ci(method="wilson")
     failures = []
     if interval.low <= 0.5:

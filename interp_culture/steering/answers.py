@@ -78,6 +78,7 @@ def answer_perplexities(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFram
     compared = answers.assign(rise=answers.entropy_plain - answers.prompt.map(plain))
     columns = ("entropy_plain", "entropy_steered", "rise")
     means = pd.concat([mean_intervals(compared, name, "prompt", by) for name in columns], axis=1)
+    # After the mean, not before: a perplexity is the exponential of a mean cross-entropy.
     exponentials = np.exp(means.filter(like="entropy"))
     return means.assign(**exponentials).rename(
         columns=lambda name: name.replace("entropy", "perplexity")

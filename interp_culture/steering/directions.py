@@ -233,12 +233,14 @@ def _by_layer(
         negative = activations.negative[:, layer].double().numpy()
         by_layer.append(line(positive, negative))
     lines = torch.from_numpy(np.stack(by_layer))
+    # The sign of a singular vector is arbitrary.
     points_to_negative = (lines * mean).sum(-1, keepdim=True) < 0
     return with_norm(torch.where(points_to_negative, -lines, lines), mean)
 
 
 def _first_component(rows: _Rows, above: float = 0.0) -> _Line:
     """The first right singular vector; zero if its singular value is not larger than `above`."""
+    # Full matrices would take d_model squared numbers.
     _, values, components = np.linalg.svd(rows, full_matrices=False)
     return components[0] * (values[0] > above)
 

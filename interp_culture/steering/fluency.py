@@ -163,12 +163,14 @@ def calibrate(
     if sign not in (1, -1):
         raise InputError(f"sign is {sign}; give 1, toward the positive pole, or -1")
 
+    # The search and Brent's method ask again for the ends of the bracket.
     @cache
     def log_excess(log_alpha: float) -> float:
         edits = steer(vectors, layers, sign * exp(log_alpha))
         kl = float(kl_on_neutral(model, {"": edits}, texts)["kl"].mean())
         return log(max(kl, LEAST_KL) / budget)
 
+    # In log alpha and log KL, where KL ~ alpha^2 is a straight line.
     return exp(_solve(log_excess, budget, log(high)))
 
 
@@ -242,6 +244,7 @@ def _solve(log_excess: Callable[[float], float], budget: float, log_high: float)
         high = low
         low -= step
         step *= 2
+    # The first strength met the budget exactly, and Brent's method needs a bracket.
     if low == high:
         return low
     return brentq(log_excess, low, high, xtol=TOLERANCE / 10)

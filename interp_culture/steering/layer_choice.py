@@ -46,6 +46,7 @@ def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.Data
     for axis, grid in _profiles(sweep):
         items = grid.index.get_level_values("item").to_numpy(str)
         differentials = grid.to_numpy()
+        # Totals rank the layers as means do, since a sample has the same scenarios at each layer.
         totals = bootstrap_weights(np.full(len(items), axis), items, seed=seed) @ differentials
         table = pd.DataFrame(
             {
@@ -77,6 +78,7 @@ def choice_overlap(
     """
     rows = []
     for axis, grid in _profiles(sweep):
+        # The mean of the hypergeometric distribution: k drawn from n layers, k of which count.
         chance = k * k / grid.shape[1]
         for draw in range(halvings):
             shuffled = grid.sample(frac=1, random_state=seed + draw)

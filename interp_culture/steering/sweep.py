@@ -216,6 +216,7 @@ def _random_runs(
     vectors: SteeringVectors, n: int, seed: int, layers: Sequence[int], alphas: Sequence[float]
 ) -> dict[Any, Sequence[Edit]]:
     """Edits by (layer, alpha, draw), and the plain run."""
+    # The plain run has a key of three values too, since `with_keys` makes columns of all keys.
     runs: dict[Any, Sequence[Edit]] = {(-1, 0.0, PLAIN_DRAW): ()}
     for draw, random_vectors in enumerate(random_like(vectors, n, seed)):
         for layer in layers:

@@ -37,6 +37,7 @@ def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors], key: str
         tensors[f"{axis}.resid_norm"] = axis_vectors.resid_norm.contiguous()
         about[axis] = {"method": axis_vectors.method, "provenance": axis_vectors.provenance}
     with replacing(Path(path)) as part:
+        # Metadata of safetensors are texts, hence JSON.
         save_file(tensors, part, metadata={METADATA: json.dumps(about), "key": key})
 
 

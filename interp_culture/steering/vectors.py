@@ -149,6 +149,7 @@ class SteeringVectors:
 def _floats(name: str, values: Any, ndim: int, shape: str) -> Tensor:
     """A tensor or an array as float32 on the CPU."""
     try:
+        # The weights of a probe may require gradients.
         tensor = torch.as_tensor(values).detach().float().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
