@@ -30,6 +30,7 @@ from interp_culture.errors import InputError
 from interp_culture.readout.formats import READOUTS, ReadoutFormat, token_groups
 from interp_culture.readout.validity import check_readout
 from interp_culture.scenarios.files import load_scenarios
+from interp_culture.stats import LEAST_N
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import SWEEP_METHODS
 from interp_culture.steering.vectors import extract
@@ -88,7 +89,8 @@ class Benchmark:
             "tasks": summarise(timings, tasks, outputs),
             "sweep": best_layers(outputs),
             "utilisation": utilisation(model, read_scenarios),
-            "bfloat16": bfloat16(MODEL, few_scenarios, model),
+            # Six an axis: fewer have no interval.
+            "bfloat16": bfloat16(MODEL, spread(scenarios, 2 * LEAST_N), model),
             "growth": growth(model.tokenizer).to_dict("records"),
             "memory": memory.to_dict("records"),
         }

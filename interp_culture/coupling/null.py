@@ -31,7 +31,8 @@ def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     vector = pd.MultiIndex.from_frame(effects[["steered", "draw"]])
     target = on_target.reindex(vector).to_numpy()
     # Eq. 5, as in `entanglement_of`.
-    ratio = np.minimum(1, np.abs(effects.effect.to_numpy() / target))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.minimum(1, np.abs(effects.effect.to_numpy() / target))
     return effects.assign(ratio=ratio)
 
 

@@ -168,7 +168,8 @@ def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
         steered, domain and the columns of `effects` and `beside_random`.
     """
     table = shifts(readouts)
-    at_largest = (table.method != "random") & (table.alpha == table.alpha.max())
-    by_domain = effects(table[at_largest], ["steered", "domain"], seed=seed)
+    steered = table[table.method != "random"]
+    largest = steered[steered.alpha == steered.alpha.max()]
+    by_domain = effects(largest, ["steered", "domain"], seed=seed)
     reach = random_reach(table, ["steered", "domain", "axis"])
     return beside_random(by_domain, reach)

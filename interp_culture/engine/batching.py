@@ -14,6 +14,9 @@ from interp_culture.errors import InputError
 
 T = TypeVar("T")
 
+# The last two are those of torch's allocator on a CPU.
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
 # Tokens that run at once. Two CPU cores reach their peak at about 1000; larger batches read the
 # stem, which is read once a batch, fewer times.
 BATCH_TOKENS = {"cpu": 5120, "mps": 8192}
@@ -116,8 +119,9 @@ def _halved(batches: Sequence[Batch], limit: int) -> deque[Batch]:
 
 def _check_memory_error(error: RuntimeError, batch: Batch) -> None:
     """Return if a smaller batch may cure the error; raise otherwise."""
-    # Only CUDA has an error class for this; MPS raises a plain RuntimeError.
-    if not isinstance(error, torch.OutOfMemoryError) and "out of memory" not in str(error):
+    # Only CUDA has an error class for this; MPS and the CPU raise a plain RuntimeError.
+    is_memory = any(words in str(error) for words in MEMORY_WORDS)
+    if not isinstance(error, torch.OutOfMemoryError) and not is_memory:
         raise error
     if len(batch.tokens) == 1:
         raise InputError(

@@ -18,6 +18,9 @@ Resid = Float[Tensor, "row pos d_model"]
 Form = Callable[[Tensor], Any]  # wraps a residual stream as this model's blocks return it
 
 
+LONGEST_TEXT = "max_seq_len_cached"  # in a rotary embedding of transformers
+
+
 class _Marker:
     """Takes the place of the model's cache of keys and values in a stored call."""
 
@@ -105,12 +108,18 @@ def output_form(bridge: Any) -> Form:
 def reset_rope(hf_model: Any) -> None:
     """Reset dynamic RoPE, which otherwise keeps the frequencies of the longest text so far."""
     for module in hf_model.modules():
-        # transformers resets them itself only for a text shorter than the original length.
-        longest = getattr(module, "max_seq_len_cached", 0)
-        if longest > getattr(module, "original_max_seq_len", math.inf):
-            module.max_seq_len_cached = module.original_max_seq_len
-            # `Module.to` moves buffers; the original may be a plain attribute on the old device.
-            module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
+        original = getattr(module, "original_max_seq_len", math.inf)
+        # Models with several kinds of attention keep a set of frequencies for each, by a prefix.
+        lengths = [name for name in vars(module) if name.endswith(LONGEST_TEXT)]
+        for name in lengths:
+            # transformers resets them itself only for a text shorter than the original length.
+            if getattr(module, name) > original:
+                prefix = name.removesuffix(LONGEST_TEXT)
+                frequencies = getattr(module, f"{prefix}original_inv_freq")
+                # `Module.to` moves buffers; the original may be an attribute on the old device.
+                device = getattr(module, f"{prefix}inv_freq").device
+                setattr(module, f"{prefix}inv_freq", frequencies.to(device))
+                setattr(module, name, original)
 
 
 @contextmanager

@@ -72,7 +72,8 @@ def attention_class() -> type[Any]:
 def find_components(bridge: Any) -> Components:
     """The components of a bridge's blocks and its final norm."""
     attentions: list[Component] = []
-    others = [_component(bridge.ln_final)]
+    final_norm = getattr(bridge, "ln_final", None)  # some OPT models have none
+    others = [] if final_norm is None else [_component(final_norm)]
     for block in bridge.blocks:
         # In hybrid models, some blocks have a recurrent layer in place of attention.
         attention = getattr(block, "attn", None)

@@ -83,9 +83,11 @@ class Hooks:
         streams = [hidden] if hidden is not None else []
         for run in entering:
             stream = plain
-            for edit in self.runs[run]:
-                if self._at_start(run, edit):
-                    stream = edit.apply(stream, self.batch)
+            at_start = [edit for edit in self.runs[run] if self._at_start(run, edit)]
+            # The output of a block is hooked before the input of the next one, which is the same
+            # stream; edits at one hook point keep their order.
+            for edit in sorted(at_start, key=lambda edit: edit.layer):
+                stream = edit.apply(stream, self.batch)
             streams.append(stream)
         return torch.cat(streams)
 

@@ -41,9 +41,11 @@ def matmul_rate(
             start = time.perf_counter()
             # As a model's layer multiplies: its weight is [outputs, inputs].
             torch.nn.functional.linear(left, right)
-            # A call on CUDA returns before its work is done.
+            # A call on CUDA or MPS returns before its work is done.
             if device.startswith("cuda"):
                 torch.cuda.synchronize()
+            if device.startswith("mps"):
+                torch.mps.synchronize()
             seconds.append(time.perf_counter() - start)
     # Two operations for each weight and token: a product and a sum.
     return 2 * tokens * n_inputs * n_outputs / statistics.median(seconds[1:])

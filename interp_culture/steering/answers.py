@@ -74,7 +74,8 @@ def answer_perplexities(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFram
         mean cross-entropy. rise: entropy_plain minus that of the plain model's own answers to the
         same prompts, nats per token. Each with its interval (`NAME_low`, `NAME_high`).
     """
-    plain = answers[answers.method == "plain"].set_index("prompt").entropy_plain
+    is_plain = answers.method == "plain"
+    plain = answers[is_plain].groupby("prompt").entropy_plain.mean()
     compared = answers.assign(rise=answers.entropy_plain - answers.prompt.map(plain))
     columns = ("entropy_plain", "entropy_steered", "rise")
     means = pd.concat([mean_intervals(compared, name, "prompt", by) for name in columns], axis=1)

@@ -230,6 +230,17 @@ def test_resuming_equals_a_whole_steered_pass(pair: Pair, hook_point: str) -> No
         assert torch.equal(resume(model, plain, [[]])[0], plain.final)
 
 
+def test_edits_on_one_stream_act_in_the_order_of_their_hook_points(tiny: LanguageModel) -> None:
+    """The output of a block comes before the input of the next one, however they are listed."""
+    (batch,) = batches_of(tiny, groups_of(tiny), share=True)
+    vector = torch.linspace(-1, 1, tiny.d_model)
+    after = Edit(1, vector, 2.0)
+    before_next = Edit(2, vector, 1.0, operation="ablate", hook_point="hook_resid_pre")
+    whole = trace(tiny, batch, [before_next, after]).final
+    (resumed,) = resume(tiny, trace(tiny, batch, layers=[2]), [[before_next, after]])
+    torch.testing.assert_close(resumed, whole, rtol=1e-5, atol=1e-5)
+
+
 def test_blocks_after_the_last_wanted_layer_are_not_computed(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
