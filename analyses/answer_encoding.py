@@ -18,6 +18,7 @@ from interp_culture.coupling import (
 from interp_culture.reporting import figures
 from interp_culture.study import About, Analysis, Section, Tables
 
+# Other labels and wordings: an effect on the value survives them, one on a letter need not.
 ENCODINGS = {
     "A/B": ic.ReadoutFormat("letters"),
     "1/2": ic.ReadoutFormat("letters", labels="1/2"),
@@ -69,6 +70,7 @@ def encoding_readouts(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> 
     alpha = max(study.config.alphas)
 
     def read_axis(vectors: ic.SteeringVectors) -> pd.DataFrame:
+        # The question is about the steered axis itself, so the other is not read.
         scenarios = study.sample.filter(axis=vectors.axis)
         return ic.steered_readouts(
             study.model,
@@ -106,6 +108,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     changes = on_target(tables["letter"])
     values = effects[effects.reading.isin(["value", "positive first", "positive second"])]
     values = values.assign(label=values.variant + ", " + values.reading)
+    # The words of the options have no letter that could move.
     with_letters = changes.variant != "continuation"
     moves = changes[changes.reading.isin(["value", "letter"]) & with_letters]
     labels = [f"{row.variant}, {row.alpha:+g}, {row.reading}" for row in moves.itertuples()]

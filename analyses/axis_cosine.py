@@ -54,6 +54,7 @@ def single_layer_runs(
     top = max(study.config.alphas)
     n_layers = study.model.n_layers
     wanted = N_LAYERS_BRIEF if study.config.brief else N_LAYERS
+    # Half a step in, so that the layers are spread evenly over the model.
     layers = range(n_layers // wanted // 2, n_layers, max(1, n_layers // wanted))
     runs: dict[tuple, list[ic.Edit]] = {(-1, "", -1, "plain", 0.0): []}
     for draw, direction in enumerate(directions):
@@ -76,6 +77,7 @@ def random_band(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     runs = single_layer_runs(study, random_vectors)
     # To first order one backward pass gives every run; measuring 40 vectors a layer takes hours.
     table = ic.readout.predicted_runs(study.model, scenarios, runs, readout=study.format())
+    # By layer, axis and vector; the slope is taken over alpha, the last column of RUN.
     slopes = ic.coupling.slopes(ic.readout.with_keys(table, RUN), RUN[:3])
     effects = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
     band = {"null_low": effects.quantile(0.025), "null_high": effects.quantile(0.975)}

@@ -26,6 +26,7 @@ Runs = dict[tuple[str, str, float], list[ic.Edit]]
 
 BUDGET = 0.1  # KL on neutral text, nats per token
 TEMPERATURE = 0.7  # the paper's
+# Every run reads every text, so only their beginnings are used.
 NEUTRAL_CHARACTERS = 600
 
 
@@ -97,6 +98,7 @@ def steered_runs(study: ic.Study) -> Runs:
     runs: Runs = {("", "plain", 0.0): []}
     for axis, vectors in study.vectors().items():
         layers = study.layers[axis]
+        # Another one at each strength, so that one odd draw does not shape the whole curve.
         random_vectors = ic.random_like(vectors, len(steps), study.config.seed)
         for step, random in zip(steps, random_vectors, strict=True):
             alpha = step * max(study.config.alphas) / 2
@@ -178,6 +180,7 @@ def cost_table(study: ic.Study, divergence: pd.DataFrame, texts: pd.DataFrame) -
     for axis, vectors in study.vectors().items():
         share = vectors.direction.norm(dim=-1) / vectors.resid_norm
         norm_shares[axis] = float(share[study.layers[axis]].mean())
+    # The plain model has no axis and takes no step.
     return cost.assign(step_share=cost.alpha.abs() * cost.steered.map(norm_shares).fillna(0.0))
 
 
@@ -261,6 +264,7 @@ def lowest_strength(effects: pd.DataFrame) -> str:
     """The lowest |alpha| at which either sign moves the axis to its own side, in words."""
     intended = np.where(effects.alpha > 0, effects.low > 0, effects.high < 0)
     moved = set(effects[intended].alpha)
+    # A vector that pushes P+ one way whatever its sign would pass with one sign.
     both = [alpha for alpha in sorted(moved) if alpha > 0 and -alpha in moved]
     if not both:
         return "no strength tested works with both signs"
@@ -365,6 +369,7 @@ def cost_figure(cost: pd.DataFrame, value: str, words: str) -> go.Figure:
     figure = figures.interval_figure(
         drawn, "strength", colour="vectors", facet="steered", names=names, lines=True, log="xy"
     )
+    # The strengths that were run, in place of powers of ten.
     figure.update_xaxes(tickvals=sorted(set(drawn.strength)))
     plain = float(cost[cost.method == "plain"][value].iloc[0])
     if plain > 0:  # the plain model's own KL is 0, which a logarithmic axis cannot show

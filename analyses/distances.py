@@ -53,6 +53,7 @@ def map_positions(paradigms: Tables) -> Positions:
         draws = culture_map.place_draws(readouts)
         positions[key] = np.concatenate([positions[key], draws])
     neutral = np.array([culture_map.no_preference()])
+    # The names are collected first, since the loop adds keys to `positions`.
     for paradigm in dict.fromkeys(paradigm for paradigm, *_ in positions):
         positions[paradigm, NEUTRAL, ""] = neutral
     return positions
@@ -132,6 +133,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 
 def count_text(gained: pd.DataFrame, against: str) -> str:
+    # Direct answers have no interval, so that only decisions can be counted.
     decisions = gained[(gained.against == against) & (gained.paradigm == "scenarios")]
     nearer = (decisions.low > 0).sum()
     farther = (decisions.high < 0).sum()

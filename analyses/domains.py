@@ -41,6 +41,7 @@ def measure(study: ic.Study) -> Tables:
     )
     effects = ic.coupling.effects(slopes, ["source", "steered", "domain"], "slope")
     shifts = ic.coupling.shifts(of_all)
+    # One band serves the vectors of all domains, since all have the norm of the random ones.
     reach = random_reach(shifts, ["steered", "domain", "axis"], per_alpha=True)
     return {"transfer": beside_random(effects, reach), "cosines": cosines(study, vectors)}
 
@@ -146,6 +147,7 @@ def spread_text(target: pd.DataFrame) -> str:
 
 
 def cosine_text(cosines: pd.DataFrame) -> str:
+    # The table has both orders of each pair, and each domain with itself.
     pairs = cosines[cosines.a < cosines.b]
     spans = [
         f"{axis} {part.cosine.min():+.2f} to {part.cosine.max():+.2f}"

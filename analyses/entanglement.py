@@ -70,6 +70,7 @@ def matrix_groups(
     plain = by_method[by_method.method == "plain"]
     for method, readouts in by_method.groupby("method", sort=False):
         if method not in WITHOUT_MATRIX:
+            # Changes are against the plain rows, which the methods share.
             yield "method", method, "some", pd.concat([plain, readouts])
 
 
@@ -118,6 +119,7 @@ def drag_rows(cross: pd.DataFrame) -> pd.DataFrame:
         sure=cross.low * cross.high > 0,
         null_low=cross.null_low / cross.alpha,
         null_high=cross.null_high / cross.alpha,
+        # Beyond null_reach, p is at most 0.05; the drawn band leaves the largest vectors out.
         outside=cross.D.abs() > cross.null_reach / cross.alpha,
     )
 
@@ -172,6 +174,7 @@ def ratio_texts(ratios: pd.DataFrame, human: dict[str, float]) -> list[str]:
             f"Ratio {row.panel}{undefined} {row.effect:.2f} [{row.low:.2f}, {row.high:.2f}];"
             f" random vectors {row.null_low:.2f} to {row.null_high:.2f}{countries}."
         )
+    # Not 1, since a quantile is interpolated between the ratios.
     capped = (ratios.null_high > 0.99).sum()
     texts.append(
         f"In {capped} of {len(ratios)} cases random vectors reach the ratio's cap of 1, so that no"

@@ -60,6 +60,7 @@ def item_vectors(study: ic.Study) -> dict[str, ic.SteeringVectors]:
     vectors = {}
     for item, about in study.train.catalogue.items.items():
         ids = [scenario.id for scenario in study.train.filter(item=item)]
+        # A catalogue may have items of which this set has no scenario.
         if ids:
             direction = ic.steering.direction(study.activations.select(ids), study.config.method)
             vectors[item] = ic.steering.norm_matched(whole[about.axis], direction)
@@ -142,6 +143,7 @@ def cosine_section(
 
 
 def cross_section(cross: pd.DataFrame, order: list[str], how: str) -> Section:
+    # In percentage points, since a cell shows two decimals only.
     cells = ordered(cross.assign(points=100 * cross.effect), ["source", "item"], order)
     names = {"source": "vector of", "item": "read", "points": "points"}
     return Section(

@@ -44,6 +44,7 @@ def measure(study: ic.Study) -> Tables:
             "layer_sweep.gradient", lambda: ic.layer_sweep(*inputs, **form, method="gradient")
         )
         predicted = gradient[[*RUN, "id", "predicted_shift"]]
+        # `merge` joins by all columns that both have: steered, layer, alpha and id.
         sweep = sweep.drop(columns="predicted_shift").merge(predicted)
     return {
         "by_layer": by_layer(sweep, null),
@@ -110,6 +111,7 @@ def measured_and_predicted(layers: pd.DataFrame) -> pd.DataFrame:
     labels = [f"{row.steered}, alpha {row.alpha:+g}" for row in layers.itertuples()]
     panels = layers.assign(panel=labels)
     exact = panels[panels.method == "exact"].assign(way="exact")
+    # A prediction has no interval; equal ends draw no bar.
     gradient = panels.assign(
         effect=panels.predicted, low=panels.predicted, high=panels.predicted, way="gradient"
     )
@@ -121,6 +123,7 @@ def choice_words(taken: pd.DataFrame, halves: pd.DataFrame) -> tuple[str, list[s
     stabilities = []
     net_shares = []
     for axis, rows in taken.groupby("steered"):
+        # Below six scenarios there is no interval, and nothing is called beyond the null.
         above = rows.low.notna() & (rows.effect > rows.null_high)
         beyond = above.groupby(rows.layer).all()  # at every alpha of the sweep
         layers = ", ".join(map(str, beyond.index))

@@ -42,6 +42,7 @@ def measure(study: ic.Study) -> Tables:
     changed = changed_answers(asked["replies"], "none").rename("changed").reset_index()
     # The readouts' iso3 is kept: it is empty, not missing, without a persona.
     direct = decided[KEYS].drop_duplicates().merge(asked["places"].drop(columns="iso3"))
+    # Left: "none", the reference, has no share of changed answers.
     direct = direct.merge(changed, how="left")
     positions = {"direct": direct[[*KEYS, "x", "y"]], "scenarios": scenario_positions(decided)}
     return {
@@ -77,6 +78,7 @@ def persona_readouts(study: ic.Study, name: str, persona: ic.Persona) -> pd.Data
     study.on_step(f"{name}: deciding")
     plain: dict[tuple, list[ic.Edit]] = {(name, persona.kind, persona.iso3): []}
     return study.once(
+        # A file name must not contain a colon on Windows.
         f"paradigms.readouts.{name.replace(':', '-')}",
         lambda: study.read(plain, KEYS, study.persona_scenarios, study.format(system=persona)),
     )

@@ -92,6 +92,7 @@ def steered_runs(study: ic.Study) -> Runs:
         activations = axis_activations(study, axis, layers)
         for method in methods:
             label = METHODS[method]
+            # The other layers keep the study's vectors, but are not steered.
             direction = vectors.direction.clone()
             direction[layers] = ic.steering.direction(activations, method, study.config.seed)
             matched = ic.steering.norm_matched(vectors, direction, label)
@@ -231,6 +232,7 @@ def effect_section(tables: Tables, about: About) -> Section:
     config = about["config"]
     alpha = max(config["alphas"])
     n_random = config["n_random"]
+    # A bar needs a point in it: the middle of the band.
     band = null.assign(method=f"{n_random} random vectors", effect=(null.low + null.high) / 2)
     names = {"effect": "change of mean P+ per unit alpha", "axis": "read", "method": ""}
     on_target = values_text(against[against.axis == against.steered])

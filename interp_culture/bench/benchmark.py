@@ -160,6 +160,7 @@ def summarise(
             if compared_task == task.name and side == OURS:
                 continue
             theirs = seconds.loc[compared_task, side]
+            # Within a round, so that what slows the machine for a while slows both.
             ratios = theirs / ours
             rows.append(
                 {
@@ -206,6 +207,7 @@ def _setting(model: LanguageModel) -> Setting:
     # Validity is measured once per model and then cached; it must not fall into a timed task.
     for readout in READOUTS:
         check_readout(model, readout)
+    # Four neighbouring layers, as many as a study steers by default.
     middle = model.n_layers // 2
     return Setting(model, vectors, tuple(range(middle - 1, middle + 3)))
 

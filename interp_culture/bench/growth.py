@@ -94,4 +94,5 @@ def _best(work: Callable[[], None], repeats: int) -> float:
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
+    # Other work on the machine can only make a run slower, so the fastest is nearest to the truth.
     return min(seconds)

@@ -28,6 +28,7 @@ def pass_flops(model: LanguageModel, batch: Batch) -> float:
     Counted are two operations per weight and token, and the attention of each token over the
     tokens it sees (scores and values).
     """
+    # Matrices alone: norms and biases take part in no matrix product.
     weights = sum(p.numel() for p in model.bridge.blocks.parameters() if p.ndim == 2)
     tokens = int((~batch.is_padding).sum())
     seen = int(batch.visible[~batch.is_padding].sum())

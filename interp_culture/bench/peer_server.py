@@ -64,6 +64,7 @@ class Library(ABC):
         self, prompts: list[list[int]], answers: list[list[int]], runs: list[Run]
     ) -> np.ndarray:
         out = np.empty((len(runs), len(prompts)))
+        # The last token of an answer is predicted, but nothing is predicted from it.
         sequences = [[*p, *a[:-1]] for p, a in zip(prompts, answers, strict=True)]
         for r, members, rows in self.passes(sequences, runs):
             batch_answers = [answers[i] for i in members]

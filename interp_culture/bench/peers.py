@@ -57,6 +57,7 @@ def build_environment(folder: Path) -> Path:
     install = [str(python), "-m", "pip", "install", "--disable-pip-version-check"]
     for packages in PACKAGES:
         _run_logged([*install, *packages], log)
+    # Last, so that an interrupted installation is done again.
     marker.write_text(wanted, encoding="utf-8")
     return python
 
@@ -99,6 +100,7 @@ def write_for_transformers_4(folder: Path, target: Path) -> None:
     tokens = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     tokens |= {"tokenizer_class": "PreTrainedTokenizerFast", "padding_side": "right"}
     for name, values in (("config.json", config), ("tokenizer_config.json", tokens)):
+        # It is a link: writing to it would change the original.
         (target / name).unlink()
         (target / name).write_text(json.dumps(values), encoding="utf-8")
 
@@ -170,6 +172,7 @@ class Peer:
     def close(self) -> None:
         """End the process."""
         try:
+            # It closes stdin, which ends the server's loop over lines.
             self._process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -188,6 +191,7 @@ class Peer:
         self.close()
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
+        # As many threads as here, so that times can be compared.
         env = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
         with self._log.open("wb") as log:
             return subprocess.Popen(

@@ -77,6 +77,7 @@ class _Plain(ABC):
     def __init__(self, hf_model: Any, tokenizer: Any) -> None:
         self.hf_model = hf_model
         self.tokenizer = tokenizer
+        # Padding is masked, so any token will do.
         self.pad = tokenizer.pad_token_id or 0
         ends = hf_model.generation_config.eos_token_id
         self.ends = ends if isinstance(ends, list) else [ends]
@@ -193,6 +194,7 @@ class PlainHuggingFace(_Plain):
 
         def record(module: Any, args: Any, output: Any) -> None:
             hidden = output[0] if isinstance(output, tuple) else output
+            # A view would keep the hidden states of all positions in memory.
             residuals.append(hidden[:, -1].clone())
 
         with hooked([(block, record) for block in self._blocks]):
@@ -281,6 +283,7 @@ def answer_logprobs(
     The last `len(answer)` kept positions of a row predict these tokens.
     """
     targets = pad_left(answers, -1).to(logits.device)
+    # `gather` refuses -1; what it reads at padding is replaced by 0 below.
     target_logits = logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0].float()
     logprobs = target_logits - logits.float().logsumexp(-1)
     return logprobs.where(targets >= 0, 0).sum(-1)

@@ -94,6 +94,7 @@ def build(shape: str, device: str, dtype: torch.dtype) -> LanguageModel:
         **sizes, tie_word_embeddings=True, max_position_embeddings=8192
     )
     torch.manual_seed(0)
+    # On the device at once, without a copy of the weights in the CPU's memory.
     with torch.device(device):
         hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
     return LanguageModel.wrap(hf_model, load_model("smollm2", device="cpu").tokenizer, shape)
@@ -169,6 +170,7 @@ def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
             model, scenarios, {"": ()}, readout=ReadoutFormat("letters", system=system)
         ),
     )
+    # Large enough that the product itself, not its launch, takes the time.
     size = 8192 if model.device.type == "cuda" else 1024
     peak = matmul_rate(model.dtype, str(model.device), (size, size, size))
     return {
@@ -199,6 +201,7 @@ def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
             model, scenarios, {"": edits}, readout=ReadoutFormat("letters", system=system)
         ),
     )
+    # Any token will do: the time does not depend on which logit is read.
     theirs = timed(model, lambda: plain.read(prompts, [5], [run]))
     return {"ours": ours, "plain": theirs, "ratio": theirs / ours}
 

@@ -30,6 +30,7 @@ from interp_culture.steering.sweep import SweepMethod, layer_sweep
 from interp_culture.steering.vectors import SteeringVectors, extract
 from interp_culture.survey.personas import advanced_persona
 
+# The largest strength of a study by default.
 ALPHA = 2.0
 NEW_TOKENS = 24
 
@@ -226,6 +227,7 @@ def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> 
     # positive is the index of the positive pole's letter; every scenario has both orders.
     signs = np.array([1 if p.positive == 0 else -1 for p in prompts])
     logit_diffs = (logits[:, 0] - logits[:, 1]) * signs
+    # The mean over both orders cancels a preference for one letter.
     return logit_diffs.reshape(-1, 2).mean(1)
 
 

@@ -18,6 +18,7 @@ def run_alone(analysis: Analysis) -> None:
     Only the steps of the study that the analysis needs are run; finished steps are reused.
     """
 
+    # Nested, since typer builds the command from the signature, and `analysis` is no option.
     def main(
         config: Annotated[
             Path | None,
@@ -54,5 +55,6 @@ def run_alone(analysis: Analysis) -> None:
                 typer.echo(text)
         typer.echo(f"\nPage: {write_page(analysis, tables, study.about, study.folder)}")
 
+    # typer takes a command's help from its docstring.
     main.__doc__ = analysis.question
     run(lambda: typer.run(main))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
+    # A bug shows Python's own traceback; `run` turns bad input into a message.
     pretty_exceptions_enable=False,
     help="Do two values in a language model move together, and why? "
     "Read, steer and explain coupled axes.",
@@ -137,6 +138,7 @@ def run(application: Callable[[], object]) -> None:
             application()
         except InputError as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            # typer's code for a wrong option, which is bad input too.
             sys.exit(2)
 
 
@@ -183,6 +185,7 @@ def parse_format(
     check_known("--readout", readout, READOUTS)
     check_known("--order", order, ("both", "random"))
     check_known("--labels", labels, LABELS)
+    # An option without effect would look as if it had been used.
     if readout != "letters" and (order, labels) != ("both", "A/B"):
         raise InputError(
             f"--order and --labels are for lettered options; --readout {readout} shows none"

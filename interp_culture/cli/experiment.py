@@ -78,6 +78,7 @@ def probe(
         device,
         dtype,
         out,
+        # The whole set: nothing was computed from it, so no half is held out.
         take=lambda whole: whole if per_cell is None else whole.sample(per_cell, seed),
         faults=fault_policy(strict),
     )
@@ -122,6 +123,7 @@ def extract(
     from interp_culture.steering.vector_files import save_vectors
     from interp_culture.steering.vectors import extract as compute
 
+    # Before the model is loaded, which takes longest.
     check_method(method)
     take = training_half(seed, per_cell)
     loaded, train = load(model, scenarios, device, dtype, out, VECTORS, take, fault_policy(strict))
@@ -300,6 +302,7 @@ def entangle(
         test,
         steered,
         chosen_layers,
+        # Both signs, since the response matrix is the slope between them.
         alphas=[alpha, -alpha],
         n_random=n_random,
         readout=form,

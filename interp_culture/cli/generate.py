@@ -177,6 +177,7 @@ def _find_catalogue(scenarios: Path | None) -> tuple[Catalogue, Path]:
 
     place = DATA / "culture" if scenarios is None else find_set(scenarios)
     axes = (place if place.is_dir() else place.parent) / "axes.yaml"
+    # `load_catalogue` would fall back on the cultural set; here the user named another one.
     if not axes.exists():
         raise InputError(
             f"--scenarios {scenarios}: there is no {axes}; declare axes, domains and items in it"

@@ -25,6 +25,7 @@ SPEED = "Speed"
 MODEL_HELP = "smollm2 (embedded), a Hub id, a folder or a .gguf file."
 
 Model = Annotated[str, typer.Option("--model", help=MODEL_HELP, rich_help_panel=MODEL)]
+# typer does not show a default of None; `show_default` says what None means.
 Device = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +71,7 @@ PerCell = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+# `steer` needs the seed that `extract` had: another one makes other halves, which overlap.
 TrainingSeed = Annotated[
     int,
     typer.Option(

@@ -82,6 +82,7 @@ def study(
         config,
         preset,
         model=model,
+        # As text, since the configuration is written to JSON, which has no paths.
         scenarios=str(scenarios) if scenarios else None,
         device=device,
         dtype=dtype,

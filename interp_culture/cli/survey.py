@@ -110,6 +110,7 @@ def ask(
     from interp_culture.survey.wvs import load_facts
 
     known = load_facts(facts)
+    # Parsed before the model is loaded, so that a wrong persona shows at once.
     chosen = {text: None if text == "none" else parse_persona(text, known) for text in persona}
     for text, parsed in chosen.items():
         if parsed:
@@ -122,6 +123,7 @@ def ask(
     items = tables["items"][tables["items"].persona.isin(chosen)]
     places = tables["places"][tables["places"].persona.isin(chosen)]
     means = items.pivot(index="item", columns="persona", values="mean")
+    # `pivot` sorts the columns; this is the order of the command line.
     show(means[list(chosen)].reset_index())
     show(places.drop(columns="system"))
     unusable = places[places.off_answers > MAX_OFF].persona.tolist()

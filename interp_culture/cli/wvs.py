@@ -43,6 +43,7 @@ def wvs(
     from interp_culture.artifacts import make_folder
     from interp_culture.survey.microdata import read_survey, write_survey
 
+    # First, so that a folder that is not writable shows before the long reading.
     make_folder(out)
     codes = [code.strip().upper() for code in (countries or "").split(",") if code.strip()]
     summary = read_survey(

@@ -195,6 +195,7 @@ def at_largest_alpha(summary: Summary, steered: str, axis: str) -> list[Response
 def human_ratios(summary: Summary) -> dict[str, float]:
     """The slope of the other axis on each axis over countries; empty without the cultural map."""
     human = summary["human"]
+    # Like the entanglement ratio, a slope is the change of one axis over that of the other.
     return {"X": human["y_per_x"], "Y": human["x_per_y"]} if human else {}
 
 

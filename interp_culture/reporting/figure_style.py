@@ -20,6 +20,7 @@ CYCLE = [BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY]
 
 def axis_colours(axes: list[str]) -> dict[str, str]:
     """One colour per axis, the same in every figure."""
+    # Sorted, so that a colour does not depend on the order of the rows.
     return {axis: CYCLE[i % len(CYCLE)] for i, axis in enumerate(sorted(axes))}
 
 
@@ -45,6 +46,7 @@ def finish(figure: go.Figure, height: int) -> go.Figure:
     return figure.update_layout(
         template="plotly_white",
         height=height,
+        # Small, because axes of this template widen the margin for their labels (automargin).
         margin={"l": 10, "r": 10, "t": 40, "b": 10},
         font={"color": INK, "size": 12},
         legend={"orientation": "h", "y": -0.2, "yanchor": "top"},

@@ -56,14 +56,17 @@ def layer_figure(
             zmax=top,
             colorscale="Cividis",
             colorbar={"title": "mean |ΔP+|", "orientation": "h", "y": -0.28, "thickness": 12},
+            # One colour bar is enough: all panels have the same zmin and zmax.
             showscale=row == 1,
             customdata=np.array(asked),
             hovertemplate="layer %{x}, %{y} %{customdata}: %{z:.4f}<extra></extra>",
             **panel,
         )
         for layer in chosen[axis]:
+            # Items are categories, which plotly places at 0, 1, 2, ...; a cell is 1 wide.
             frame = {"x0": layer - 0.5, "x1": layer + 0.5, "y0": -0.5, "y1": len(grid) - 0.5}
             figure.add_shape(type="rect", **frame, line={"color": "#ffffff", "width": 2}, **panel)
+        # plotly draws the first row of a heatmap at the bottom.
         figure.update_yaxes(title=f"item, {axis} steered", autorange="reversed", **panel)
     figure.update_xaxes(title="steered layer (blocks.l.hook_resid_post)", row=len(axes), col=1)
     return finish(figure, 220 * len(axes) + 140)
@@ -124,6 +127,7 @@ def interval_figure(
         lines: whether the values of one colour are joined.
         log: which of the axes are logarithmic.
     """
+    # plotly takes the lengths of error bars, not their ends.
     drawn = table.assign(_up=table.high - table.effect, _down=table.effect - table.low)
     draw = px.line if lines else px.scatter
     figure = draw(
@@ -140,12 +144,15 @@ def interval_figure(
         log_y="y" in log,
     )
     thin = {"thickness": 1.2, "width": 3}
+    # cliponaxis would cut the markers that lie on the frame.
     figure.update_traces(marker={"size": 9}, error_y=thin, cliponaxis=False)
     if lines:
         figure.update_traces(mode="lines+markers")
     else:
+        # Otherwise the markers of one category are drawn on top of each other.
         figure.update_layout(scattermode="group")
     if "y" in log:
+        # Between powers of ten, plotly itself writes bare digits ("2", "5").
         ticks = [step * 10.0**power for power in range(-6, 7) for step in (1, 2, 5)]
         figure.update_yaxes(tickvals=ticks)
     else:
@@ -167,6 +174,7 @@ def grid_figure(
     """
     grid = table.pivot(index=rows, columns=columns, values=value)
     grid = grid.loc[list(dict.fromkeys(table[rows])), list(dict.fromkeys(table[columns]))]
+    # A grid of zeros alone would have a colour range without width.
     top = float(np.nanmax(np.abs(grid.to_numpy()))) or 1.0
     figure = px.imshow(
         grid,
@@ -177,6 +185,7 @@ def grid_figure(
         aspect="auto",
         labels={"x": names[columns], "y": names[rows], "color": names[value]},
     )
+    # plotly leaves out labels that are close together, unless all ticks are given.
     figure.update_xaxes(side="bottom", tickmode="array", tickvals=list(grid.columns))
     return finish(figure, 120 + 34 * max(8, len(grid)))
 
@@ -214,6 +223,7 @@ def forest_figure(
     figure.update_annotations(font_size=13)
     figure.update_yaxes(autorange="reversed")
     n = table.label.nunique()
+    # legend_y is a share of the plot's height, which grows with n.
     return finish(figure, 170 + 24 * n).update_layout(legend_y=-2.5 / n)
 
 
@@ -270,6 +280,7 @@ def profile_figure(
         here = {"row": 1, "col": col}
         band = rows.groupby(x).agg({"null_low": "min", "null_high": "max"}).dropna()
         figure.add_scatter(
+            # Forward along the lower ends and back along the upper ones, which closes the area.
             x=[*band.index, *band.index[::-1]],
             y=[*band.null_low, *band.null_high[::-1]],
             mode="lines",

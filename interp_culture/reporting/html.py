@@ -187,6 +187,7 @@ def _figure_html(figure: go.Figure) -> str:
     return plotly.io.to_html(
         figure,
         full_html=False,
+        # The page has it once; each figure would add it again, several megabytes.
         include_plotlyjs=False,
         config={"responsive": True, "displayModeBar": False},
     )

@@ -39,6 +39,7 @@ def points_figure(
     shown = ["lines"] * bool(path) + ["markers"] + ["text"] * bool(words)
     for number, (label, rows) in enumerate(points.groupby("label", sort=False)):
         colour = CYCLE[number % len(CYCLE)]
+        # Once all colours are used, they come again with the next symbol.
         symbol = SYMBOLS[number // len(CYCLE) % len(SYMBOLS)]
         marker: dict[str, Any] = {"size": 9, "color": colour, "symbol": symbol}
         drawn = rows
@@ -94,4 +95,5 @@ def _broken_path(rows: pd.DataFrame, path: str, apart: str) -> pd.DataFrame:
     ordered = rows.sort_values([apart, path])
     # plotly breaks a line at a point whose coordinates are NaN.
     gaps = ordered.drop_duplicates(apart, keep="last").assign(x=np.nan, y=np.nan)
+    # A stable sort leaves each gap behind the points of its path.
     return pd.concat([ordered, gaps]).sort_values(apart, kind="stable")

@@ -87,6 +87,7 @@ def _add_countries(figure: go.Figure, countries: pd.DataFrame, targets: list[str
 def _add_paths(figure: go.Figure, plain: pd.DataFrame, steered: pd.DataFrame) -> None:
     """A line with arrows for each steered axis, through the plain model, in the order of alpha."""
     for axis, colour in axis_colours(list(steered.steered.unique())).items():
+        # The plain model has alpha 0, so that sorting puts it between the two signs.
         path = pd.concat([steered[steered.steered == axis], plain]).sort_values("alpha")
         figure.add_scatter(
             x=path.x,

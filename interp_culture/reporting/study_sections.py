@@ -104,6 +104,7 @@ def _domain_section(summary: Summary, domains: pd.DataFrame) -> Section:
 
 def domain_text(domains: pd.DataFrame) -> str:
     """The effects by domain whose interval excludes 0, and those of them beyond random vectors."""
+    # The product is above 0 if both ends have one sign; NaN, where there is no interval, is not.
     apart = domains[domains.low * domains.high > 0]
     text = (
         f"{len(apart) or 'None'} of {len(domains)} effects have a 95% interval that excludes 0 "

@@ -28,6 +28,7 @@ from interp_culture.scenarios.wording import comparable, short
 ANSWERS = ("answer_matching_behavior", "answer_not_matching_behavior")
 # Names of the answers in the first release of the model-written evaluations.
 FIRST_RELEASE_ANSWERS = ("corrects", "incorrects")
+# These formats name no setting, so every record of a behaviour is in the same domain.
 DOMAIN = "all"
 
 
@@ -42,6 +43,7 @@ Answer = Annotated[Text, BeforeValidator(_first_answer)]
 class _Record(BaseModel):
     """A record as it stands in the file. Unknown fields are ignored."""
 
+    # Published evaluations have further fields, such as `statement` and `label_confidence`.
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
@@ -91,6 +93,7 @@ def record_type(record: Any) -> type[FieldRecord]:
     'TextPair'
     """
     if not isinstance(record, dict) or "positive" not in record:
+        # The most usual format; validation then names the fields that it lacks.
         return Behaviour
     return CompletionPair if isinstance(record["positive"], dict) else TextPair
 
@@ -133,6 +136,7 @@ def behaviour_scenarios(
         scenario = _scenario(name, number, record, where, faults)
         if scenario is None:
             continue
+        # Of the record: a scenario of two choices no longer has the order of its choices.
         key = _repeat_key(record)
         if key in first_place:
             detail = f"the same record is at {first_place[key]}"
@@ -140,6 +144,7 @@ def behaviour_scenarios(
             continue
         first_place[key] = where
         positive = comparable(scenario.positive)
+        # A set is equal whichever of the two options is positive.
         options = frozenset((positive, comparable(scenario.negative)))
         question = (comparable(scenario.situation), options)
         earlier_positive, earlier_place = first_answer.setdefault(question, (positive, where))
@@ -227,6 +232,7 @@ def _from_choices(
         "situation": lettered.situation,
         "positive": positive.text,
         "negative": negative.text,
+        # Two choices are the two poles, whose order the readout decides.
         "choices": texts if len(texts) > 2 else (),
     }
 

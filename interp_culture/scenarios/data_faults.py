@@ -13,6 +13,7 @@ from interp_culture.errors import InputError
 # "skip" leaves unreadable records out with a warning; "refuse" rejects the whole set.
 FaultPolicy = Literal["skip", "refuse"]
 POLICIES: tuple[FaultPolicy, ...] = ("skip", "refuse")
+# Enough to recognise a fault; all places of a broken file would fill the screen.
 MAX_PLACES = 3
 
 

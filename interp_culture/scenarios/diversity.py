@@ -55,10 +55,12 @@ def select_varied(texts: Sequence[str] | Vectors, k: int) -> list[int]:
         raise InputError(
             f"cannot select {k} of {len(vectors)} texts: give a number from 1 to {len(vectors)}"
         )
+    # The sum of cosines orders texts as their mean does; a text's cosine with itself is always 1.
     chosen = [int(np.argmin(np.round(vectors @ vectors.sum(axis=0), DECIMALS)))]
     nearest = np.full(len(vectors), np.inf)
     while len(chosen) < k:
         nearest = np.minimum(nearest, np.round(1 - vectors @ vectors[chosen[-1]], DECIMALS))
+        # -inf and not 0, which is also the distance of a copy of a chosen text.
         nearest[chosen] = -np.inf
         chosen.append(int(np.argmax(nearest)))
     return chosen
@@ -112,6 +114,7 @@ def _unit_rows(texts: Sequence[str] | Vectors) -> Float[np.ndarray, "text unit"]
             "vectors to select from contain NaN or infinity; "
             "leave out these texts or compute their vectors again"
         )
+    # The extra column is 1 for zero vectors alone; without it, their division by 0 gives NaN.
     vectors = np.column_stack([vectors, ~vectors.any(axis=1)])
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

@@ -76,6 +76,7 @@ def shipped_sets() -> list[str]:
     >>> shipped_sets()
     ['controls', 'culture', 'tone']
     """
+    # The other folders, of survey figures and neutral texts, have no axes.yaml.
     return sorted(axes.parent.name for axes in DATA.glob("*/axes.yaml"))
 
 
@@ -160,9 +161,12 @@ def _has_behaviours(file: Path) -> bool:
     records = (record for _, record in read_records(file, DataFaults()))
     first = next((record for record in records if isinstance(record, dict)), None)
     if first is None:
+        # Without a readable record the form decides: a list is the usual form of behaviours.
         return file.suffix == ".json" or file.read_bytes().lstrip().startswith(b"[")
     if "question" in first:
+        # A scenario with a surplus "question" is a faulty scenario, not a behaviour.
         return "axis" not in first
+    # Both formats have positive and negative, so another field of a scenario decides.
     is_scenario = first.keys() & Scenario.model_fields.keys() - {"positive", "negative"}
     return not is_scenario
 
@@ -257,6 +261,7 @@ def _read_behaviours(root: Path, files: list[Path], faults: DataFaults) -> Scena
             )
         names[name] = file
         scenarios += behaviour_scenarios(name, _behaviour_records(file, faults), faults)
+    # `Path(".").name` is empty; `resolve` finds the name of the folder.
     title = root.stem if root.is_file() else root.resolve().name
     return ScenarioSet(tuple(scenarios), behaviour_catalogue(title or "behaviours", names))
 
@@ -264,6 +269,7 @@ def _read_behaviours(root: Path, files: list[Path], faults: DataFaults) -> Scena
 def _behaviour_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, int, FieldRecord]]:
     n_faults = len(faults.faults)
     records = list(read_records(file, faults))
+    # Without a new fault the file is empty; with one it is unreadable, which is already reported.
     if not records and len(faults.faults) == n_faults:
         faults.add(
             str(file),

@@ -8,6 +8,7 @@ from interp_culture.scenarios.measures import length_differences
 from interp_culture.scenarios.scenario import ScenarioSet
 
 CHANCE = 0.5
+# As many as the cultural set has items, so that each fold leaves out one of them.
 MAX_FOLDS = 10
 
 

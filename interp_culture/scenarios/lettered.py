@@ -23,6 +23,7 @@ AFTER = r"[.:．：、]"
 BRACKETED = rf"[(（\[【][ \t]*({{kind}})[ \t]*{CLOSING}{AFTER}?"
 # Without an opening bracket, white space must follow: "A.M." and "3.5" are not markers.
 BARE = rf"(?:Option[ \t]+)?({{kind}})(?:{CLOSING}{AFTER}?|{AFTER})(?=\s)"
+# At most two digits, since "(1984)" is a year and not a label.
 KINDS = ("[A-ZＡ-Ｚ]", "[a-z]", r"\d{1,2}")
 FIRST_LABELS = ("A", "a", "1")
 
@@ -46,6 +47,7 @@ CUE = re.compile(
 )
 # A last line that ends in an open bracket asks for a letter, whatever its words are.
 OPEN_LINE = re.compile(r"(?:\n[^\n]*)?[(（]\s*\Z")
+# A line such as "-----" between question and choices belongs to neither.
 RULE = re.compile(r"\n[-=*_ \t]{2,}\s*\Z")
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
 STRAY_BRACKET = re.compile(r"(?<=\w)[)）]\Z")
@@ -123,6 +125,7 @@ def named_choice(question: LetteredQuestion, answer: str) -> Choice | None:
                 continue
             if text is None or comparable(text) == comparable(choice.text):
                 return choice
+            # "A dog" does not name choice A, but may be the text of a choice (compared below).
             break
     return next((c for c in question.choices if comparable(c.text) == comparable(answer)), None)
 
@@ -182,6 +185,7 @@ def _on_one_line(text: str, marker: str) -> list[re.Match[str]]:
     firsts = [i for i, m in enumerate(marks) if label_of(m[1]) in FIRST_LABELS]
     if not firsts:
         return []
+    # The question itself may mention (A); its choices come after that.
     marks = marks[firsts[-1] :]
     if len(marks) < 2 or not _is_sequence([label_of(m[1]) for m in marks]):
         return []

@@ -28,6 +28,7 @@ NEGATIONS = {
 }
 # Words that a negation brings with it: "does not sign", "will not sign".
 FILLERS = {"do", "did", "will", "to"}
+# The default of `ScenarioSet.split` and of a study: the split that is checked is the one used.
 SPLIT_SEED = 42
 
 
@@ -62,6 +63,7 @@ def tfidf(texts: Sequence[str]) -> Float[np.ndarray, "text word"]:
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    # Sublinear (1 + log count): a word said three times does not weigh three times as much.
     vectorizer = TfidfVectorizer(stop_words="english", sublinear_tf=True)
     try:
         return vectorizer.fit_transform(list(texts)).toarray()
@@ -108,9 +110,11 @@ def reading_grade(scenarios: ScenarioSet) -> pd.Series:
     for s in scenarios:
         text = f"{s.situation} {s.positive} {s.negative}"
         words = len(words_of(text))
+        # A text without a full stop is still one sentence.
         sentences = max(1, len(re.findall(r"[.!?]+(?=\W|$)", text)))
         letters = sum(c.isalpha() for c in text)
         if words:
+            # L and S are counts per 100 words: 0.0588 L = 5.88 letters / words.
             grades[s.id] = 5.88 * letters / words - 29.6 * sentences / words - 15.8
         else:
             grades[s.id] = float("nan")
@@ -164,6 +168,7 @@ def is_bare_negation(one: str, other: str) -> bool:
     >>> is_bare_negation("She signs the list.", "She does not sign the list.")
     True
     """
+    # NEGATIONS are spelt with straight apostrophes.
     stems = [
         {_stem(word) for word in words_of(text.replace("\u2019", "'"))} for text in (one, other)
     ]
@@ -174,6 +179,7 @@ def is_bare_negation(one: str, other: str) -> bool:
 def _stem(word: str) -> str:
     """The word without a verb ending: "signs", "signed" and "sign" are the same."""
     for ending in ("ed", "es", "s"):
+        # Words such as "is", "was" and "yes" have no ending to cut.
         if word.endswith(ending) and len(word) > 3:
             return word[: -len(ending)]
     return word

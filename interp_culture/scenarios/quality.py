@@ -25,6 +25,7 @@ from interp_culture.scenarios.wording import words_of
 # Below this number, the accuracy of a classifier is noise.
 MIN_FOR_CLASSIFIERS = 20
 # Accuracies that are tolerated on a set of any size; the sampling error is added to them.
+# Words get more, since options of opposite meaning can share a length but not all words.
 LENGTH_ACCURACY = 0.52
 WORDING_ACCURACY = 0.6
 
@@ -158,6 +159,7 @@ def _text_checks(scenarios: ScenarioSet) -> Iterator[Check]:
         0.95,
         "largest share of an item's texts that contain one of its keywords",
     )
+    # vaderSentiment itself calls a compound score within 0.05 of 0 neutral.
     yield Check(
         "tone",
         float(tone_by_axis.max()),

@@ -18,6 +18,7 @@ KINDS = {
     "missing": "a field is missing",
     "extra_forbidden": "an unknown field",
     "string_too_short": "an empty text",
+    # pydantic's type for a ValueError in a validator; only the validator of `choices` raises one.
     "value_error": "choices without their poles",
     "model_type": "not an object",
 }
@@ -31,6 +32,7 @@ def read_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, Any]]:
     per line.
     """
     raw = file.read_bytes()
+    # A byte order mark would hide the bracket of a list.
     start = raw.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"["):
         yield from _list_records(raw, file, faults)
@@ -92,6 +94,7 @@ def _list_records(raw: bytes, file: Path, faults: DataFaults) -> Iterator[tuple[
     position = text.index("[") + 1
     number = 0
     while True:
+        # A comma before the first record is a fault, so it is skipped between records only.
         position = _skip(text, position, ", \t\r\n" if number else " \t\r\n")
         if text[position : position + 1] == "]":
             return

@@ -28,6 +28,7 @@ def near_identical(texts: Sequence[str]) -> list[int]:
     parent = list(range(len(texts)))
     first_with: dict[Hashable, int] = {}
     for index, text in enumerate(texts):
+        # A text of symbols alone has no words and is compared as it stands.
         for signature in _signatures(word_sequence(text) or (text,)):
             other = first_with.setdefault(signature, index)
             _join(parent, index, other)
@@ -57,6 +58,8 @@ def grouped_halves(
     halves: tuple[list[int], list[int]] = ([], [])
     order = list(members.values())
     random.Random(seed).shuffle(order)
+    # A large group that came last could not be balanced by others any more.
+    # `sorted` is stable, so groups of one size stay in the shuffled order.
     for indices in sorted(order, key=len, reverse=True):
         needs = [sum(half[cells[i]] for i in indices) for half in missing]
         chosen = 0 if needs[0] >= needs[1] else 1
@@ -75,6 +78,7 @@ def _signatures(words: tuple[str, ...]) -> Iterable[Hashable]:
     if len(words) < MIN_WORDS:
         return
     for i, word in enumerate(words):
+        # Without their numbers, "Take 5 pills." and "Take 50 pills." would be the same.
         if not word.isnumeric():
             # Hashes keep the signatures of a long file small: there can be a million of them.
             yield hash(words[:i] + words[i + 1 :])

@@ -29,6 +29,7 @@ OptionalText = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 class _Record(BaseModel):
+    # An optional field with a misspelt name would otherwise keep its default unnoticed.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -286,6 +287,7 @@ class ScenarioSet:
 
     def _repeat_groups(self) -> list[Any]:
         """The group of each scenario; scenarios of one group must be in the same half."""
+        # A bare pair has no situation, so its options are compared.
         groups: list[Any] = near_identical(
             [s.situation or f"{s.positive} {s.negative}" for s in self.scenarios]
         )
@@ -309,6 +311,7 @@ class ScenarioSet:
         return sorted(turns, key=turns.__getitem__)
 
     def _pick(self, indices: Iterable[int]) -> ScenarioSet:
+        # Always in the order of the whole set: the digest of a sample depends on it.
         return self._with(self.scenarios[i] for i in sorted(indices))
 
     def _with(self, scenarios: Iterator[Scenario]) -> ScenarioSet:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GROUP = "interp_culture.analyses"
 ALL = "all"
 
+# Quoted, since pandas is imported for type checks only.
 Tables = Mapping[str, "pd.DataFrame"]
 About = Mapping[str, Any]
 

@@ -20,6 +20,7 @@ class StudyConfig(BaseModel):
     `analyses` (what runs after the study).
     """
 
+    # A misspelt field of a YAML file would otherwise keep its default unnoticed.
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field(
@@ -112,6 +113,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "paper": {
         "alphas": [2.0],
+        # Subsets where there are many runs: one per layer here, one per random vector below.
         "sweep_per_item": 3,
         "null_per_item": 3,
         "sample_per_item": 3,
@@ -142,6 +144,7 @@ def load_config(
     [2.0]
     """
     check_known("preset", preset, PRESETS)
+    # A copy, since `|=` would change the preset for later calls.
     values = dict(PRESETS[preset])
     if path is not None:
         values |= _read_yaml(Path(path))
@@ -164,6 +167,7 @@ def _field_errors(error: ValidationError, path: str | Path | None) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
+        # An empty file is read as None; it changes no field.
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the path of a YAML file") from None

@@ -38,6 +38,7 @@ def study_manifest(config: StudyConfig, model: LanguageModel, scenarios: Scenari
     manifest = {
         **content,
         "key": content_key({**content, **_without_names(content)}),
+        # From here on not in the key: another commit or day alone must not recompute a table.
         **_git_state(),
         "threads": torch.get_num_threads(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,6 +55,7 @@ def _without_names(content: dict[str, Any]) -> dict[str, Any]:
 
 def _git_state() -> dict[str, Any]:
     """The commit of the code, and whether files were changed since; None outside a clone."""
+    # The clone of the code, not the folder in which the study was started.
     here = str(Path(__file__).parent)
 
     def git(*args: str) -> str:

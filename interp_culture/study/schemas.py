@@ -41,6 +41,7 @@ class TableSchema:
         return [
             name
             for name in columns
+            # `fnmatch` would ignore case on Windows.
             if not any(fnmatchcase(name, column.name) for column in self.columns)
         ]
 

@@ -26,6 +26,7 @@ def source_hash(package: str) -> str:
     digest = hashlib.sha256()
     # Sorted, since the order of `rglob` depends on the file system.
     for name, path in sorted(_files(package)):
+        # The zero byte separates a name from the content after it.
         digest.update(f"{name}\0".encode())
         digest.update(_code_of(path) if path.suffix == ".py" else path.read_bytes())
     return digest.hexdigest()[:16]
@@ -51,6 +52,7 @@ def _files(package: str) -> Iterator[tuple[str, Path]]:
     if source is None:  # code typed at a prompt has no file
         return
     path = Path(source)
+    # A module of a single file has no folder of its own.
     if path.name != "__init__.py":
         yield path.name, path
         return

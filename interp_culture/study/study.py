@@ -90,7 +90,9 @@ class Study:
         summary = summarise_study(self.about, validity, sweep, readouts[is_plain], derived, key)
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
+        # After the summary: a report is refused while the keys of the two files differ.
         write_json(folder / "manifest.json", self.manifest)
+        # After the manifest, so that an analysis that fails leaves a finished study.
         for analysis in self._analyses():
             self.on_step(f"analysis {analysis.name}: {analysis.question}")
             self.measure(analysis)
@@ -150,6 +152,7 @@ class Study:
     @cached_property
     def halves(self) -> tuple[ScenarioSet, ScenarioSet]:
         """The training half and the held-out half."""
+        # Split before sampling: a scenario is in the same half whatever the sizes of the samples.
         return self.scenarios.split(self.config.seed)
 
     @cached_property
@@ -293,6 +296,7 @@ class Study:
         """
         path = self.folder / "vectors.safetensors"
         key = self.manifest["key"]
+        # Vectors are no table, so `once` cannot store them.
         if stored_key(path) != key:
             save_vectors(path, extract(self.model, self.train, self.config.method), key)
         vectors = load_vectors(path)
@@ -350,6 +354,7 @@ class Study:
 
     def plain(self, scenarios: ScenarioSet) -> pd.DataFrame:
         """The primary readout of held-out scenarios without edits, out of `steered`."""
+        # The plain rows are in that table already, so that no run is needed.
         table = self.steered(self.primary_readout)
         ids = {scenario.id for scenario in scenarios}
         is_plain = (table.method == "plain") & table.id.isin(ids)

@@ -212,6 +212,7 @@ def derive(readouts: pd.DataFrame, primary_readout: Readout) -> dict[str, pd.Dat
         response and matrix (every readout, in P+ and in logits), null and domains (primary
         readout), and, if the items are those of the cultural map, places and distances.
     """
+    # `list` is needed: a GroupBy has an attribute `keys`, so `dict` alone takes it for a mapping.
     by_readout = dict(list(readouts.groupby("readout", sort=False)))
     responses = []
     matrices = []

@@ -72,6 +72,7 @@ def answer_reader(model: LanguageModel, system: System) -> AnswerReader:
             code: sum(probability_of[text][code, space] for space in SPELLINGS) for code in codes
         }
         total = sum(mass.values())
+        # Rounding can make the total slightly larger than 1.
         return {code: p / total for code, p in mass.items()}, max(0.0, 1 - total)
 
     return read
@@ -99,6 +100,7 @@ def sum_of_qualities(read: AnswerReader, question: Question) -> tuple[dict[int, 
     for text, sign in zip(texts, question.qualities.values(), strict=True):
         answers, off = read(text, question.codes)
         off_answers.append(off)
+        # A quality is answered by 1 (yes) or 2 (no), see questions.yaml.
         yes = answers[1]
         updated: dict[int, float] = {}
         for value, p in distribution.items():
@@ -174,6 +176,7 @@ def _spelling_probabilities(
     logprobs = score_runs(model, groups, {"": ()}, answer_logprob)[""][..., 0]
     probabilities = []
     for by_key, keys, logs in zip(tokens_of, spelling_of, logprobs, strict=True):
+        # Not strict: the repeats that filled the group up come last, and are left out here.
         exclusive = _without_continuations(dict(zip(keys, np.exp(logs), strict=False)))
         probabilities.append(
             {
@@ -190,6 +193,7 @@ def _without_continuations(
     """Each token sequence's probability minus that of the sequences one token longer."""
     exclusive = {}
     for tokens, p in probability.items():
+        # The probability of "1" includes all replies that go on to "10".
         continued = sum(probability[longer] for longer in probability if longer[:-1] == tokens)
         exclusive[tokens] = p - continued
     return exclusive

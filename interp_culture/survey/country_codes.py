@@ -12,7 +12,9 @@ from interp_culture.survey.wvs import countries
 
 # Survey codes absent from ISO 3166, and Great Britain, mapped to the codes of the 2023 map.
 SURVEY_CODES = {
+    # Kosovo; 915 is the survey's number.
     **dict.fromkeys(["XK", "XKX", "915"], "XKX"),
+    # Northern Ireland; 909 is the survey's number.
     **dict.fromkeys(["NIR", "GB-NIR", "GBR-NIR", "909"], "GBR-NIR"),
     "GB-GBN": "GBR",
 }
@@ -23,6 +25,7 @@ def country_name(iso3: str) -> str:
     if iso3 in countries().index:
         return str(countries().country[iso3])
     country = load_package("pycountry").countries.get(alpha_3=iso3)
+    # Few countries have one: "Bolivia" for "Bolivia, Plurinational State of".
     return str(getattr(country, "common_name", country.name))
 
 
@@ -71,6 +74,7 @@ def _iso3(code: str, standard: str) -> str | None:
     if standard == "numeric":
         if not code.isdigit():
             return None
+        # A column of numbers loses the zeros of codes such as "008" (Albania).
         code = code.zfill(3)
     country = load_package("pycountry").countries.get(**{standard: code})
     return country.alpha_3 if country else None

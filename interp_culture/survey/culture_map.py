@@ -160,11 +160,13 @@ def human_coupling() -> dict[str, float]:
     >>> f"{coupling['r']:.2f} {coupling['y_per_x']:.2f} {coupling['x_per_y']:.2f}"
     '0.58 0.47 0.73'
     """
+    # Imported here: scipy.stats takes half a second.
     from scipy.stats import linregress, pearsonr
 
     table = countries()
     r = pearsonr(table.x, table.y)
     interval = r.confidence_interval()
+    # The slopes are not inverses of each other: their product is r squared.
     return {
         "r": float(r.statistic),
         "r_low": float(interval.low),
@@ -191,6 +193,7 @@ def projection_check() -> pd.DataFrame:
         x, y = project(means[items].to_numpy())
         published = countries().loc[iso3]
         year = int(facts.year.max())
+        # The field work of one survey can span two years.
         same_survey = abs(year - published.survey_year) <= 1
         rows.append(
             (iso3, year, x, y, published.x, published.y, published.survey_year, same_survey)
@@ -225,6 +228,7 @@ def projection_coupling() -> dict[str, float]:
         items of this axis all move from the negative to the positive pole and the others stay.
     """
     items = survey_items().index
+    # Any start gives the same shift: `answers` and `project` are linear but for a constant.
     start = project(answers(np.zeros(len(items))))
     coupling = {}
     for axis, target in COORDINATE_OF_AXIS.items():
@@ -272,6 +276,7 @@ def movements(readouts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (steered, alpha), run in steered_runs.groupby(["steered", "alpha"], sort=True):
         target = COORDINATE_OF_AXIS[steered]
+        # Turned round for a negative alpha: 0 degrees is the intended direction for both signs.
         shifts = np.sign(alpha) * displacements(plain, run)
         rows.append((steered, alpha, *_movement(shifts[:, target], shifts[:, 1 - target])))
     return pd.DataFrame(rows, columns=["steered", "alpha", *ANGLE_COLUMNS, *RATIO_COLUMNS])

@@ -32,6 +32,7 @@ MAX_NAMED = 10
 # The keys of a survey, and of the answers to one item in it.
 SURVEY = ["iso3", "year"]
 CELL = [*SURVEY, "item"]
+# Codes for a missing year, such as -4 or 9999, are outside.
 PLAUSIBLE_YEARS = (1900, 2100)
 
 
@@ -132,6 +133,7 @@ def write_survey(folder: str | Path, summary: SurveySummary) -> None:
         "answer_shares": summary.shares,
         "places": summary.places,
     }
+    # The old manifest goes first, so that an interrupted folder looks unfinished.
     (folder / "manifest.json").unlink(missing_ok=True)
     for name, table in tables.items():
         with replacing(folder / f"{name}.csv") as part:
@@ -228,6 +230,7 @@ def _means(cells: pd.DataFrame) -> pd.DataFrame:
     mean = total.wv / total.w
     # Rounding can make the variance of equal answers slightly negative.
     variance = (total.wvv / total.w - mean**2).clip(lower=0)
+    # A single answer has no standard error.
     n_eff = (total.w**2 / total.w2).where(total.n > 1)
     se = np.sqrt(variance / (n_eff - 1))
     table = pd.DataFrame({"mean": mean, "se": se, "n": total.n}).reset_index()
@@ -259,6 +262,7 @@ def _places(means: pd.DataFrame, rows: pd.DataFrame, notes: list[str]) -> pd.Dat
         notes.append(f"Fewer than {FEW_ANSWERS} valid answers to some item: {_shortened(labels)}.")
     items = survey_items().index
     wide = means.pivot(index=SURVEY, columns="item", values="mean")
+    # `pivot` has no row or column for surveys or items without any mean; here they become NaN.
     wide = wide.reindex(index=n_respondents.index, columns=items)
     x, y = project(wide.to_numpy()).T
     coordinates = pd.DataFrame({"x": x, "y": y, "n": n_respondents}, index=n_respondents.index)

@@ -81,6 +81,7 @@ def kinds() -> tuple[Kind, ...]:
         year="A_YEAR",
         weight="W_WEIGHT",
         items=wvs7,
+        # Independence, determination, religious faith, obedience: the order that `autonomy` takes.
         qualities=("Q8", "Q14", "Q15", "Q17"),
         aims=("Q154", "Q155"),
     )
@@ -93,6 +94,7 @@ def kinds() -> tuple[Kind, ...]:
         year="year",
         weight="gwght",
         items=ivs,
+        # The same four qualities, by their ids in the integrated surveys.
         qualities=("A029", "A039", "A040", "A042"),
         aims=("E003", "E004"),
     )
@@ -172,6 +174,7 @@ def _match_columns(columns: list[str], ids: list[str]) -> dict[str, str]:
     for name in ids:
         pattern = re.compile(rf"\s*{name}\s*(?:$|[:\s])", re.IGNORECASE)
         if matches := [column for column in columns if pattern.match(column)]:
+            # The plain id, if it is there, rather than the id with words after it.
             column_of[name] = min(matches, key=len)
     return column_of
 
@@ -183,11 +186,13 @@ def _read_csv(path: Path) -> tuple[Kind, pd.DataFrame]:
     delimiter, header = _csv_header(path)
     kind, column_of = recognise(path, header)
     columns = list(column_of.values())
+    # As text, so that `_numbers` can quote a value that is not a number, with its line.
     as_text = arrow.ConvertOptions(
         include_columns=columns, column_types={column: string() for column in columns}
     )
     # With more than one thread, pyarrow does not name the row of a fault.
     reading = arrow.ReadOptions(use_threads=False)
+    # By default pyarrow allows no line break within quotes.
     parsing = arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     try:
         table = arrow.read_csv(
@@ -241,6 +246,7 @@ def _read_labelled(path: Path) -> tuple[Kind, pd.DataFrame]:
         # Otherwise pyreadstat drops all declared missing values, and with them answers of Y003.
         options = {"user_missing": True}
     try:
+        # The names first: such a file has hundreds of columns, of which few are needed.
         kind, column_of = recognise(path, read(path, metadataonly=True)[1].column_names)
         table, meta = read(path, usecols=list(column_of.values()), **options)
     except (pyreadstat.ReadstatError, pyreadstat.PyreadstatError, UnicodeDecodeError) as error:
@@ -273,6 +279,7 @@ def _numbers(path: Path, column: pd.Series) -> pd.Series:
     """The column as floats, blanks as NaN. Raises InputError with line and column for text."""
     if pd.api.types.is_numeric_dtype(column):
         return column.astype(float)
+    # A column has many rows but few distinct values, so only these are parsed.
     texts = pd.Series(column.dropna().unique()).astype(str)
     values = pd.to_numeric(texts.str.strip(), errors="coerce")
     not_numbers = texts[values.isna() & ~texts.str.strip().isin(BLANK)]

@@ -21,6 +21,7 @@ def answers(scores: Float[np.ndarray, "*draw item"]) -> Float[np.ndarray, "*draw
     items = survey_items()
     low = items.minimum.to_numpy(float)
     high = items.maximum.to_numpy(float)
+    # On four scales the low answer is the positive pole (X02: 1 is very happy).
     toward_high = np.where(items.sign_of_positive_pole == 1, scores, 1 - scores)
     return low + toward_high * (high - low)
 

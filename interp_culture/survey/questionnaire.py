@@ -30,6 +30,7 @@ from interp_culture.survey.wvs import answer_shares, questions
 
 log = logging.getLogger(__name__)
 
+# Written in this order: `places` has the texts by which a persona counts as stored, so it is last.
 TABLES = ("items", "shares", "replies", "places")
 
 

@@ -71,6 +71,7 @@ def read_reply(reply: str, question: Question) -> Reply:
     >>> read_reply("As an AI, I have no opinion.", questions()["Y01"])
     Reply(value=None, refused=True, neutral=False)
     """
+    # The patterns are spelt with straight apostrophes.
     text = reply.replace("\u2019", "'")
     numbers = {int(number) for number in NUMBER.findall(SCALE.sub(" ", text))}
     codes = numbers & set(question.codes)
@@ -112,6 +113,7 @@ def changed_answers(written: pd.DataFrame, than: str) -> pd.Series:
         written: item, part, persona, value; one row per written reply.
         than: the reference persona, which is left out of the result.
     """
+    # Floats, since Int64 compares a missing value as <NA>.
     values = written.pivot(index=["item", "part"], columns="persona", values="value").astype(float)
     differences = values.drop(columns=than).sub(values[than], axis=0)
     return differences.ne(0).where(differences.notna()).astype(float).mean()
@@ -126,6 +128,7 @@ def _code_of_label(reply: str, question: Question) -> int | None:
     codes = []
     for code, label in by_length:
         pattern = re.escape(label.casefold()) + r"\b"
+        # Later in a reply, "no" usually belongs to another word ("no idea").
         start = r"^\W*" if label in ("yes", "no") else r"\b"
         if re.search(start + pattern, text) and not re.search(NEGATED + pattern, text):
             codes.append(code)

@@ -23,6 +23,7 @@ def autonomy(qualities: pd.DataFrame) -> pd.Series:
     Returns:
         The index; NaN if any of the four is NaN.
     """
+    # `eq` turns a missing answer into False; `where` makes it missing again.
     mentioned = qualities.eq(1).astype(float).where(qualities.notna())
     independence, determination, faith, obedience = (mentioned[column] for column in mentioned)
     return independence + determination - faith - obedience
@@ -72,6 +73,7 @@ def _rebuilt(
     rows: pd.DataFrame, index_id: str, parts: tuple[str, ...], notes: list[str]
 ) -> pd.Series:
     """An index computed from its parts."""
+    # A quality that is not mentioned is 2 in some files and 0 in others; there are four aims.
     low, high = (0, 2) if index_id == "Y003" else (1, 4)
     valid = pd.DataFrame({part: _valid(rows, part, low, high, notes) for part in parts})
     if index_id == "Y003":

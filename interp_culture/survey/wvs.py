@@ -81,6 +81,7 @@ class Facts:
         return dict(zip(rows["item"], rows["mean"].astype(float), strict=True))
 
 
+# Callers share the cached tables below and must not change them in place.
 @cache
 def survey_items() -> pd.DataFrame:
     """The ten survey items, indexed Y01 to X05: scale, direction, moments, weights, source."""

@@ -18,6 +18,7 @@ from interp_culture.scenarios.measures import is_bare_negation
 from interp_culture.scenarios.scenario import Text
 from interp_culture.scenarios.wording import words_of
 
+# Reasoning models send their thoughts first, which may hold drafts of the JSON.
 THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
 OPENING = re.compile(r"[\[{]")
 # An answer that repeats a bracket thousands of times would keep the parser busy for minutes.
@@ -50,6 +51,7 @@ class Rules:
         max_likeness: TF-IDF cosine of its situation with that of any other candidate, 0 to 1.
     """
 
+    # The bounds of "length difference, largest" and "nearest pair" in `check_quality`.
     max_length_difference: int = 3
     max_likeness: float = 0.5
 
@@ -199,6 +201,7 @@ class Pool:
     def append(self, entry: Entry) -> None:
         """Add an entry; it is in the file when this returns, so that no interruption loses it."""
         line = json.dumps(entry.model_dump(exclude_none=True), ensure_ascii=False)
+        # As bytes, since text mode writes \r\n on Windows.
         with self.path.open("ab") as file:
             file.write(line.encode() + b"\n")
         self.entries.append(entry)
@@ -244,6 +247,7 @@ def open_pool(path: Path, origin: dict[str, str]) -> tuple[Pool, int]:
             raw = file.read()
             torn = _torn(raw)
             file.truncate(len(raw) - torn)
+            # The last entry is complete but has no line end; the next one would continue it.
             if raw and not torn and not raw.endswith(b"\n"):
                 file.write(b"\n")
     except OSError as error:

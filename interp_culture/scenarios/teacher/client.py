@@ -61,6 +61,7 @@ class Endpoint:
         """
         import openai
 
+        # This ends: each refusal takes one option away, and without any left it is raised.
         while True:
             try:
                 with _explained(self):
@@ -183,6 +184,7 @@ def _key(url: str) -> str:
             f"{KEY} is not set, and {host_of(url)} is not this machine; "
             "export it (any text if no key is needed)"
         )
+    # The key is sent in an HTTP header, which must be ASCII.
     if not key.isascii() or any(c.isspace() for c in key):
         raise InputError(f"{KEY}: contains a space or a character that no key has; export it again")
     return key or NO_KEY
@@ -232,6 +234,7 @@ def _explained(endpoint: Endpoint) -> Iterator[None]:
             f"--model {endpoint.model!r}: {host} knows no such model, or --endpoint lacks a part "
             "of its path (most end in /v1)"
         ) from None
+    # Before APIConnectionError, of which it is a subclass.
     except openai.APITimeoutError:
         raise EndpointError(
             f"{host} took longer than {endpoint.client.timeout:g} s several times; raise --timeout"

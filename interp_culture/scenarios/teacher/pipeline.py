@@ -30,6 +30,7 @@ from interp_culture.scenarios.teacher.prompt import PROMPT, teacher_messages
 
 # Added to the seed for a repeated request, far beyond the seeds of any other request.
 SEED_STEP = 1_000_000
+# They decide the set: its request, TF-IDF, and the arithmetic of the selection.
 PACKAGES = ("interp-culture", "openai", "scikit-learn", "numpy")
 
 
@@ -90,6 +91,7 @@ def fill_pool(config: TeacherConfig, pool: Pool, endpoint: Endpoint) -> None:
     with tqdm(total=config.n, initial=n_start, desc="asking", unit="candidate") as bar:
         while len(pool.candidates) < config.n:
             gained = ask_once(config, pool, endpoint)
+            # The last request may bring more candidates than the bar has room for.
             bar.update(min(gained, config.n - bar.n))
             n_empty = 0 if gained else n_empty + 1
             if n_empty >= config.max_empty:
@@ -162,6 +164,7 @@ def write_selection(
         _scenario(config, pool.candidates[index], number)
         for number, index in enumerate(chosen, start=config.first)
     ]
+    # Before the set, which could not be loaded without its axes.yaml.
     if not axes_fit(config):
         with replacing(config.out.parent / "axes.yaml") as part:
             shutil.copyfile(config.axes, part)

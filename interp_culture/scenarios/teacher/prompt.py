@@ -45,6 +45,7 @@ This time, lean towards: {cue}.{known}
 Answer with one JSON object of this form:
 {{"scenarios": [{{"situation": "...", "positive": "...", "negative": "..."}}]}}"""
 
+# One of each kind is drawn per request: 9 * 8 * 8 * 5 = 2880 different cues.
 CUES = {
     "who": (
         "somebody under twenty",
