@@ -52,7 +52,7 @@ def names(tiny: LanguageModel, shipped: ScenarioSet) -> dict[str, Any]:
         vectors = ic.extract(tiny, train)
         sweep = ic.layer_sweep(tiny, train, vectors, readout="continuation")
         readouts = ic.steered_readouts(
-            tiny, test, vectors, layers, alphas=[1, -1], readout="continuation"
+            tiny, test, vectors, layers, alphas=[1.0, -1.0], readout="continuation"
         )
     return {
         "ic": ic,
