@@ -7,7 +7,6 @@ import importlib
 import inspect
 import pkgutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +68,9 @@ def names(tiny: LanguageModel, shipped: ScenarioSet) -> dict[str, Any]:
 
 
 @pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Examples may write where they are."""
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 @pytest.mark.usefixtures("own_folder")
