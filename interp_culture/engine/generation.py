@@ -60,7 +60,10 @@ def generate(
         InputError: a prompt with an answer, a prompt that leaves no room for the new tokens, an
             edit that does not fit the model, or a negative temperature.
 
-    >>> texts = generate(model, ["Is it late?"], 8, steer(vectors, [14], 2.0))  # doctest: +SKIP
+    >>> edits = ic.steer(vectors["X"], layers=[1], alpha=2.0)
+    >>> texts = generate(model, ["Is it late?", "Is it cold?"], max_new_tokens=4, edits=edits)
+    >>> len(texts)
+    2
     """
     texts = generate_runs(
         model, prompts, {"": edits}, max_new_tokens, temperature=temperature, seed=seed
@@ -90,6 +93,10 @@ def generate_runs(
 
     Raises:
         InputError: see `generate`.
+
+    >>> texts = generate_runs(model, ["Is it late?"], {"plain": (), "steered": edits}, 4)
+    >>> list(texts), len(texts["steered"])
+    (['plain', 'steered'], 1)
     """
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")

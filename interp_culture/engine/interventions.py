@@ -167,8 +167,10 @@ class Edit:
             InputError: positions other than "all" and (start, stop); a row of tokens does not say
                 where its prompt, answer and options are.
 
-        >>> hook = Edit(14, torch.ones(576), 2.0).hook()
-        >>> model.bridge.run_with_hooks(tokens, fwd_hooks=[hook])  # doctest: +SKIP
+        >>> tokens = model.bridge.to_tokens("Is it late?")
+        >>> hook = Edit(1, torch.ones(32), 2.0).hook()
+        >>> model.bridge.run_with_hooks(tokens, fwd_hooks=[hook]).shape[:2] == tokens.shape
+        True
         """
         if isinstance(self.positions, str) and self.positions != "all":
             raise InputError(

@@ -39,8 +39,10 @@ def score_runs(
 
     Args, Returns and Raises are those of `score_stacks`; `score` gets one run at a time.
 
-    >>> runs = {"plain": (), "steered": steer(vectors, [12], 2.0)}  # doctest: +SKIP
-    >>> score_runs(model, groups, runs, answer_logprob)["steered"]  # doctest: +SKIP
+    >>> group = [model.tokenise(ic.Prompt("Is it late?", answer)) for answer in ("Yes.", "No.")]
+    >>> runs = {"plain": (), "steered": edits}
+    >>> score_runs(model, [group], runs, answer_logprob)["steered"].shape
+    (1, 2, 2)
     """
 
     def score_each(

@@ -83,7 +83,10 @@ class LanguageModel:
             name, revision: what messages and manifests call it.
             architecture: TransformerLens' name of it; by default the name of the model's class.
 
-        >>> model = LanguageModel.wrap(hf_model, tokenizer, "my-model")  # doctest: +SKIP
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=2)
+        >>> LanguageModel.wrap(LlamaForCausalLM(config), model.tokenizer, "my-model")
+        LanguageModel('my-model', 2 layers, d_model 32, float32 on cpu)
         """
         # Gradients are taken with respect to activations only (see `gradients`).
         hf_model = hf_model.eval().requires_grad_(False)
@@ -198,7 +201,9 @@ class LanguageModel:
 
         Without a chat template, the tokenizer puts its BOS, if it has one, before this text.
 
-        >>> print(model.render(Prompt("Is it late?")))  # doctest: +SKIP
+        >>> print(model.render(Prompt("Is it late?")))
+        <|user|>Is it late?
+        <|assistant|>
         """
         return self.chat.render(prompt)
 
@@ -355,8 +360,10 @@ def applied(model: LanguageModel, edits: Edit | Sequence[Edit]) -> Iterator[Any]
         InputError: edits that do not fit the model, or whose positions a plain pass does not know
             (see `Edit.hook`).
 
-    >>> with applied(model, edits) as bridge:  # doctest: +SKIP
+    >>> with applied(model, edits) as bridge:
     ...     logits = bridge(bridge.to_tokens("The weather is"))
+    >>> logits.ndim  # batch, position, vocabulary
+    3
     """
     edits = as_edits(edits)
     model.check_edits(edits)

@@ -50,8 +50,11 @@ def probe(
         InputError: no scenario, a bare pair of texts, edits or a prompt that do not fit the model,
             options that the tokenizer cannot tell apart.
 
-    >>> table = ic.probe(model, test, readout="continuation")  # doctest: +SKIP
-    >>> table.groupby("axis").p_positive.mean()  # doctest: +SKIP
+    >>> few = test.filter(domain="family")
+    >>> table = ic.probe(model, few, readout="continuation")
+    >>> list(table)
+    ['id', 'axis', 'item', 'domain', 'logit_diff', 'p_positive', 'logprob_positive',
+     'logprob_negative']
     """
     form = as_format(readout)  # unknown words are errors before the check takes its time
     warn_of(model, form, again=True)
@@ -77,6 +80,11 @@ def read_runs(
 
     Returns:
         The table of `probe` with the run's key in the column `run`, runs in the order given.
+
+    >>> few = test.filter(domain="family")
+    >>> table = read_runs(model, few, {"plain": (), "steered": edits}, readout="continuation")
+    >>> table.run.value_counts().to_dict()
+    {'plain': 10, 'steered': 10}
     """
     form = as_format(readout)
     runs = as_runs(runs)
@@ -98,6 +106,11 @@ def predicted_runs(
 
     Returns:
         run, id, axis, item, domain, logit_diff and p_positive, as `read_runs`.
+
+    >>> few = test.filter(domain="family")
+    >>> table = predicted_runs(model, few, {"steered": edits}, readout="continuation")
+    >>> list(table)
+    ['id', 'axis', 'item', 'domain', 'logit_diff', 'p_positive', 'run']
     """
     form = as_format(readout)
     warn_of(model, form)

@@ -115,6 +115,11 @@ def continuation_prompts(scenario: Scenario, system: str | None = None) -> tuple
     """The dilemma without options, answered with the positive and with the negative option's words.
 
     Raises InputError for a bare pair of texts.
+
+    >>> names = {"id": "t", "axis": "mint", "item": "mint", "domain": "all"}
+    >>> tea = Scenario(**names, situation="Which tea?", positive="Mint.", negative="Green.")
+    >>> [prompt.answer for prompt in continuation_prompts(tea)]
+    ['Mint.', 'Green.']
     """
     _check_question(scenario)
     user = CONTINUATION_TEMPLATE.format(situation=scenario.situation)

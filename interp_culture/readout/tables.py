@@ -35,6 +35,12 @@ def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
         `steered` with shift (p_positive minus the plain one) and logit_shift (logit_diff minus the
         plain one; nats, or nats per token for a continuation). Both are NaN for a scenario that
         `plain` does not have.
+
+    >>> plain = pd.DataFrame({"id": ["a"], "p_positive": [0.5], "logit_diff": [0.0]})
+    >>> steered = pd.DataFrame({"id": ["a"], "p_positive": [0.75], "logit_diff": [1.1]})
+    >>> shifts_from(plain, steered)
+      id  p_positive  logit_diff  shift  logit_shift
+    0  a        0.75         1.1   0.25          1.1
     """
     # Arrays below: pandas would align the ids of `before` with the row numbers of `steered`.
     before = plain.set_index("id")[["p_positive", "logit_diff"]].reindex(steered.id)
@@ -50,7 +56,9 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         axis, item, domain, p_positive (mean), logit_diff (mean) and n (scenarios).
 
-    >>> summarise(ic.probe(model, test))  # doctest: +SKIP
+    >>> table = ic.probe(model, test.filter(domain="family"), readout="continuation")
+    >>> ic.summarise(table).columns.tolist()
+    ['axis', 'item', 'domain', 'p_positive', 'logit_diff', 'n']
     """
     grouped = table.groupby(["axis", "item", "domain"], sort=True)
     means = grouped.agg(

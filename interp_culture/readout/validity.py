@@ -83,8 +83,9 @@ def check_readout(model: LanguageModel, readout: Readout | ReadoutFormat) -> Val
     format only the readout and the labels count. Hooks that somebody has put on the model are taken
     off meanwhile, since validity is a property of the model itself.
 
-    >>> ic.check_readout(model, "continuation").ok  # doctest: +SKIP
-    True
+    >>> validity = ic.check_readout(model, "continuation")
+    >>> validity.n, validity.ok  # a model with random weights fails the check
+    (52, False)
     """
     given = as_format(readout)
     form = ReadoutFormat(given.readout, labels=given.labels)

@@ -79,6 +79,9 @@ def contrastive_activations(
         InputError: other hooks are active on the model (vectors of a steered model are not those of
             the plain one), a text is longer than the model's context, or an activation is NaN or
             infinite.
+
+    >>> sum(len(batch.ids) for batch in contrastive_activations(model, test)) == len(test)
+    True
     """
     if model.is_hooked:
         raise InputError(
@@ -144,9 +147,9 @@ def read_activations(
     Raises:
         InputError: as `contrastive_activations`.
 
-    >>> activations = ic.read_activations(model, train)  # doctest: +SKIP
-    >>> activations.positive.shape  # doctest: +SKIP
-    torch.Size([300, 30, 576])
+    >>> activations = ic.read_activations(model, train)
+    >>> activations.positive.shape  # scenario, layer, d_model
+    torch.Size([30, 4, 32])
     """
     shape = _shape(model, scenarios)
     positive = np.empty(shape, np.float32)
@@ -168,6 +171,10 @@ def cache_activations(
 
     Raises:
         InputError: as `contrastive_activations`.
+
+    >>> activations = cache_activations(model, test, "activations")
+    >>> len(activations.ids) == len(test)
+    True
     """
     folder = Path(folder)
     manifest = {
@@ -193,6 +200,10 @@ def load_activations(folder: str | Path) -> Activations:
     """The activations that `cache_activations` stored, memory-mapped.
 
     Changes to the tensors stay in memory. Raises InputError for a folder without activations.
+
+    >>> stored = cache_activations(model, test, "activations")
+    >>> load_activations("activations").positive.equal(stored.positive)
+    True
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)

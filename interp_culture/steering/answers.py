@@ -21,6 +21,9 @@ def situation_prompts(scenarios: ScenarioSet, n: int) -> list[Prompt]:
     """Open questions ("... What would you do?") about n situations, spread evenly over the set.
 
     Fewer than n where there are fewer scenarios.
+
+    >>> [prompt.user.endswith("What would you do?") for prompt in situation_prompts(test, 2)]
+    [True, True]
     """
     step = max(1, len(scenarios) // n)
     spread = list(scenarios)[::step][:n]
@@ -46,6 +49,11 @@ def sample_answers(
     Returns:
         run, prompt, text, entropy_plain and entropy_steered: the cross-entropy of the text for the
         plain model and under the run's own edits, nats per token; NaN for an empty answer.
+
+    >>> prompts = situation_prompts(test, 2)
+    >>> answers = sample_answers(model, prompts, {"plain": (), "steered": edits}, max_new_tokens=4)
+    >>> answers.run.tolist()
+    ['plain', 'plain', 'steered', 'steered']
     """
     written = generate_runs(
         model, prompts, runs, max_new_tokens, temperature=temperature, seed=seed
@@ -73,6 +81,12 @@ def answer_perplexities(answers: pd.DataFrame, by: Sequence[str]) -> pd.DataFram
         One row per group, which is the index. perplexity_plain and perplexity_steered: exp of the
         mean cross-entropy. rise: entropy_plain minus that of the plain model's own answers to the
         same prompts, nats per token. Each with its interval (`NAME_low`, `NAME_high`).
+
+    >>> prompts = situation_prompts(test, 6)
+    >>> answers = sample_answers(model, prompts, {"plain": (), "steered": edits}, max_new_tokens=4)
+    >>> by_run = answer_perplexities(answers.assign(method=answers.run), by=["run"])
+    >>> by_run.index.tolist(), float(by_run.rise["plain"])
+    (['plain', 'steered'], 0.0)
     """
     is_plain = answers.method == "plain"
     plain = answers[is_plain].groupby("prompt").entropy_plain.mean()
@@ -99,6 +113,12 @@ def mean_intervals(
     Returns:
         `value`, `value_low` and `value_high` per group, which is the index. The interval is NaN for
         groups of fewer than six rows.
+
+    >>> table = pd.DataFrame({"run": "a", "prompt": range(6), "rise": 0.5})
+    >>> mean_intervals(table, "rise", unit="prompt", by=["run"])
+         rise  rise_low  rise_high
+    run
+    a     0.5       0.5        0.5
     """
     rows = []
     for keys, group in table.dropna(subset=[value]).groupby(list(by), sort=True):

@@ -60,8 +60,11 @@ def kl_on_neutral(
     Raises:
         InputError: no text, a text without a token, or edits that do not fit the model.
 
-    >>> edits = ic.steer(vectors["X"], layers=[14, 15], alpha=2.0)  # doctest: +SKIP
-    >>> ic.kl_on_neutral(model, {"steered": edits}).kl.mean()  # doctest: +SKIP
+    >>> edits = ic.steer(vectors["X"], layers=[1, 2], alpha=2.0)
+    >>> runs = {"plain": (), "steered": edits}
+    >>> table = ic.kl_on_neutral(model, runs, texts=["Water boils at 100 degrees."])
+    >>> table.kl.gt(0).tolist()
+    [False, True]
     """
     texts = list(load_neutral().values()) if texts is None else texts
     sequences = model.tokenise_texts(texts)
@@ -110,6 +113,12 @@ def perplexity(
     Raises:
         InputError: unequally many prompts and texts, a prompt with an answer, or edits that do not
             fit the model.
+
+    >>> prompts = [Prompt("Is it late?")]
+    >>> perplexity(model, prompts, ["Yes."], {"plain": (), "steered": edits})[["run", "n_tokens"]]
+           run  n_tokens
+    0    plain         4
+    1  steered         4
     """
     sequences = _answered(model, prompts, texts)
     with_tokens = [index for index, sequence in enumerate(sequences) if sequence.answer]
@@ -156,7 +165,12 @@ def calibrate(
         BudgetError: no strength up to `high` reaches the budget; it is an InputError.
         InputError: a budget or `high` that is not above 0, or a sign that is neither 1 nor -1.
 
-    >>> alpha = ic.steering.calibrate(model, vectors["X"], [14, 15], 0.05)  # doctest: +SKIP
+    >>> texts = ["Water boils at 100 degrees."]
+    >>> alpha = ic.steering.calibrate(model, vectors["X"], [1, 2], 0.01, texts=texts)
+    >>> edits = ic.steer(vectors["X"], [1, 2], alpha)
+    >>> kl = ic.kl_on_neutral(model, {"steered": edits}, texts).kl.mean()
+    >>> bool(abs(kl / 0.01 - 1) < 0.02)
+    True
     """
     if budget <= 0 or high <= 0:
         raise InputError(f"budget ({budget:g}) and high ({high:g}) must be above 0")

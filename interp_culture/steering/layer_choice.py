@@ -17,8 +17,10 @@ def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
 
     Predicted layers count only in a sweep without a measured one.
 
-    >>> top_layers(sweep, "X", k=4)  # doctest: +SKIP
-    [14, 15, 16, 17]
+    >>> effects = {"layer": [0, 1, 2], "differential": [0.1, 0.3, 0.2]}
+    >>> sweep = pd.DataFrame({"steered": "X", "axis": "X", "method": "exact", **effects})
+    >>> top_layers(sweep, "X", k=2)
+    [1, 2]
     """
     of_axis = sweep[(sweep.steered == axis) & (sweep.axis == axis)]
     if of_axis.empty:
@@ -41,6 +43,10 @@ def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.Data
         One row a steered axis and layer: steered, layer, share (of 2000 bootstrap samples,
         clustered by item, in which the layer is among the best k) and chosen (whether it is among
         the best k of all scenarios, as in `top_layers`).
+
+    >>> stability = choice_stability(sweep, k=2)
+    >>> stability.groupby("steered").chosen.sum().to_dict()
+    {'X': 2, 'Y': 2}
     """
     tables = []
     for axis, grid in _profiles(sweep):
@@ -75,6 +81,11 @@ def choice_overlap(
     Returns:
         One row a steered axis and split: steered, draw, overlap (0 to k) and chance (the expected
         overlap of two independent choices).
+
+    >>> choice_overlap(sweep, k=1, halvings=1)[["steered", "draw", "chance"]]
+      steered  draw  chance
+    0       X     0    0.25
+    1       Y     0    0.25
     """
     rows = []
     for axis, grid in _profiles(sweep):

@@ -148,8 +148,10 @@ def layer_sweep(
     Raises:
         InputError: an unknown method, vectors that are not by axis, or layers that do not exist.
 
-    >>> sweep = ic.layer_sweep(model, train, vectors, method="refined")  # doctest: +SKIP
-    >>> ic.top_layers(sweep, "X", k=4)  # doctest: +SKIP
+    >>> few = train.filter(domain="family")
+    >>> sweep = ic.layer_sweep(model, few, vectors, layers=[1, 2], readout="continuation")
+    >>> ic.top_layers(sweep, "X", k=2)
+    [1, 2]
     """
     check_known("sweep method", method, SWEEP_METHODS)
     check_by_axis(vectors=vectors)
@@ -193,6 +195,11 @@ def sweep_null(
     Returns:
         One row a steered axis, layer and alpha: steered, layer, alpha, null_low and null_high (the
         2.5% and 97.5% quantiles of the n vectors' mean differentials).
+
+    >>> few = train.filter(domain="family")
+    >>> null = sweep_null(model, few, {"X": vectors["X"]}, n=2, readout="continuation")
+    >>> null.columns.tolist()
+    ['steered', 'layer', 'alpha', 'null_low', 'null_high']
     """
     form = as_format(readout)
     warn_of(model, form)
@@ -238,6 +245,11 @@ def summarise_sweep(sweep: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame
     Returns:
         steered, layer, alpha, method, the columns of `by`, and the means of differential, shift and
         logit_shift.
+
+    >>> summarise_sweep(sweep)[["steered", "layer", "method"]].head(2)
+      steered  layer method
+    0       X      0  exact
+    1       X      1  exact
     """
     keys = ["steered", "layer", "alpha", "method", *by]
     return sweep.groupby(keys)[["differential", "shift", "logit_shift"]].mean().reset_index()
@@ -250,6 +262,14 @@ def sweep_agreement(sweep: pd.DataFrame) -> pd.DataFrame:
         One row a steered axis and alpha: steered, alpha, n_layers (measured), spearman and pearson
         (correlations of the predicted and measured mean differentials of the layers) and error
         (mean absolute difference of the two, probability).
+
+    >>> few = train.filter(domain="family")
+    >>> form = ReadoutFormat("continuation")
+    >>> sweep = layer_sweep(model, few, vectors, readout=form, method="refined", k=1)
+    >>> sweep_agreement(sweep)[["steered", "alpha", "n_layers"]]
+      steered  alpha  n_layers
+    0       X    1.0         4
+    1       Y    1.0         4
     """
     rows = []
     both = sweep[(sweep.method == "exact") & sweep.predicted_shift.notna()]

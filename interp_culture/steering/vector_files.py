@@ -27,7 +27,9 @@ def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors], key: str
         vectors: by axis.
         key: of the study that the vectors belong to; `stored_key` reads it.
 
-    >>> ic.save_vectors("vectors.safetensors", vectors)  # doctest: +SKIP
+    >>> ic.save_vectors("vectors.safetensors", vectors)
+    >>> sorted(ic.load_vectors("vectors.safetensors"))
+    ['X', 'Y']
     """
     tensors: dict[str, torch.Tensor] = {}
     about: dict[str, dict[str, Any]] = {}
@@ -55,8 +57,9 @@ def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
 
     Raises InputError if there is no such file or if it is another file.
 
-    >>> vectors = ic.load_vectors("vectors.safetensors")  # doctest: +SKIP
-    >>> edits = ic.steer(vectors["X"], layers=[14, 15], alpha=2.0)  # doctest: +SKIP
+    >>> ic.save_vectors("vectors.safetensors", vectors)
+    >>> vectors = ic.load_vectors("vectors.safetensors")
+    >>> edits = ic.steer(vectors["X"], layers=[1, 2], alpha=2.0)
     """
     if not Path(path).exists():
         raise InputError(

@@ -178,9 +178,9 @@ def extract(
     Raises:
         InputError: an unknown method, too few scenarios, or hooks that are active on the model.
 
-    >>> vectors = ic.extract(model, train)  # doctest: +SKIP
-    >>> vectors["X"].direction.shape  # doctest: +SKIP
-    torch.Size([30, 576])
+    >>> vectors = ic.extract(model, train)
+    >>> vectors["X"].direction.shape  # layer, d_model
+    torch.Size([4, 32])
     """
     check_method(method)
     if not len(scenarios):
@@ -236,6 +236,10 @@ def norm_matched(
 
     Args:
         method: how `direction` was computed; by default that of `vectors`.
+
+    >>> matched = norm_matched(vectors["X"], vectors["Y"].direction, "other axis")
+    >>> matched.direction.norm(dim=-1).allclose(vectors["X"].direction.norm(dim=-1))
+    True
     """
     provenance: Provenance = {**vectors.provenance, "norms_of": vectors.method}
     return replace(

@@ -62,8 +62,11 @@ def ask_directly(model: LanguageModel, system: System = None) -> DirectAnswers:
     Args:
         system: a system message, or a `Persona`'s text; none by default.
 
-    >>> answers = ask_directly(model, "You are a person living in India.")  # doctest: +SKIP
-    >>> answers.items[["item", "mean", "off_answers"]]  # doctest: +SKIP
+    >>> answers = ask_directly(model, "You are a person living in India.")
+    >>> answers.items.columns.tolist()
+    ['item', 'axis', 'mean', 'p_positive', 'off_answers']
+    >>> answers.shares.groupby("item").probability.sum().round(3).unique().tolist()
+    [1.0]
     """
     read = answer_reader(model, system)
     share_rows = []
@@ -159,6 +162,11 @@ def ask_personas(
 
     Returns:
         All that the folder holds: items, shares, replies, places.
+
+    >>> personas = {"India": ic.basic_persona("India")}
+    >>> tables = ask_personas(model, personas, "answers", max_new_tokens=4)
+    >>> {name: len(table) for name, table in tables.items()}
+    {'items': 10, 'shares': 54, 'replies': 13, 'places': 1}
     """
     folder = make_folder(folder)
     manifest = _manifest(model, max_new_tokens)

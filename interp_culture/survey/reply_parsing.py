@@ -112,6 +112,11 @@ def changed_answers(written: pd.DataFrame, than: str) -> pd.Series:
     Args:
         written: item, part, persona, value; one row per written reply.
         than: the reference persona, which is left out of the result.
+
+    >>> replies = {"item": ["Y01", "Y03"] * 2, "part": "", "value": [5, 1, 7, 1]}
+    >>> written = pd.DataFrame({**replies, "persona": ["none", "none", "India", "India"]})
+    >>> changed_answers(written, than="none").to_dict()
+    {'India': 0.5}
     """
     # Floats, since Int64 compares a missing value as <NA>.
     values = written.pivot(index=["item", "part"], columns="persona", values="value").astype(float)

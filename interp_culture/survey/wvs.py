@@ -100,6 +100,12 @@ def countries() -> pd.DataFrame:
     """The 115 countries and territories of the 2023 map, indexed by iso3.
 
     Columns: country, survey_year, x, y (published coordinates), source.
+
+    >>> countries().loc[["DNK", "MEX"], ["country", "survey_year"]]
+          country  survey_year
+    iso3
+    DNK   Denmark         2017
+    MEX    Mexico         2018
     """
     return pd.read_csv(SURVEY / "map_2023.csv").set_index("iso3")
 
