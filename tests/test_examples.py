@@ -7,7 +7,6 @@ import importlib
 import inspect
 import pkgutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ ROOMS = [
 # What needs a network, a download, or files that do not come with the project.
 WITHOUT_A_RUN = {
     "engine.load_model",
-    "study.run_study",
+    "reporting.write_report",  # the report of a finished study
+    "study.run_study",  # loads a model and takes minutes
     "survey.read_survey",
 }
 
@@ -69,10 +69,9 @@ def names(tiny: LanguageModel, shipped: ScenarioSet) -> dict[str, Any]:
 
 
 @pytest.fixture
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Examples may write where they are."""
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 @pytest.mark.usefixtures("own_folder")
