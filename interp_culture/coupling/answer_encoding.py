@@ -28,6 +28,10 @@ def readings(readouts: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The columns of `readouts`, and reading. Rows without a value are left out: options in words
         have no letters.
+
+    >>> in_words = readouts.assign(variant="words", position_bias=float("nan"), consistent=True)
+    >>> readings(in_words).reading.unique().tolist()
+    ['value', 'P+', 'consistent']
     """
     value = readouts.logit_diff
     letter = readouts.position_bias
@@ -53,6 +57,10 @@ def reading_slopes(readouts: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         variant, reading, steered, and the columns of `coupling.slopes`.
+
+    >>> lettered = readouts.assign(variant="lines", position_bias=0.1, consistent=True)
+    >>> reading_slopes(lettered).columns.tolist()
+    ['variant', 'reading', 'steered', 'id', 'axis', 'item', 'domain', 'slope']
     """
     tables = [slopes(part, RUN, "logit_shift") for part in _parts(readouts)]
     return pd.concat(tables, ignore_index=True)
@@ -67,6 +75,11 @@ def reading_effects(readouts: pd.DataFrame) -> pd.DataFrame:
     Returns:
         variant, reading, steered, axis (read), effect, low, high (95%, bootstrap by item), n, and
         null_low, null_high, sure of `beside_random`.
+
+    >>> lettered = readouts.assign(variant="lines", position_bias=0.1, consistent=True)
+    >>> table = reading_effects(lettered)
+    >>> table.loc[table.reading == "letter", "effect"].tolist()  # the letters' part never changes
+    [0.0, 0.0, 0.0, 0.0]
     """
     reach = random_reach(_shifted(readouts), GROUP, "logit_shift", per_alpha=True)
     return beside_random(effects(reading_slopes(readouts), RUN, "slope"), reach)
@@ -80,6 +93,10 @@ def reading_shifts(readouts: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The columns of `reading_effects`, alpha, and before (the mean without steering).
+
+    >>> lettered = readouts.assign(variant="lines", position_bias=0.1, consistent=True)
+    >>> len(reading_shifts(lettered))  # 6 readings, 2 alphas, 2 steered axes, 2 axes read
+    48
     """
     rows = pd.concat(_parts(readouts))
     plain = rows[rows.method == "plain"]

@@ -38,6 +38,12 @@ def axis_cosines(
         null_low, null_high: middle 95% where the mean difference is removed and the poles of each
         scenario are swapped with probability 1/2. With the mean left in, the swapped means would
         still point along it.
+
+    >>> table = axis_cosines(ic.read_activations(model, train), train, draws=20)
+    >>> table[["layer", "a", "b", "kind"]].head(2)
+       layer  a  b      kind
+    0      0  X  Y       raw
+    1      0  X  Y  whitened
     """
     frame = scenarios.frame()
     selected = activations.select(list(frame.id))
@@ -110,6 +116,19 @@ def layer_coupling(
         The columns of `response_matrix`, with D as effect, and layer and projected: the effect
         expected from the part of the steered axis' vector v that is parallel to the read axis'
         vector w, (v·w / w·w) times the effect of w on its own axis.
+
+    >>> few = test.sample(1, by="item")
+    >>> at_layer_1 = ic.steered_readouts(
+    ...     model, few, vectors, {"X": [1], "Y": [1]}, alphas=[1.0, -1.0], n_random=0,
+    ...     readout="continuation",
+    ... )
+    >>> table = layer_coupling(at_layer_1.assign(layer=1), vectors)
+    >>> table[["steered", "axis", "layer"]]
+      steered axis  layer
+    0       X    X      1
+    1       X    Y      1
+    2       Y    Y      1
+    3       Y    X      1
     """
     is_plain = readouts.method == "plain"
     plain = readouts[is_plain]
@@ -139,6 +158,15 @@ def cross_responses(cosines: pd.DataFrame, coupling: pd.DataFrame) -> pd.DataFra
     Returns:
         The rows of `coupling` off the diagonal, once for each kind of prediction (raw, whitened,
         projected), with foreseen (the predictor: the cosine, or projected) and pair (its name).
+
+    >>> cosines = pd.DataFrame({"layer": [1], "a": "X", "b": "Y", "kind": "raw", "cosine": 0.5})
+    >>> coupling = pd.DataFrame(
+    ...     {"layer": [1], "steered": "Y", "axis": "X", "effect": 0.02, "projected": 0.03}
+    ... )
+    >>> cross_responses(cosines, coupling)[["pair", "kind", "effect", "foreseen"]]
+        pair       kind  effect  foreseen
+    0  Y → X        raw    0.02      0.50
+    1  Y → X  projected    0.02      0.03
     """
     keys = ["layer", "steered", "axis"]
     cross = coupling[coupling.steered != coupling.axis]
@@ -164,6 +192,12 @@ def prediction(responses: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     Returns:
         kind, steered, axis, n (layers), spearman, p (of spearman: two-sided, by permutation, as if
         layers were independent), pearson. NaN for fewer than three layers and where nothing varies.
+
+    >>> pair = {"kind": "raw", "steered": "X", "axis": "Y"}
+    >>> by_layer = {"foreseen": [0.1, 0.2, 0.3, 0.4], "effect": [0.01, 0.02, 0.04, 0.08]}
+    >>> prediction(pd.DataFrame(by_layer).assign(**pair))[["n", "spearman", "pearson"]].round(2)
+       n  spearman  pearson
+    0  4       1.0     0.96
     """
     from scipy.stats import PermutationMethod, pearsonr, rankdata
 

@@ -22,6 +22,9 @@ def random_effects(readouts: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         steered, draw, axis, effect (mean change of p_positive), ratio (Eq. 5).
+
+    >>> random_effects(readouts).shape  # 20 vectors for each of 2 steered axes, 2 axes read
+    (80, 5)
     """
     table = shifts(readouts)
     random = table[table.method == "random"]
@@ -47,6 +50,13 @@ def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
         null_reach (the size beyond which an effect is outside the null), null_ratio_low,
         null_ratio_median and null_ratio_high (2.5%, 50% and 97.5% of the ratios), draws (the
         number of random vectors).
+
+    >>> random_range(readouts)[["steered", "axis", "draws"]]
+      steered axis  draws
+    0       X    X     20
+    1       X    Y     20
+    2       Y    X     20
+    3       Y    Y     20
     """
     groups = random_effects(readouts).groupby(["steered", "axis"], sort=True)
     columns = {name: groups.effect.quantile(q) for name, q in EFFECT_QUANTILES.items()}
@@ -71,6 +81,11 @@ def random_reach(
 
     Returns:
         *by, null_low, null_high.
+
+    >>> random = pd.DataFrame({"method": "random", "draw": [0, 1, 2], "axis": "Y"})
+    >>> random_reach(random.assign(shift=[0.01, -0.01, 0.01]), ["axis"]).round(3)
+      axis  null_low  null_high
+    0    Y    -0.032      0.032
     """
     # Imported here: scipy.stats takes half a second.
     from scipy.stats import t
@@ -94,6 +109,11 @@ def beside_random(effects: pd.DataFrame, reach: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The effects with null_low and null_high (NaN for groups without random vectors) and sure:
         the interval excludes 0, and the effect is larger than the band.
+
+    >>> effects = pd.DataFrame({"axis": ["X", "Y"], "effect": [0.05, 0.02]})
+    >>> reach = pd.DataFrame({"axis": ["X", "Y"], "null_low": -0.03, "null_high": 0.03})
+    >>> beside_random(effects.assign(low=0.01, high=0.09), reach).sure.tolist()
+    [True, False]
     """
     table = effects.merge(reach, how="left")
     excludes_zero = table.low * table.high > 0

@@ -36,9 +36,11 @@ def axis_purity(
     Raises:
         InputError: the model has no such layer.
 
-    >>> import interp_culture as ic
-    >>> model = ic.load_model("smollm2")  # doctest: +SKIP
-    >>> ic.coupling.axis_purity(model, ic.load_scenarios())  # doctest: +SKIP
+    >>> purity = axis_purity(model, test)
+    >>> purity.columns.tolist()
+    ['id', 'axis', 'item', 'domain', 'toward', 'cosine']
+    >>> len(purity) == len(test) * len(test.axes)
+    True
     """
     layer = model.n_layers // 2 if layer is None else layer
     if not 0 <= layer < model.n_layers:
@@ -65,6 +67,11 @@ def item_purity(purity: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     Returns:
         item, axis, toward, cosine, low, high (95%, bootstrap over scenarios; NaN for fewer than
         six) and n (scenarios).
+
+    >>> texts = {"item": ["X01", "X01"], "axis": "X", "toward": "Y", "cosine": [0.1, 0.3]}
+    >>> item_purity(pd.DataFrame(texts))
+      item axis toward  cosine  low  high  n
+    0  X01    X      Y     0.2  NaN   NaN  2
     """
     rows = []
     for (item, axis, toward), group in purity.groupby(["item", "axis", "toward"], sort=True):
@@ -83,6 +90,10 @@ def least_pure(purity: pd.DataFrame, n: int = 10) -> pd.DataFrame:
 
     Args:
         purity: what `axis_purity` returned.
+
+    >>> texts = {"id": ["a", "b", "c"], "axis": "X", "toward": ["Y", "Y", "X"]}
+    >>> least_pure(pd.DataFrame(texts).assign(cosine=[0.1, -0.4, 0.9])).id.tolist()
+    ['b', 'a']
     """
     other = purity[purity.axis != purity.toward]
     largest = other.cosine.abs().sort_values(ascending=False).index

@@ -67,9 +67,12 @@ def entanglement(
     Raises:
         InputError: different scenarios in the two tables, or no scenario of `target`.
 
-    >>> before = ic.probe(model, test)  # doctest: +SKIP
-    >>> after = ic.probe(model, test, edits=edits)  # doctest: +SKIP
-    >>> print(ic.entanglement(before, after, target="X"))  # doctest: +SKIP
+    >>> few = test.sample(1, by="item")
+    >>> before = ic.probe(model, few, readout="continuation")
+    >>> after = ic.probe(model, few, edits=edits, readout="continuation")
+    >>> print(entanglement(before, after, target="X"))
+    steering X: X ...
+      Y ..., entanglement ratio ...
     """
     if list(before.id) != list(after.id):
         raise InputError(

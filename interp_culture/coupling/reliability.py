@@ -30,7 +30,11 @@ def mean_cosine(
     other: Float[Tensor, "layer d_model"],
     layers: Sequence[int],
 ) -> float:
-    """The cosine between two directions, mean over these layers."""
+    """The cosine between two directions, mean over these layers.
+
+    >>> mean_cosine(torch.eye(2), torch.tensor([[1.0, 0.0], [1.0, 0.0]]), layers=[0, 1])
+    0.5
+    """
     return float(torch.cosine_similarity(one[layers], other[layers], dim=-1).mean())
 
 
@@ -49,6 +53,11 @@ def split_half(
     Returns:
         The mean over `draws` halvings, and the middle 95% of them. NaN for fewer than four
         scenarios, no interval for fewer than six.
+
+    >>> texts = torch.ones(8, 1, 3)  # scenario, layer, d_model
+    >>> ids = tuple("abcdefgh")
+    >>> print(split_half(Activations(ids, positive=texts, negative=-texts), layers=[0]))
+    +1.000 [+1.000, +1.000]
     """
     # Cut first, so that no direction is computed at other layers.
     at_layers = Activations(
@@ -94,6 +103,10 @@ def item_reliability(
         item, axis, cosine, low, high (`split_half` of the item's scenarios), whole (reliability of
         the direction of all of them) and loo ("leave one out": its cosine with the direction of the
         axis' other items; NaN where there are none).
+
+    >>> table = item_reliability(ic.read_activations(model, train), train, layers)
+    >>> table.columns.tolist()
+    ['item', 'axis', 'cosine', 'low', 'high', 'whole', 'loo']
     """
     rows = []
     for item in scenarios.items:
@@ -121,6 +134,9 @@ def item_cosines(
 
     Returns:
         a, b (names), cosine: mean over the layers of a's axis, so that it need not be symmetric.
+
+    >>> item_cosines(vectors, layers).pivot(index="a", columns="b", values="cosine").shape
+    (2, 2)
     """
     rows = []
     for (a, one), (b, other) in product(vectors.items(), repeat=2):
@@ -146,6 +162,11 @@ def within_and_between(
         Mean similarity within groups, mean similarity between groups, and p of their difference
         (one-sided, permutation of items: cells that share an item are not independent). All NaN
         where every item has a group of its own, or all share one.
+
+    >>> alike = np.kron(np.eye(2), np.ones((3, 3)))  # two groups of three items
+    >>> within, between, p = within_and_between(alike, list("aaabbb"))
+    >>> within, between
+    (1.0, 0.0)
     """
     labels = np.asarray(groups)
     not_self = ~np.eye(len(groups), dtype=bool)
@@ -176,6 +197,14 @@ def scenario_agreement(slopes: pd.DataFrame, variant: str, seed: int = 42) -> pd
     Returns:
         a, b (variants), steered, effect (Pearson's r over the steered axis' scenarios), low, high
         (95%, bootstrap by item) and n.
+
+    >>> letters = ic.coupling.slopes(readouts, ["steered"]).assign(readout="letters")
+    >>> words = letters.assign(slope=-letters.slope, readout="words")
+    >>> table = scenario_agreement(pd.concat([letters, words]), "readout")
+    >>> table[["a", "b", "steered", "effect"]].round(2)
+             a      b steered  effect
+    0  letters  words       X    -1.0
+    1  letters  words       Y    -1.0
     """
     target = slopes[slopes.axis == slopes.steered]
     by_run = target.groupby([variant, "steered"]).slope
@@ -195,6 +224,11 @@ def cluster_order(similarity: pd.DataFrame) -> list[str]:
     """The names of a square frame in the order of a tree, similar ones next to one another.
 
     Average linkage on 1 minus the mean of both triangles.
+
+    >>> names = ["tea", "map", "cup"]
+    >>> table = [[1.0, 0.0, 0.9], [0.0, 1.0, 0.1], [0.9, 0.1, 1.0]]
+    >>> cluster_order(pd.DataFrame(table, names, names))[1]  # tea and map are the least alike
+    'cup'
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform

@@ -31,6 +31,12 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
         outside_null (p_null <= 0.05: larger than random vectors' effects in either direction).
         Without an interval, or with fewer than 20 random vectors, p_null is NaN and outside_null
         is False.
+
+    >>> table = response(readouts)
+    >>> table[["steered", "alpha", "axis"]].head(2)
+      steered  alpha axis
+    0       X   -1.0    X
+    1       X   -1.0    Y
     """
     check_known("value", value, VALUES)
     table = shifts(readouts)
@@ -87,6 +93,10 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     Returns:
         steered, axis, D, low, high (95% interval), ratio, ratio_low, ratio_high (Eq. 5 from D; NaN
         on the diagonal) and defined (whether the interval of the steered axis' own D excludes 0).
+
+    >>> matrix = response_matrix(readouts)
+    >>> matrix.pivot(index="steered", columns="axis", values="D").shape
+    (2, 2)
     """
     check_known("value", value, VALUES)
     rows = []
@@ -126,6 +136,12 @@ def moved_alone(matrix: pd.DataFrame, responses: pd.DataFrame) -> list[str]:
     Args:
         matrix: what `response_matrix` returned.
         responses: what `response` returned for the same readouts.
+
+    >>> pair = {"steered": ["X"], "axis": ["Y"]}
+    >>> matrix = pd.DataFrame(pair | {"D": 0.02, "low": 0.01, "high": 0.03, "defined": False})
+    >>> print(*moved_alone(matrix, pd.DataFrame(pair | {"outside_null": True})))
+    Steering X moves Y by +0.020 [+0.010, +0.030] per unit alpha, beyond random vectors,
+    although X itself does not move beyond its interval: an effect on Y, no coupling.
     """
     outside = responses[responses.outside_null]
     beyond = set(zip(outside.steered, outside.axis, strict=True))
@@ -149,6 +165,10 @@ def effects(
     Returns:
         *by, axis, effect, low and high (95% interval, bootstrap by item; NaN for fewer than six
         scenarios), n (scenarios).
+
+    >>> shifted = ic.coupling.shifts(readouts)
+    >>> effects(shifted[shifted.method != "random"], ["steered", "alpha"]).columns.tolist()
+    ['steered', 'alpha', 'axis', 'effect', 'low', 'high', 'n']
     """
     for name in (*by, value):
         check_known("column", name, shifted.columns)
@@ -166,6 +186,9 @@ def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
 
     Returns:
         steered, domain and the columns of `effects` and `beside_random`.
+
+    >>> domain_shifts(readouts).domain.unique().tolist() == sorted(test.domains)
+    True
     """
     table = shifts(readouts)
     steered = table[table.method != "random"]

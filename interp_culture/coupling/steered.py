@@ -60,10 +60,19 @@ def steered_readouts(
         InputError: an axis without layers, vectors that do not fit the model, vectors whose method
             is "random", null scenarios that are not among the scenarios.
 
-    >>> table = ic.steered_readouts(  # doctest: +SKIP
-    ...     model, test, vectors, {"X": [12], "Y": [14]}, alphas=[1, -1], readout="continuation"
+    >>> few = test.sample(1, by="item")
+    >>> table = ic.steered_readouts(
+    ...     model, few, vectors, {"X": [1], "Y": [2]}, alphas=[1.0, -1.0], n_random=1,
+    ...     readout="continuation",
     ... )
-    >>> ic.response_matrix(table)  # doctest: +SKIP
+    >>> table.groupby(["steered", "method"]).size()
+    steered  method
+             plain        10
+    X        mean_diff    20
+             random       10
+    Y        mean_diff    20
+             random       10
+    dtype: int64
     """
     _check_axes(vectors, layers)
     form = as_format(readout)
@@ -125,6 +134,10 @@ def shifts(readouts: pd.DataFrame) -> pd.DataFrame:
 
     Raises:
         InputError: scenarios without a plain row.
+
+    >>> table = shifts(readouts)
+    >>> table.columns.difference(readouts.columns).tolist()
+    ['logit_shift', 'shift']
     """
     is_plain = readouts.method == "plain"
     if missing := sorted(set(readouts.id[~is_plain]) - set(readouts.id[is_plain])):
@@ -150,6 +163,9 @@ def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> p
 
     Raises:
         InputError: a group without one of the signs, or scenarios without a plain row.
+
+    >>> slopes(readouts, ["steered"]).columns.tolist()
+    ['steered', 'id', 'axis', 'item', 'domain', 'slope']
     """
     table = shifts(readouts)
     steered = table[table.method != "random"]

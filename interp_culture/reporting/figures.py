@@ -39,6 +39,12 @@ def layer_figure(
         sweep: steered, layer, item, differential (means).
         chosen: the intervention's layers, by axis.
         labels: what each item asks.
+
+    >>> table = pd.DataFrame({"layer": [0, 1], "differential": [0.1, 0.3]})
+    >>> table = table.assign(steered="X", item="X01")
+    >>> figure = layer_figure(table, chosen={"X": [1]}, labels={"X01": "security"})
+    >>> len(figure.layout.shapes)  # the frame of layer 1
+    1
     """
     axes = sorted(sweep.steered.unique())
     top = sweep.differential.max()
@@ -78,6 +84,11 @@ def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
     Args:
         response: steered, alpha, axis, effect, low, high (largest alpha only).
         null: steered, axis, draw, effect; one row per random vector.
+
+    >>> effects = ic.coupling.response(readouts)
+    >>> figure = response_figure(effects, ic.coupling.random_effects(readouts))
+    >>> [trace.name for trace in figure.data]
+    ['random vectors, same norm', 'alpha +1', 'alpha -1']
     """
     figure = go.Figure()
     figure.add_box(
@@ -126,6 +137,12 @@ def interval_figure(
         facet: the column with one panel per value.
         lines: whether the values of one colour are joined.
         log: which of the axes are logarithmic.
+
+    >>> table = pd.DataFrame({"alpha": [1, 2], "axis": "X", "effect": [0.1, 0.2]})
+    >>> table = table.assign(low=table.effect - 0.05, high=table.effect + 0.05)
+    >>> figure = interval_figure(table, "alpha", colour="axis", names={"effect": "change of P+"})
+    >>> figure.layout.yaxis.title.text
+    'change of P+'
     """
     # plotly takes the lengths of error bars, not their ends.
     drawn = table.assign(_up=table.high - table.effect, _down=table.effect - table.low)
@@ -171,6 +188,11 @@ def grid_figure(
         table: one row per cell: the columns `rows` and `columns`, in the order in which they first
             occur, and `value`.
         names: labels by column, with the unit.
+
+    >>> names = {"steered": "steered axis", "axis": "axis read", "D": "change per unit alpha"}
+    >>> matrix = ic.coupling.response_matrix(readouts)
+    >>> grid_figure(matrix, "steered", "axis", "D", names=names).data[0].z.shape
+    (2, 2)
     """
     grid = table.pivot(index=rows, columns=columns, values=value)
     grid = grid.loc[list(dict.fromkeys(table[rows])), list(dict.fromkeys(table[columns]))]
@@ -201,6 +223,13 @@ def forest_figure(
         value: what the effects are, with the unit.
         marks: by panel, a value that a dashed line marks there.
         mark: the name of these lines.
+
+    >>> table = pd.DataFrame({"label": ["letters", "words"], "effect": [0.05, 0.01]})
+    >>> table = table.assign(kind="value", panel="X steered", low=-0.01, high=0.08)
+    >>> table = table.assign(null_low=-0.02, null_high=0.02, sure=False)
+    >>> figure = forest_figure(table, "change of P+ per unit alpha")
+    >>> [title.text for title in figure.layout.annotations]
+    ['X steered', 'change of P+ per unit alpha']
     """
     panels = list(dict.fromkeys(table.panel))
     figure = make_subplots(
@@ -274,6 +303,13 @@ def profile_figure(
             (the widest range at each `x` is drawn).
         names: as for `interval_figure`; "null" names the range.
         marked: by facet, whole numbers of `x` that are shaded.
+
+    >>> table = pd.DataFrame({"layer": [0, 1], "effect": [0.1, 0.2], "low": 0.0, "high": 0.3})
+    >>> table = table.assign(axis="Y", steered="X", null_low=-0.1, null_high=0.1)
+    >>> names = {"effect": "change of P+", "null": "random vectors"}
+    >>> figure = profile_figure(table, "layer", colour="axis", facet="steered", names=names)
+    >>> [trace.name for trace in figure.data]
+    ['Y', 'random vectors']
     """
     figure = interval_figure(table, x, colour=colour, names=names, facet=facet, lines=True)
     for col, (panel, rows) in enumerate(table.groupby(facet, sort=False), start=1):

@@ -85,7 +85,13 @@ def write_report(folder: str | Path) -> Path:
 
 
 def write_page(analysis: Analysis, tables: Tables, about: About, folder: str | Path) -> Path:
-    """Render one analysis alone to `NAME.html` in `folder`, and return its path."""
+    """Render one analysis alone to `NAME.html` in `folder`, and return its path.
+
+    >>> question = "Is tea a question of culture?"
+    >>> tea = ic.study.Analysis("tea", question, lambda study: {}, lambda tables, about: [])
+    >>> write_page(tea, {}, {"model": {"model": "smollm2"}}, folder=".").name
+    'tea.html'
+    """
     return _render(
         "page.html.j2",
         Path(folder) / f"{analysis.name}.html",

@@ -33,6 +33,12 @@ def points_figure(
         path: a column along which the points of one label are joined, with arrows.
         apart: a column with a separate path per value.
         words: a column whose values are written next to the points.
+
+    >>> points = pd.DataFrame({"label": ["plain model"], "x": 0.5, "y": 0.2})
+    >>> points = points.assign(x_low=0.4, x_high=0.6, y_low=0.1, y_high=0.3)
+    >>> figure = points_figure(ic.survey.countries(), points, targets=["SWE", "GHA"])
+    >>> [trace.name for trace in figure.data]  # all countries, named countries, the model
+    [None, None, 'plain model']
     """
     figure = go.Figure()
     _add_countries(figure, countries, targets)

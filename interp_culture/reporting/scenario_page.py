@@ -24,6 +24,12 @@ def quality_page(
         purity: the table of `axis_purity`, for a section on it.
         about: the model and layer of `purity`.
         checks: the result of `check_quality`; computed if not given.
+
+    >>> print(quality_page(ic.load_scenarios("tone")))
+    # Quality of the set 'tone'
+    ...
+    All ... checks are within their ranges.
+    ...
     """
     if checks is None:
         checks = check_quality(scenarios)

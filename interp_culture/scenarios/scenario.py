@@ -179,6 +179,9 @@ class ScenarioSet:
 
         Raises:
             InputError: the catalogue does not have the name.
+
+        >>> scenarios.filter(item="X01").items
+        ['X01']
         """
         known_names: dict[str, list[str]] = {
             "axis": list(self.catalogue.axes),
@@ -244,6 +247,9 @@ class ScenarioSet:
 
         Raises:
             InputError: `n` is below 1, or `by` is unknown.
+
+        >>> len(scenarios.sample(1, by="item")) == len(scenarios.items)
+        True
         """
         check_known("stratum", by, ("cell", "item"))
         if n < 1:
@@ -258,7 +264,11 @@ class ScenarioSet:
         return self._pick(sampled)
 
     def frame(self) -> pd.DataFrame:
-        """One row per scenario, with columns id, axis, item, domain."""
+        """One row per scenario, with columns id, axis, item, domain.
+
+        >>> scenarios.frame().columns.tolist()
+        ['id', 'axis', 'item', 'domain']
+        """
         return pd.DataFrame([s.model_dump(include={"id", "axis", "item", "domain"}) for s in self])
 
     def _check_splittable(self, train_share: float) -> None:

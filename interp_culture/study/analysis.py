@@ -98,6 +98,9 @@ def find_analysis(name: str) -> Analysis:
 
     Raises:
         InputError: no installed package offers an analysis of this name.
+
+    >>> find_analysis("axis_cosine").name
+    'axis_cosine'
     """
     offered = _offered()
     if name not in offered:

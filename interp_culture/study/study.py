@@ -58,7 +58,9 @@ class Study:
         config: everything that decides the numbers.
         on_step: is called with a sentence at the start of each step.
 
-    >>> study = ic.Study(ic.StudyConfig(model="smollm2"))  # doctest: +SKIP
+    >>> study = ic.Study(ic.StudyConfig(model="smollm2"))
+    >>> study.folder.name
+    'study'
     >>> study.run()["layers"]  # doctest: +SKIP
     """
 
