@@ -159,7 +159,7 @@ def test_personas_are_read_where_the_items_are_those_of_the_survey(
     stub_analysis = SimpleNamespace(readouts=lambda study: alone)
     monkeypatch.setattr("analyses.trajectories.find_analysis", lambda name: stub_analysis)
     stub = SimpleNamespace(
-        some=SimpleNamespace(items=items),
+        sample=SimpleNamespace(items=items),
         config=SimpleNamespace(alphas=[1.0], brief=False),
         vectors=dict,
         once=lambda name, compute: pd.DataFrame({"name": [name]}),
