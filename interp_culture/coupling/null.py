@@ -65,10 +65,14 @@ def random_reach(
 
     Args:
         shifted: what `shifts` returned, random vectors among its rows.
+        by: the columns that tell the groups apart.
+        value: "shift" (change of p_positive) or "logit_shift" (change of logit_diff, nats).
         per_alpha: per unit of alpha, as `slopes` are; else at the strength of the random vectors.
 
     Returns:
-        *by, null_low, null_high.
+        *by, null_low, null_high (in the unit of `value`; null_low is -null_high).
+
+    >>> reach = random_reach(ic.coupling.shifts(readouts), ["steered", "axis"])  # doctest: +SKIP
     """
     # Imported here: scipy.stats takes half a second.
     from scipy.stats import t
@@ -91,6 +95,11 @@ def beside_random(effects: pd.DataFrame, reach: pd.DataFrame) -> pd.DataFrame:
     Returns:
         The effects with null_low and null_high (NaN for groups without random vectors) and sure:
         the interval excludes 0, and the effect is larger than the band.
+
+    >>> effects = pd.DataFrame({"axis": ["X"], "effect": [0.03], "low": [0.01], "high": [0.05]})
+    >>> reach = pd.DataFrame({"axis": ["X"], "null_low": [-0.02], "null_high": [0.02]})
+    >>> beside_random(effects, reach).sure.tolist()
+    [True]
     """
     table = effects.merge(reach, how="left")
     excludes_zero = table.low * table.high > 0

@@ -146,10 +146,15 @@ def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> p
         value: "shift" or "logit_shift".
 
     Returns:
-        *by, id, axis, item, domain and slope.
+        *by, id, axis, item, domain and slope (change of p_positive, or nats, per unit of alpha).
 
     Raises:
         InputError: a group without one of the signs, or scenarios without a plain row.
+
+    >>> readouts = ic.steered_readouts(  # doctest: +SKIP
+    ...     model, test, vectors, {"X": [12], "Y": [14]}, alphas=[1, -1], readout="continuation"
+    ... )
+    >>> ic.coupling.slopes(readouts, ["steered"]).groupby("axis").slope.mean()  # doctest: +SKIP
     """
     table = shifts(readouts)
     steered = table[table.method != "random"]

@@ -35,6 +35,12 @@ def shifts_from(plain: pd.DataFrame, steered: pd.DataFrame) -> pd.DataFrame:
         `steered` with shift (p_positive minus the plain one) and logit_shift (logit_diff minus the
         plain one; nats, or nats per token for a continuation). Both are NaN for a scenario that
         `plain` does not have.
+
+    >>> plain = pd.DataFrame({"id": ["a"], "p_positive": [0.5], "logit_diff": [0.0]})
+    >>> steered = pd.DataFrame({"id": ["a"], "p_positive": [0.75], "logit_diff": [1.1]})
+    >>> shifts_from(plain, steered)
+      id  p_positive  logit_diff  shift  logit_shift
+    0  a        0.75         1.1   0.25          1.1
     """
     before = plain.set_index("id")[["p_positive", "logit_diff"]].reindex(steered.id)
     return steered.assign(

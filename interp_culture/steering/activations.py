@@ -192,7 +192,16 @@ def cache_activations(
 def load_activations(folder: str | Path) -> Activations:
     """The activations that `cache_activations` stored, memory-mapped.
 
-    Changes to the tensors stay in memory. Raises InputError for a folder without activations.
+    Changes to the tensors stay in memory.
+
+    Returns:
+        The ids of the scenarios and the residual streams of both poles [scenario, layer, d_model].
+
+    Raises:
+        InputError: a folder without activations.
+
+    >>> load_activations("results/quick/activations").positive.shape  # doctest: +SKIP
+    torch.Size([60, 30, 576])
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
