@@ -30,7 +30,7 @@ def section(schema: TableSchema) -> str:
     lines = [
         f"## `{schema.name}`",
         "",
-        f"A row is {schema.row}.",
+        f"A row is {schema.row}. Computed by {reference(schema)}.",
         "",
         "| column | meaning | unit |",
         "|---|---|---|",
@@ -39,6 +39,13 @@ def section(schema: TableSchema) -> str:
         meaning = column.meaning.replace("|", "\\|")
         lines.append(f"| `{column.name}` | {meaning} | {column.unit} |")
     return "\n".join([*lines, ""])
+
+
+def reference(schema: TableSchema) -> str:
+    """A link to the function that computes a table, in the reference of the API."""
+    room = schema.made_by.split(".")[0]
+    anchor = f"interp_culture.{schema.made_by}"
+    return f"[`ic.{schema.made_by}`](api/{room}.md#{anchor})"
 
 
 def main() -> None:

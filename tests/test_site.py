@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from typer.main import get_command
@@ -73,6 +74,12 @@ def test_a_notebook_becomes_a_page_and_links_out_of_docs_lose_their_target() -> 
     page = notebook_page(ROOT / "docs" / NOTEBOOK)
     assert page.startswith("# ")
     assert "```python\nimport interp_culture as ic\n" in page
+    here = Mock(**{"file.src_uri": "how_to/gpu.md"})
     assert (
-        on_page_markdown("[here](../../analyses), [there](speed.md)") == "here, [there](speed.md)"
+        on_page_markdown("[here](../../analyses), [there](speed.md)", here)
+        == "here, [there](speed.md)"
     )
+    # What the repository has as a file and the site as a page leads to the page.
+    fields = on_page_markdown("[fields](../../interp_culture/study/config.py)", here)
+    assert fields == "[fields](../reference/configuration.md)"
+    assert on_page_markdown("[steps](walkthrough.ipynb)", here) == "[steps](walkthrough.md)"

@@ -15,6 +15,11 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOK = "walkthrough.ipynb"
 # A link to a place in the repository that is no page of the site, such as ../../analyses.
 OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+(?:analyses|recipes|tests|interp_culture)[^)]*\)")
+# Files of the repository that are shown as a page of the site: the link's end, and the page.
+SHOWN_AS = {
+    "../interp_culture/study/config.py)": "reference/configuration.md)",
+    f"({NOTEBOOK})": "(walkthrough.md)",
+}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -31,8 +36,15 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """On the site a link out of docs/ becomes plain text: it works in the repository only."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links out of docs/, as the site has them.
+
+    A link to a file that has a page leads to the page. Any other link becomes plain text, because
+    it works in the repository only.
+    """
+    if page.file.src_uri != "walkthrough.md":  # it links to the notebook itself
+        for end, of_site in SHOWN_AS.items():
+            markdown = markdown.replace(end, of_site)
     return OUTSIDE.sub(r"\1", markdown)
 
 

@@ -77,10 +77,12 @@ def random_reach(
 
     Args:
         shifted: what `shifts` returned, random vectors among its rows.
+        by: the columns that tell the groups apart.
+        value: "shift" (change of p_positive) or "logit_shift" (change of logit_diff, nats).
         per_alpha: per unit of alpha, as `slopes` are; else at the strength of the random vectors.
 
     Returns:
-        *by, null_low, null_high.
+        *by, null_low, null_high (in the unit of `value`; null_low is -null_high).
 
     >>> random = pd.DataFrame({"method": "random", "draw": [0, 1, 2], "axis": "Y"})
     >>> random_reach(random.assign(shift=[0.01, -0.01, 0.01]), ["axis"]).round(3)

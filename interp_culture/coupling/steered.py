@@ -159,7 +159,7 @@ def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> p
         value: "shift" or "logit_shift".
 
     Returns:
-        *by, id, axis, item, domain and slope.
+        *by, id, axis, item, domain and slope (change of p_positive, or nats, per unit of alpha).
 
     Raises:
         InputError: a group without one of the signs, or scenarios without a plain row.

@@ -54,7 +54,7 @@ def _coupling_section(summary: Summary, tables: Tables) -> Section:
         ),
         "Entanglement ratio min(1, |D of the other axis| / |D of the steered axis|), with D the "
         "change of P+ per unit of alpha. Error bars: 95% bootstrap intervals. Hollow: the ratio is "
-        f"not defined. Grey: the same ratio for random vectors.{orange}",
+        f"not defined. Grey: the same ratio for random vectors.{orange} Tables: matrix, null.",
     )
 
 
@@ -70,7 +70,8 @@ def _steering_section(summary: Summary, tables: Tables) -> Section:
         f"Change of the mean P+ when all steered layers are steered together, at alpha {top:+g} "
         f"(up) and {-top:+g} (down), on {summary['n_test']} held-out scenarios. Error bars: 95% "
         f"bootstrap intervals, clustered by item. Grey: {summary['config']['n_random']} random "
-        f"vectors of the same norm at alpha {top:+g}, on {summary['n_null']} of the scenarios.",
+        f"vectors of the same norm at alpha {top:+g}, on {summary['n_null']} of the scenarios. "
+        "Tables: response, null.",
     )
 
 
@@ -98,7 +99,7 @@ def _domain_section(summary: Summary, domains: pd.DataFrame) -> Section:
         f"bars: 95% bootstrap intervals, clustered by item. Grey: {summary['config']['n_random']} "
         "random vectors of the same norm on the same domain. A hollow marker means that the "
         "interval includes 0, that random vectors reach as far, or that no random vector was "
-        "measured there.",
+        "measured there. Table: domains.",
     )
 
 
@@ -138,7 +139,8 @@ def _map_section(summary: Summary, places: pd.DataFrame) -> Section:
         study_figures.map_figure(countries(), places, list(TARGETS)),
         "Item scores of the held-out scenarios, rescaled to the range of each survey question and "
         "projected with the weights of the integrated surveys. Error bars: 95% bootstrap intervals "
-        "over scenarios. Arrows run from the most negative to the most positive alpha.",
+        "over scenarios. Arrows run from the most negative to the most positive alpha. "
+        "Table: places.",
     )
 
 
@@ -167,7 +169,7 @@ def _layer_section(summary: Summary, sweep: pd.DataFrame) -> Section:
         plots.layer_figure(by_item, summary["layers"], summary["items"]),
         f"Mean |change of P+| when one layer is steered alone (alpha {alphas}), over the training "
         "scenarios of the steered axis. White frames: the layers that are steered together. "
-        f"{measured_text(sweep)}{poles}.",
+        f"{measured_text(sweep)}{poles}. Table: sweep.",
     )
 
 
@@ -194,7 +196,7 @@ def _readout_section(summary: Summary, tables: Tables) -> Section:
         [_readout_text(v) for v in checks],
         study_figures.validity_figure(tables["validity"]),
         "Each control item has a right answer, by plain fact or common sense. Error bars: 95% "
-        "Wilson intervals.",
+        "Wilson intervals. Table: validity.",
     )
 
 

@@ -199,7 +199,13 @@ def cache_activations(
 def load_activations(folder: str | Path) -> Activations:
     """The activations that `cache_activations` stored, memory-mapped.
 
-    Changes to the tensors stay in memory. Raises InputError for a folder without activations.
+    Changes to the tensors stay in memory.
+
+    Returns:
+        The ids of the scenarios and the residual streams of both poles [scenario, layer, d_model].
+
+    Raises:
+        InputError: a folder without activations.
 
     >>> stored = cache_activations(model, test, "activations")
     >>> load_activations("activations").positive.equal(stored.positive)

@@ -173,7 +173,8 @@ def extract(
         seed: of the draw; only "random" uses it.
 
     Returns:
-        The vectors by axis.
+        The vectors by axis. Each has `direction` [layer, d_model], positive minus negative pole, in
+        units of the residual stream at "hook_resid_post".
 
     Raises:
         InputError: an unknown method, too few scenarios, or hooks that are active on the model.
@@ -254,6 +255,15 @@ def random_like(vectors: SteeringVectors, n: int, seed: int = 42) -> list[Steeri
     """`n` isotropic random directions with the norms of `vectors`: the null of a steering effect.
 
     The draw depends on `seed` and the axis' name, so that the nulls of two axes are independent.
+
+    Args:
+        vectors: of one axis.
+        n: how many to draw; an effect can be called outside the null from 20 on.
+        seed: of the draw.
+
+    Returns:
+        `n` vectors of the method "random", each with a direction and norm at every layer
+        [layer, d_model]. They have no sign: a direction is as likely as its opposite.
 
     >>> vectors = SteeringVectors.from_tensors("X", torch.ones(30, 576))
     >>> len(random_like(vectors, 20))

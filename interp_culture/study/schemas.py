@@ -1,4 +1,4 @@
-"""The tables of a study: what a row is, and the meaning and unit of every column.
+"""The tables of a study: what computes it, what a row is, and the meaning and unit of a column.
 
 The page `docs/reference/study_tables.md` is written from it, and a test compares it with the tables
 of a real study.
@@ -26,10 +26,11 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One table of a study's folder."""
+    """One table of a study's folder; `made_by` is the public function, as written after `ic.`."""
 
     name: str
     row: str
+    made_by: str
     columns: tuple[Column, ...]
 
     def unknown(self, columns: Sequence[str]) -> list[str]:
@@ -107,6 +108,7 @@ _TABLES = (
     TableSchema(
         "validity",
         "a readout, checked on the control items",
+        "readout.check_readout",
         (
             READOUT,
             Column("n", "number of control items"),
@@ -125,6 +127,7 @@ _TABLES = (
     TableSchema(
         "vectors",
         "an axis and layer",
+        "study.Study.vectors",
         (
             Column("axis", "the axis of the steering vector"),
             Column("layer", "the block after which it is added, from 0"),
@@ -136,6 +139,7 @@ _TABLES = (
     TableSchema(
         "sweep",
         "a steered axis, layer, alpha and training scenario",
+        "steering.layer_sweep",
         (
             STEERED,
             Column("layer", "the one steered layer"),
@@ -152,16 +156,19 @@ _TABLES = (
     TableSchema(
         "steered_letters",
         "a run and held-out scenario, read by letters",
+        "coupling.steered_readouts",
         (*STEERED_RUN, *OF_LETTERS, READOUT),
     ),
     TableSchema(
         "steered_continuation",
         "a run and held-out scenario, read by the words of the options",
+        "coupling.steered_readouts",
         (*STEERED_RUN, *OF_CONTINUATION, READOUT),
     ),
     TableSchema(
         "response",
         "a steered axis, alpha and axis read",
+        "coupling.response",
         (
             STEERED,
             ALPHA,
@@ -178,6 +185,7 @@ _TABLES = (
     TableSchema(
         "matrix",
         "a steered axis and axis read",
+        "coupling.response_matrix",
         (
             STEERED,
             AXIS_READ,
@@ -192,11 +200,13 @@ _TABLES = (
     TableSchema(
         "null",
         "a random vector and axis read",
+        "coupling.random_effects",
         (STEERED, DRAW, AXIS_READ, Column("effect", "mean change of P+", CHANGE), RATIO[0]),
     ),
     TableSchema(
         "domains",
         "a steered axis, domain and axis read",
+        "coupling.domain_shifts",
         (
             STEERED,
             Column("domain", "the domain of the scenarios"),
@@ -211,11 +221,13 @@ _TABLES = (
     TableSchema(
         "places",
         "a run on the cultural map; the run `neutral` prefers nothing",
+        "survey.culture_map.places",
         (STEERED, ALPHA, *PLACE),
     ),
     TableSchema(
         "distances",
         "a run and country",
+        "survey.culture_map.all_distances",
         (
             Column("iso3", "the country's code"),
             Column("country", "its name"),

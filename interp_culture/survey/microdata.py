@@ -80,6 +80,9 @@ def read_survey(
         years: "latest" for the latest survey of each country, "all" for every country and year.
         countries: iso3 codes; all countries of the file by default.
 
+    Returns:
+        Item means, answer shares (percent) and map coordinates: see `SurveySummary`.
+
     Raises:
         InputError: if the file is of another kind, damaged, or has no usable row.
 

@@ -62,6 +62,9 @@ def ask_directly(model: LanguageModel, system: System = None) -> DirectAnswers:
     Args:
         system: a system message, or a `Persona`'s text; none by default.
 
+    Returns:
+        Shares of the answers, item means and map coordinates: see `DirectAnswers`.
+
     >>> answers = ask_directly(model, "You are a person living in India.")
     >>> answers.items.columns.tolist()
     ['item', 'axis', 'mean', 'p_positive', 'off_answers']

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+from operator import attrgetter
 
 from tables_page import COMMAND, PAGE, page
 
+import interp_culture as ic
 from interp_culture.study import schemas
 from interp_culture.study.schemas import SCHEMAS
 
@@ -19,6 +21,11 @@ def test_every_column_has_a_meaning() -> None:
         names = [column.name for column in schema.columns]
         assert len(set(names)) == len(names)
         assert all(column.meaning for column in schema.columns)
+
+
+def test_the_function_that_computes_a_table_is_public() -> None:
+    for schema in SCHEMAS.values():
+        assert callable(attrgetter(schema.made_by)(ic)), schema.name
 
 
 def test_examples() -> None:
