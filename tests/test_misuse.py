@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import subprocess
 import sys
@@ -19,8 +18,6 @@ from typer.testing import CliRunner
 
 from interp_culture.cli import app
 from interp_culture.coupling.steered import steered_readouts
-from interp_culture.engine import interventions
-from interp_culture.engine import prompt as prompt_module
 from interp_culture.engine.interventions import HOOK_POINTS, Edit, as_edits, as_runs
 from interp_culture.engine.model import LanguageModel, applied
 from interp_culture.engine.prompt import Prompt, as_prompts, system_text
@@ -28,8 +25,6 @@ from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import probe
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering import edits as edits_module
-from interp_culture.steering import vectors as vectors_module
 from interp_culture.steering.edits import steer
 from interp_culture.steering.vector_files import load_vectors, save_vectors
 from interp_culture.steering.vectors import SteeringVectors
@@ -336,10 +331,3 @@ def test_the_command_line_knows_hook_points(
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, InputError)
     assert "unknown hook point 'resid'" in str(result.exception)
-
-
-@pytest.mark.parametrize("module", [prompt_module, interventions, vectors_module, edits_module])
-def test_examples_in_docstrings_are_true(module: Any) -> None:
-    result = doctest.testmod(module)
-    assert result.failed == 0
-    assert result.attempted > 0

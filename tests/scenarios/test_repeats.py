@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import random
 from collections import Counter
 
@@ -191,28 +189,3 @@ def test_sets_that_cannot_be_split(
     with pytest.raises(InputError, match=message) as raised:
         tea_set(*scenarios).split(train_share=train_share)
     assert "least populated class" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "scenarios.behaviours",
-        "scenarios.diversity",
-        "scenarios.files",
-        "scenarios.lettered",
-        "scenarios.measures",
-        "scenarios.neutral",
-        "scenarios.quality",
-        "scenarios.repeats",
-        "scenarios.scenario",
-        "scenarios.teacher.candidates",
-        "scenarios.teacher.client",
-        "scenarios.teacher.pipeline",
-        "scenarios.wording",
-        "readout.prompts",
-    ],
-)
-def test_examples_of_the_docstrings(module: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"interp_culture.{module}"))
-    assert result.attempted
-    assert not result.failed
