@@ -50,6 +50,7 @@ def content_key(content: Any) -> str:
 def make_folder(path: str | Path) -> Path:
     """The folder, created if it does not exist. Raises InputError if it cannot be written to."""
     folder = Path(path)
+    refuse_file(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Permission bits do not tell whether a write succeeds (a read-only mount, a full quota).
@@ -62,17 +63,45 @@ def make_folder(path: str | Path) -> Path:
     return folder
 
 
+def refuse_file(path: str | Path) -> None:
+    """Raise InputError if a file is where a folder is to be written."""
+    if Path(path).is_file():
+        raise InputError(f"{path}: cannot write there (it is a file); give the path of a folder")
+
+
+def refuse_folder(path: str | Path) -> None:
+    """Raise InputError if a folder is where a file is to be written."""
+    if Path(path).is_dir():
+        raise InputError(f"{path}: cannot write there (it is a folder); give the path of a file")
+
+
+def prepare_file(path: str | Path) -> None:
+    """Make the folder of a file that will be written. Call it before a long computation.
+
+    Raises:
+        InputError: the path is a folder, or its folder cannot be written to.
+    """
+    refuse_folder(path)
+    make_folder(Path(path).parent)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path. If the block succeeds, it replaces `path`, a file or a folder."""
+    """A temporary path. If the block succeeds, it replaces `path`, a file or a folder.
+
+    Raises InputError, and leaves `path` as it is, if a file would replace a folder or the reverse.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder as `path`, since `os.replace` is atomic only within one file system.
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         part = scratch / path.name
         yield part
-        # `os.replace` does not replace a folder with files in it.
-        if path.is_dir():
+        if part.is_file():
+            refuse_folder(path)
+        elif path.exists():
+            refuse_file(path)
+            # `os.replace` does not replace a folder with files in it.
             shutil.rmtree(path)
         os.replace(part, path)
     finally:

@@ -11,6 +11,7 @@ from interp_culture.artifacts import (
     cache_dir,
     content_key,
     make_folder,
+    prepare_file,
     read_table,
     replacing,
     table_once,
@@ -65,6 +66,40 @@ def test_folders_that_cannot_be_written_raise(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"cannot write there .*choose another folder with --out"):
         make_folder(tmp_path / "file" / "inside")
+
+
+def test_a_folder_is_not_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    kept = folder / "kept.txt"
+    kept.write_text("mine")
+
+    def write_file() -> None:
+        with replacing(folder) as part:
+            part.write_text("new")
+
+    def write_folder() -> None:
+        with replacing(kept) as part:
+            part.mkdir()
+
+    for refused, reason in (
+        (write_file, "mine: cannot write there .it is a folder"),
+        (lambda: prepare_file(folder), "mine: cannot write there .it is a folder"),
+        (write_folder, "kept.txt: cannot write there .it is a file"),
+        (lambda: make_folder(kept), "kept.txt: cannot write there .it is a file"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            refused()
+    assert kept.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_is_replaced_by_a_folder(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        with replacing(tmp_path / "cache") as part:
+            part.mkdir()
+            (part / name).write_text("x")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["new"]
 
 
 def test_the_cache_folder_follows_the_environment(

@@ -205,6 +205,36 @@ def test_bad_input_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
     assert "no finished study" in fails("report", tmp_path)
 
 
+def test_an_output_path_of_the_wrong_kind_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for name in ("t.csv", "v.safetensors", "page.md", "bench.json", "set.jsonl"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "kept").write_text("x")
+    vectors = write_tiny_vectors(tmp_path)
+    table = ("--out", tmp_path / "t.csv")
+    teacher = ("--item", "Y01", "--domain", "family", "--endpoint", "http://127.0.0.1:1/v1")
+    for_files = (
+        ("probe", *table),
+        ("sweep", "--vectors", vectors, *table),
+        ("steer", "--axis", "X", "--layers", "1", "--vectors", vectors, *table),
+        ("entangle", "--layers", "X=1", "--vectors", vectors, *table),
+        ("extract", "--out", tmp_path / "v.safetensors"),
+        ("validate", "--report", tmp_path / "page.md"),
+        ("bench", "--out", tmp_path / "bench.json"),
+        ("generate", *teacher, "--model", "m", "--out", tmp_path / "set.jsonl"),
+    )
+    for command in for_files:
+        assert f"{command[-1]}: cannot write there (it is a folder)" in fails(*command)
+        assert (Path(command[-1]) / "kept").exists()
+    for_folders = (
+        ("ask", "--out", tmp_path / "file"),
+        ("wvs", tmp_path / "file", "--out", tmp_path / "file"),
+        ("study", "--out", tmp_path / "file"),
+    )
+    for command in for_folders:
+        assert "file: cannot write there (it is a file)" in fails(*command)
+
+
 def test_unknown_models_and_devices(tmp_path: Path) -> None:
     message = fails("probe", "--model", "nobody/nothing", "--out", tmp_path / "t.csv")
     assert "unknown model 'nobody/nothing'" in message

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import typer
 
-from interp_culture.artifacts import write_json
+from interp_culture.artifacts import prepare_file, write_json
 from interp_culture.bench.limits import readout_flops
 from interp_culture.bench.plain import PlainHuggingFace
 from interp_culture.bench.tasks import spread
@@ -246,6 +246,7 @@ def main(
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("results/protocol.json"),
 ) -> None:
     """Run the protocol and print its time and memory."""
+    prepare_file(out)
     gpu = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
     shape = shape or ("qwen3-4b" if gpu else "small")

@@ -37,9 +37,10 @@ def bench(
     ] = Path("results/bench.json"),
 ) -> None:
     """Time this package against TransformerLens, Hugging Face, Dialz and steering-vectors."""
-    from interp_culture.artifacts import write_json
+    from interp_culture.artifacts import prepare_file, write_json
     from interp_culture.bench.benchmark import Benchmark
 
+    prepare_file(out)
     results = Benchmark(rounds, read, sweep, peers=peers, on_step=say).run()
     write_json(out, results)
     _print_results(results)

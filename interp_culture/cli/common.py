@@ -54,13 +54,13 @@ def load(
     Loading a model takes longest, so everything that bad input can spoil is checked before.
     """
     # Imports of torch and pandas are inside the functions, so that the help appears at once.
-    from interp_culture.artifacts import make_folder
+    from interp_culture.artifacts import prepare_file
     from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model
     from interp_culture.scenarios.files import load_scenarios
 
     whole = load_scenarios(scenarios, faults)
-    make_folder(out.parent)
+    prepare_file(out)
     if out.suffix not in suffixes:
         raise InputError(f"--out {out}: end the name in {' or '.join(suffixes)}")
     selected = take(whole)

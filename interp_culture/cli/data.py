@@ -57,12 +57,15 @@ def validate(
     ] = None,
 ) -> None:
     """Check scenarios: faults, counts, near-duplicates, and options that give themselves away."""
+    from interp_culture.artifacts import prepare_file
     from interp_culture.reporting.scenario_page import quality_page
     from interp_culture.scenarios.files import load_scenarios
     from interp_culture.scenarios.quality import check_quality
 
     if layer is not None and model is None:
         raise InputError("--layer is the layer of axis purity, which needs a --model")
+    if report is not None:
+        prepare_file(report)
     scenarios = load_scenarios(path, fault_policy(strict))
     purity, about = (None, "") if model is None else _axis_purity(scenarios, model, layer, device)
     checks = check_quality(scenarios)
@@ -99,9 +102,8 @@ def _axis_purity(
 
 
 def _write_page(page: str, path: Path) -> None:
-    from interp_culture.artifacts import make_folder, replacing
+    from interp_culture.artifacts import replacing
 
-    make_folder(path.parent)
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8")
 

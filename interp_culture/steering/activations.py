@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp_culture.artifacts import replacing, write_json
+from interp_culture.artifacts import refuse_file, replacing, write_json
 from interp_culture.engine.batching import over_batches
 from interp_culture.engine.forward import trace
 from interp_culture.engine.interventions import Edit, as_edits
@@ -170,13 +170,14 @@ def cache_activations(
     are in memory.
 
     Raises:
-        InputError: as `contrastive_activations`.
+        InputError: as `contrastive_activations`; a path that is a file.
 
     >>> activations = cache_activations(model, test, "activations")
     >>> len(activations.ids) == len(test)
     True
     """
     folder = Path(folder)
+    refuse_file(folder)
     manifest = {
         **model.describe(),
         "scenarios": scenarios.digest,

@@ -125,13 +125,14 @@ class Study:
 
         `NAME.tables.json` lists the tables once the analysis is finished.
         """
+        folder = self.folder  # first, so that a path that cannot be written to shows at once
         tables = analysis.measure(self)
         manifest = self._manifest_of(analysis.measure)
         for name, table in tables.items():
             whole = table.reset_index(drop=True)
-            write_table(self.folder, f"{analysis.name}.{name}", whole, manifest)
+            write_table(folder, f"{analysis.name}.{name}", whole, manifest)
         finished = {"tables": list(tables), "key": manifest["key"], "study": self.manifest["key"]}
-        write_json(self.folder / f"{analysis.name}.tables.json", finished)
+        write_json(folder / f"{analysis.name}.tables.json", finished)
         return tables
 
     # -- what is read, and where it is stored ---------------------------------------------------

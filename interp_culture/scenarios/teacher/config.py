@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from interp_culture.artifacts import file_checksum
+from interp_culture.artifacts import file_checksum, refuse_folder
 from interp_culture.errors import InputError
 from interp_culture.resources import DATA
 from interp_culture.scenarios.scenario import Catalogue
@@ -144,6 +144,8 @@ def _prices_fit(config: TeacherConfig) -> bool:
 def _check_out(config: TeacherConfig) -> None:
     """Refuse to overwrite a set that was edited by hand, or a file of another program."""
     out = config.out
+    for path in (out, config.pool_path, config.manifest_path):
+        refuse_folder(path)
     if not _is_ours(config):
         raise InputError(
             f"--out {out}: this file or its manifest {config.manifest_path.name} was edited after "
