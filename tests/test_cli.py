@@ -180,6 +180,10 @@ def test_bad_input_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
         "--out",
         tmp_path / "t.csv",
     )
+    twice = ("--layers", "X=1", "--layers", "Y=1", "--layers", "X=2")
+    assert "--layers 'X=2': axis X has layers already" in fails(
+        "entangle", *twice, "--vectors", write_tiny_vectors(tmp_path)
+    )
     assert "unknown preset 'x'" in fails("study", "--preset", "x")
     assert "end the name in .csv or .parquet" in fails("probe", "--out", tmp_path / "t.safetensors")
     assert "for lettered options" in fails(

@@ -213,16 +213,24 @@ def parse_layers(text: str) -> list[int]:
         ) from None
 
 
-def parse_axis_layers(text: str) -> tuple[str, list[int]]:
-    """An axis and its layers.
+def parse_axis_layers(texts: Iterable[str]) -> dict[str, list[int]]:
+    """The layers of each axis.
 
-    >>> parse_axis_layers("X=12,13")
-    ('X', [12, 13])
+    >>> parse_axis_layers(["X=12,13", "Y=14"])
+    {'X': [12, 13], 'Y': [14]}
     """
-    axis, equals, layers = text.partition("=")
-    if not equals:
-        raise InputError(f"--layers {text!r}: give AXIS=layers, for example X=12,13,14,15")
-    return axis, parse_layers(layers)
+    by_axis: dict[str, list[int]] = {}
+    for text in texts:
+        axis, equals, layers = text.partition("=")
+        if not equals:
+            raise InputError(f"--layers {text!r}: give AXIS=layers, for example X=12,13,14,15")
+        if axis in by_axis:
+            raise InputError(
+                f"--layers {text!r}: axis {axis} has layers already; "
+                f"give all of them at once: {axis}=12,13"
+            )
+        by_axis[axis] = parse_layers(layers)
+    return by_axis
 
 
 def pick(vectors: dict[str, SteeringVectors], axis: str) -> SteeringVectors:

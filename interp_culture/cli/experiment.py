@@ -285,7 +285,7 @@ def entangle(
     # Everything that can be wrong is checked before the model is loaded.
     check_hook_point(hook_point)
     by_axis = load_vectors(vectors)
-    chosen_layers = dict(parse_axis_layers(text) for text in layers)
+    chosen_layers = parse_axis_layers(layers)
     steered = {axis: pick(by_axis, axis) for axis in chosen_layers}
     form = parse_format(readout)
     if n_random < LEAST_RANDOM:
