@@ -66,7 +66,8 @@ class LanguageModel:
     shortcuts: Shortcuts = field(default=Shortcuts())
     check: str = "none"
     batch_limit: int | None = field(default=None, repr=False)
-    readout_checks: ReadoutChecks = field(default_factory=ReadoutChecks, repr=False)
+    # Not in `__init__`: a copy made by `replace` may read otherwise, so it measures its own.
+    readout_checks: ReadoutChecks = field(default_factory=ReadoutChecks, init=False, repr=False)
 
     @classmethod
     def wrap(

@@ -63,6 +63,13 @@ def test_edits_that_do_not_fit_raise(tiny: LanguageModel) -> None:
         tiny.check_edits([Edit(0, good, 1.0, model="other")])
 
 
+def test_a_copy_measures_its_own_readouts(tiny: LanguageModel) -> None:
+    """Its tokenizer may differ, so what was measured on the first model does not hold."""
+    copy = replace(tiny, name="copy")
+    copy.readout_checks.validity["letters", "A/B"] = "measured on the copy"
+    assert tiny.readout_checks.validity.get(("letters", "A/B")) != "measured on the copy"
+
+
 def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> None:
     other = make_pair("qwen3").model
     renamed = replace(tiny, name="renamed")
