@@ -36,7 +36,12 @@ IMPORTS = """
 import numpy as np, torch
 from interp_culture.engine.interventions import Edit, as_edits, as_runs
 from interp_culture.engine.prompt import Prompt, as_prompts
+from interp_culture.bench.benchmark import Benchmark
+from interp_culture.coupling.steered import steered_readouts
+from interp_culture.engine.generation import generate, generate_runs
 from interp_culture.steering.edits import steer
+from interp_culture.steering.layer_choice import choice_overlap, choice_stability, top_layers
+from interp_culture.steering.sweep import layer_sweep, sweep_null
 from interp_culture.steering.vectors import SteeringVectors
 v = SteeringVectors.from_tensors("X", torch.ones(4, 8))
 one = torch.ones(8)
@@ -83,6 +88,19 @@ def test_wrong_arguments_are_named_with_the_fix() -> None:
         "SteeringVectors.from_tensors('X', 'v')": "direction is a str; give a tensor or an array [layer, d_model]",
         "SteeringVectors.from_tensors('X', v.direction, resid_norm=one)": "resid_norm has 8 layers, direction 4",
         "SteeringVectors.from_tensors('X', v.direction / 0)": "direction holds NaN or infinity",
+        "layer_sweep(None, None, {'X': v}, alpha=0)": "alpha is 0, which steers nothing",
+        "layer_sweep(None, None, {'X': v}, alpha=[2.0, -0.0])": "alpha is 0, which steers nothing",
+        "layer_sweep(None, None, {'X': v}, alpha=[])": "alpha is empty; give one strength or more",
+        "layer_sweep(None, None, {'X': v}, k=0)": "k is 0: give the number of layers to choose, 1 or more",
+        "sweep_null(None, None, {'X': v}, alpha=0.0)": "alpha is 0, which steers nothing",
+        "choice_stability(None, k=0)": "k is 0",
+        "choice_overlap(None, k=-1)": "k is -1",
+        "steered_readouts(None, None, {'X': v}, {'X': [1]}, alphas=[0.0, -0.0])": "alpha is 0, which steers nothing",
+        "steered_readouts(None, None, {'X': v}, {'X': [1]}, alphas=[])": "alpha is 0, which steers nothing",
+        "generate(None, ['Hi'], 0)": "max_new_tokens is 0: give 1 or more",
+        "generate_runs(None, ['Hi'], {}, -1)": "max_new_tokens is -1: give 1 or more",
+        "Benchmark(1, 0, 4, peers=False)": "n_read is 0: give 1 or more",
+        "Benchmark(1, 4, 0, peers=False)": "n_sweep is 0: give 1 or more",
     }
     calls = f"""
 from interp_culture.errors import InputError

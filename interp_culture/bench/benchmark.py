@@ -59,8 +59,9 @@ class Benchmark:
         peers: bool,
         on_step: Callable[[str], None] = print,
     ) -> None:
-        if rounds < 1:
-            raise InputError(f"rounds is {rounds}: give 1 or more")
+        for name, number in {"rounds": rounds, "n_read": n_read, "n_sweep": n_sweep}.items():
+            if number < 1:
+                raise InputError(f"{name} is {number}: give 1 or more")
         self.rounds = rounds
         self.n_read = n_read
         self.n_sweep = n_sweep

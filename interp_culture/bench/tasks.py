@@ -20,6 +20,7 @@ from interp_culture.engine.generation import generate
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
+from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.prompts import continuation_prompts, contrastive_texts, letter_prompts
@@ -140,7 +141,9 @@ def make_tasks(setting: Setting, scenarios: ScenarioSet, n_sweep: int, n_read: i
 
 
 def spread(scenarios: ScenarioSet, n: int) -> ScenarioSet:
-    """`n` scenarios, evenly spaced over the set."""
+    """`n` scenarios, evenly spaced over the set. Raises InputError for more than there are."""
+    if not 1 <= n <= len(scenarios):
+        raise InputError(f"{n} scenarios of {len(scenarios)}; give 1 to {len(scenarios)}")
     indices = np.linspace(0, len(scenarios) - 1, n).round().astype(int)
     return ScenarioSet(tuple(scenarios.scenarios[i] for i in indices), scenarios.catalogue)
 

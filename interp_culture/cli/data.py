@@ -93,8 +93,10 @@ def _axis_purity(
 ) -> tuple[pd.DataFrame, str]:
     """The axis purity of the scenarios on a model, and the model and layer in words."""
     from interp_culture.coupling.purity import axis_purity
+    from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model
 
+    choose_threads()
     loaded = load_model(model, device=device)
     at = loaded.n_layers // 2 if layer is None else layer
     about = f"{loaded.name}, after block {at} of {loaded.n_layers}"

@@ -168,10 +168,14 @@ def sweep(
     out: TableFile = Path("results/sweep.csv"),
 ) -> None:
     """Steer every layer alone and name the layers that move the answers most."""
-    from interp_culture.steering.layer_choice import top_layers
+    from interp_culture.steering.edits import check_strength
+    from interp_culture.steering.layer_choice import check_k, top_layers
     from interp_culture.steering.sweep import layer_sweep, summarise_sweep, sweep_agreement
     from interp_culture.steering.vector_files import load_vectors
 
+    check_k(top_k)
+    for strength in alpha:
+        check_strength(strength)
     by_axis = load_vectors(vectors)
     form = parse_format(readout)
     how = parse_sweep(method)
@@ -222,9 +226,11 @@ def steer(
     from interp_culture.coupling.ratio import entanglement
     from interp_culture.readout.probing import probe as read
     from interp_culture.readout.tables import shifts_from
+    from interp_culture.steering.edits import check_strength
     from interp_culture.steering.edits import steer as edits_of
     from interp_culture.steering.vector_files import load_vectors
 
+    check_strength(alpha)
     # Built first, so that a wrong layer or hook point shows before the model is loaded.
     axis_vectors = pick(load_vectors(vectors), axis)
     edits = edits_of(axis_vectors, parse_layers(layers), alpha, hook_point=hook_point)
@@ -280,9 +286,11 @@ def entangle(
     from interp_culture.coupling.steered import steered_readouts
     from interp_culture.engine.interventions import check_hook_point
     from interp_culture.stats import LEAST_RANDOM
+    from interp_culture.steering.edits import check_strength
     from interp_culture.steering.vector_files import load_vectors
 
     # Everything that can be wrong is checked before the model is loaded.
+    check_strength(alpha)
     check_hook_point(hook_point)
     by_axis = load_vectors(vectors)
     chosen_layers = parse_axis_layers(layers)

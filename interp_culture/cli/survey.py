@@ -104,11 +104,14 @@ def ask(
     Gives the distribution over the answers, the refusals and the position on the map.
     """
     from interp_culture.artifacts import make_folder
+    from interp_culture.engine.generation import check_length
+    from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model
     from interp_culture.survey.personas import parse_persona
     from interp_culture.survey.questionnaire import ask_personas
     from interp_culture.survey.wvs import load_facts
 
+    check_length(max_new_tokens)
     known = load_facts(facts)
     # Parsed before the model is loaded, so that a wrong persona shows at once.
     chosen = {text: None if text == "none" else parse_persona(text, known) for text in persona}
@@ -116,6 +119,7 @@ def ask(
         if parsed:
             tell_gaps(text, parsed)
     make_folder(out)
+    choose_threads()
     loaded = load_model(model, device=device, dtype=dtype)
     tables = ask_personas(loaded, chosen, out, max_new_tokens, say)
     typer.echo(f"Tables: {out} ({', '.join(tables)})")

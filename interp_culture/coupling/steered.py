@@ -15,7 +15,7 @@ from interp_culture.readout.probing import read_runs
 from interp_culture.readout.tables import shifts_from, with_keys
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.edits import steer
+from interp_culture.steering.edits import check_strength, steer
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like
 
 VALUES = ("shift", "logit_shift")
@@ -58,7 +58,7 @@ def steered_readouts(
 
     Raises:
         InputError: an axis without layers, vectors that do not fit the model, vectors whose method
-            is "random", null scenarios that are not among the scenarios.
+            is "random", null scenarios that are not among the scenarios, no alpha other than 0.
 
     >>> few = test.sample(1, by="item")
     >>> table = ic.steered_readouts(
@@ -75,9 +75,11 @@ def steered_readouts(
     dtype: int64
     """
     _check_axes(vectors, layers)
+    largest = max((abs(alpha) for alpha in alphas), default=0.0)
+    # Among others, strength 0 is a run of its own: it repeats the plain model.
+    check_strength(largest)
     form = as_format(readout)
     warn_of(model, form)
-    largest = max(abs(alpha) for alpha in alphas)
     steered: _Runs = {("", "plain", -1, 0.0): ()}
     null: _Runs = {}
     for axis, of_axis in vectors.items():
@@ -162,7 +164,8 @@ def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> p
         *by, id, axis, item, domain and slope (change of p_positive, or nats, per unit of alpha).
 
     Raises:
-        InputError: a group without one of the signs, or scenarios without a plain row.
+        InputError: a group without one of the signs, scenarios without a plain row, or no alpha
+            other than 0.
 
     >>> slopes(readouts, ["steered"]).columns.tolist()
     ['steered', 'id', 'axis', 'item', 'domain', 'slope']
@@ -170,6 +173,7 @@ def slopes(readouts: pd.DataFrame, by: Sequence[str], value: str = "shift") -> p
     table = shifts(readouts)
     steered = table[table.method != "random"]
     largest = steered.alpha.abs().max()
+    check_strength(largest)
     keys = [*by, "id", "axis", "item", "domain"]
     at_largest = steered[steered.alpha.abs() == largest]
     signed = at_largest.pivot(index=keys, columns="alpha", values=value)

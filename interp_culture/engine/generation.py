@@ -58,7 +58,7 @@ def generate(
 
     Raises:
         InputError: a prompt with an answer, a prompt that leaves no room for the new tokens, an
-            edit that does not fit the model, or a negative temperature.
+            edit that does not fit the model, a negative temperature, or fewer than 1 new token.
 
     >>> edits = ic.steer(vectors["X"], layers=[1], alpha=2.0)
     >>> texts = generate(model, ["Is it late?", "Is it cold?"], max_new_tokens=4, edits=edits)
@@ -98,6 +98,7 @@ def generate_runs(
     >>> list(texts), len(texts["steered"])
     (['plain', 'steered'], 1)
     """
+    check_length(max_new_tokens)
     if not temperature >= 0:
         raise InputError(f"temperature is {temperature:g}: give 0 (greedy) or more")
     prompts = as_prompts(prompts)
@@ -120,6 +121,12 @@ def generate_runs(
             for key, run_texts in zip(keys, _chunks(written, len(batch)), strict=True):
                 texts[key] += run_texts
     return texts
+
+
+def check_length(max_new_tokens: int) -> None:
+    """Raise InputError unless there is a token to write."""
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens is {max_new_tokens}: give 1 or more")
 
 
 def _chunks(values: list[T], size: int) -> Iterator[list[T]]:

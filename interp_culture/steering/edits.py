@@ -69,6 +69,17 @@ def steer(
     ]
 
 
+def check_strength(alpha: float) -> None:
+    """Raise InputError for strength 0, where a call measures what steering changes.
+
+    >>> check_strength(0.0)
+    Traceback (most recent call last):
+    interp_culture.errors.InputError: alpha is 0, which steers nothing; give another strength
+    """
+    if alpha == 0:
+        raise InputError("alpha is 0, which steers nothing; give another strength")
+
+
 def _check_vectors(vectors: Any) -> None:
     if isinstance(vectors, Mapping):
         axes = ", ".join(map(str, vectors))

@@ -48,6 +48,7 @@ def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.Data
     >>> stability.groupby("steered").chosen.sum().to_dict()
     {'X': 2, 'Y': 2}
     """
+    check_k(k)
     tables = []
     for axis, grid in _profiles(sweep):
         items = grid.index.get_level_values("item").to_numpy(str)
@@ -87,6 +88,7 @@ def choice_overlap(
     0       X     0    0.25
     1       Y     0    0.25
     """
+    check_k(k)
     rows = []
     for axis, grid in _profiles(sweep):
         # The mean of the hypergeometric distribution: k drawn from n layers, k of which count.
@@ -126,6 +128,17 @@ def _among_best(
     return rank < k
 
 
+def check_k(k: int) -> None:
+    """Raise InputError unless k, a number of layers to choose, is 1 or more.
+
+    >>> check_k(0)
+    Traceback (most recent call last):
+    interp_culture.errors.InputError: k is 0: give the number of layers to choose, 1 or more
+    """
+    if k < 1:
+        raise InputError(f"k is {k}: give the number of layers to choose, 1 or more")
+
+
 def mean_by_layer(table: pd.DataFrame) -> pd.Series:
     """The mean differential of each layer."""
     return table.groupby("layer").differential.mean()
@@ -136,7 +149,8 @@ def best_layers(table: pd.DataFrame, k: int) -> list[int]:
 
     Raises InputError unless k is between 1 and the number of layers.
     """
+    check_k(k)
     means = mean_by_layer(table)
-    if not 1 <= k <= len(means):
+    if k > len(means):
         raise InputError(f"k is {k}: the sweep has {len(means)} layers; give 1 to {len(means)}")
     return sorted(int(layer) for layer in means.nlargest(k).index)

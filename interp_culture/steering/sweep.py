@@ -12,14 +12,14 @@ import pandas as pd
 
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
-from interp_culture.errors import check_known
+from interp_culture.errors import InputError, check_known
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.probing import predicted_runs, read_runs
 from interp_culture.readout.tables import shifts_from, with_keys
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.edits import steer
-from interp_culture.steering.layer_choice import best_layers, mean_by_layer
+from interp_culture.steering.edits import check_strength, steer
+from interp_culture.steering.layer_choice import best_layers, check_k, mean_by_layer
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like
 
 SweepMethod = Literal["exact", "gradient", "refined"]
@@ -146,7 +146,8 @@ def layer_sweep(
         predicted one) and predicted_shift (the shift by the gradient; NaN in an exact sweep).
 
     Raises:
-        InputError: an unknown method, vectors that are not by axis, or layers that do not exist.
+        InputError: an unknown method, vectors that are not by axis, layers that do not exist, no
+            alpha or an alpha of 0, or a k below 1.
 
     >>> few = train.filter(domain="family")
     >>> sweep = ic.layer_sweep(model, few, vectors, layers=[1, 2], readout="continuation")
@@ -155,9 +156,10 @@ def layer_sweep(
     """
     check_known("sweep method", method, SWEEP_METHODS)
     check_by_axis(vectors=vectors)
+    check_k(k)
+    alphas = _alphas(alpha)
     form = as_format(readout)
     warn_of(model, form)
-    alphas = _alphas(alpha)
     layers = range(model.n_layers) if layers is None else layers
     tables = []
     for axis, axis_vectors in vectors.items():
@@ -196,17 +198,21 @@ def sweep_null(
         One row a steered axis, layer and alpha: steered, layer, alpha, null_low and null_high (the
         2.5% and 97.5% quantiles of the n vectors' mean differentials).
 
+    Raises:
+        InputError: no alpha, or an alpha of 0.
+
     >>> few = train.filter(domain="family")
     >>> null = sweep_null(model, few, {"X": vectors["X"]}, n=2, readout="continuation")
     >>> null.columns.tolist()
     ['steered', 'layer', 'alpha', 'null_low', 'null_high']
     """
+    alphas = _alphas(alpha)
     form = as_format(readout)
     warn_of(model, form)
     tables = []
     for axis, axis_vectors in vectors.items():
         of_axis = scenarios.filter(axis=axis)
-        runs = _random_runs(axis_vectors, n, seed, range(model.n_layers), _alphas(alpha))
+        runs = _random_runs(axis_vectors, n, seed, range(model.n_layers), alphas)
         table = predicted_runs(model, of_axis, runs, readout=form)
         table = with_keys(table, ["layer", "alpha", "draw"])
         is_plain = table.draw == PLAIN_DRAW
@@ -233,7 +239,12 @@ def _random_runs(
 
 
 def _alphas(alpha: float | Sequence[float]) -> list[float]:
-    return [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
+    alphas = [float(alpha)] if isinstance(alpha, int | float) else list(alpha)
+    if not alphas:
+        raise InputError("alpha is empty; give one strength or more")
+    for strength in alphas:
+        check_strength(strength)
+    return alphas
 
 
 def summarise_sweep(sweep: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.prompts import Order
 from interp_culture.stats import LEAST_RANDOM
+
+
+def _not_zero(alpha: float) -> float:
+    if alpha == 0:
+        raise ValueError("0 steers nothing; give another strength")
+    return alpha
+
+
+# A strength of steering; 0 would leave nothing to measure.
+Strength = Annotated[FiniteFloat, AfterValidator(_not_zero)]
 
 
 class StudyConfig(BaseModel):
@@ -38,7 +48,7 @@ class StudyConfig(BaseModel):
         "mean_diff", description="how activations become a direction"
     )
     seed: int = 42
-    alphas: list[float] = Field(
+    alphas: list[Annotated[Strength, Field(gt=0)]] = Field(
         [1.0, 2.0], min_length=1, description="strengths above 0; each is run with both signs"
     )
     top_k: int = Field(4, ge=1, description="how many layers form the intervention")
@@ -69,8 +79,8 @@ class StudyConfig(BaseModel):
         description="exact steers at every layer; gradient predicts all layers from one backward "
         "pass; refined measures the layers with the largest predicted effect",
     )
-    sweep_alphas: list[float] = Field(
-        [2.0, -2.0], min_length=1, description="strengths for steering a single layer"
+    sweep_alphas: list[Strength] = Field(
+        [2.0, -2.0], min_length=1, description="strengths for steering a single layer, not 0"
     )
     analyses: list[str] = Field(
         [], description="names of the analyses to run after the study; [all] for all"

@@ -265,6 +265,12 @@ def test_matrix_is_the_central_difference_by_hand(readouts: pd.DataFrame) -> Non
 
 
 @pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
+def test_a_strength_of_zero_has_no_slope(readouts: pd.DataFrame) -> None:
+    unsteered = readouts[readouts.method != "random"].assign(alpha=0.0)
+    with pytest.raises(InputError, match="alpha is 0, which steers nothing"):
+        response_matrix(unsteered)
+
+
 def test_sweep_by_hand_and_top_layers(planted: tuple) -> None:
     model, train, _, vectors = planted
     sweep = layer_sweep(model, train, vectors, alpha=[0.5, -0.5], readout="continuation")

@@ -289,6 +289,9 @@ def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> Non
         load_config(path)
     with pytest.raises(InputError, match="unknown preset 'tiny'; known: full, quick"):
         load_config(preset="tiny")
+    for field, values in {"alphas": [0.0], "sweep_alphas": [2.0, 0.0], "top_k": 0}.items():
+        with pytest.raises(InputError, match=f"field {field}"):
+            load_config(**{field: values})
     with pytest.raises(InputError, match="no such file"):
         load_config(tmp_path / "none.yaml")
 
