@@ -117,6 +117,24 @@ def write_json(path: Path, content: Any) -> None:
         part.write_text(text + "\n", encoding="utf-8")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: no such file, a file that is not UTF-8 JSON, or JSON that is not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as UTF-8 JSON ({error})") from error
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise InputError(f"{path}: it holds a {kind}, not an object with fields")
+    return content
+
+
 def _without_nan(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _without_nan(value) for key, value in content.items()}
@@ -159,7 +177,7 @@ def read_table(folder: Path, name: str, manifest: Mapping[str, Any]) -> pd.DataF
     """
     path = folder / f"{name}.parquet"
     try:
-        stored = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        stored = read_json(folder / f"{name}.json")
         same_key = stored.get("key") == manifest["key"]
         if same_key and stored.get("sha256") == file_checksum(path):
             return pd.read_parquet(path)

@@ -12,6 +12,7 @@ from interp_culture.artifacts import (
     content_key,
     make_folder,
     prepare_file,
+    read_json,
     read_table,
     replacing,
     table_once,
@@ -40,6 +41,23 @@ def test_a_table_without_its_manifest_is_unfinished(tmp_path: Path) -> None:
     table_once(tmp_path, "t", {"key": "k"}, lambda: TABLE)
     (tmp_path / "t.json").unlink()
     assert read_table(tmp_path, "t", {"key": "k"}) is None
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '"key"', "null"])
+def test_json_without_fields_is_no_manifest(content: str, tmp_path: Path) -> None:
+    table_once(tmp_path, "t", {"key": "k"}, lambda: TABLE)
+    path = tmp_path / "t.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"t\.json: it holds a \w+, not an object with fields"):
+        read_json(path)
+    assert read_table(tmp_path, "t", {"key": "k"}) is None
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_bytes(b"{")
+    for name, reason in (("t.json", "not readable as UTF-8 JSON"), ("u.json", "cannot be read")):
+        with pytest.raises(InputError, match=f"{name}: {reason}"):
+            read_json(tmp_path / name)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import plotly.io
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from interp_culture.artifacts import read_table, replacing
+from interp_culture.artifacts import read_json, read_table, replacing
 from interp_culture.errors import InputError
 from interp_culture.reporting.effect_findings import Finding, headline, primary_matrix
 from interp_culture.reporting.findings import basis, findings
@@ -54,7 +53,7 @@ def write_report(folder: str | Path) -> Path:
     try:
         summary = read_summary(folder)
         manifest = read_manifest(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (InputError, KeyError) as error:
         raise InputError(
             f"{folder}: no finished study there ({error}); "
             f"run `interp-culture study --out {folder}`"
@@ -165,7 +164,7 @@ def _finished_analyses(folder: Path, key: str) -> Iterator[tuple[Analysis, Table
         path = folder / f"{analysis.name}.tables.json"
         if not path.exists():
             continue
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
         # An analysis of an earlier study may still be in the folder.
         if stored.get("study") != key:
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp_culture.artifacts import refuse_file, replacing, write_json
+from interp_culture.artifacts import read_json, refuse_file, replacing, write_json
 from interp_culture.engine.batching import over_batches
 from interp_culture.engine.forward import trace
 from interp_culture.engine.interventions import Edit, as_edits
@@ -269,6 +268,6 @@ def _key(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / CACHE_MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / CACHE_MANIFEST)
+    except InputError:
         return None

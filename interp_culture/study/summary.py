@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pandas as pd
 
+from interp_culture.artifacts import read_json
 from interp_culture.coupling.null import random_effects
 from interp_culture.coupling.responses import domain_shifts, response, response_matrix
 from interp_culture.readout.formats import Readout
@@ -278,9 +278,9 @@ def summarise_study(
 def read_summary(folder: Path) -> Summary:
     """The summary of a finished study. JSON has no NaN: null in a row of numbers becomes NaN again.
 
-    Raises OSError, ValueError or KeyError if there is none.
+    Raises InputError if there is none, and KeyError if it lacks a field.
     """
-    stored = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    stored = read_json(folder / "summary.json")
     for name in ("response", "matrix", "places", "distances"):
         rows = stored.get(name) or []
         stored[name] = [{k: _number(value) for k, value in row.items()} for row in rows]
@@ -289,8 +289,8 @@ def read_summary(folder: Path) -> Summary:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a finished study. Raises OSError or ValueError if there is none."""
-    return cast("Manifest", json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    """The manifest of a finished study. Raises InputError if there is none."""
+    return cast("Manifest", read_json(folder / "manifest.json"))
 
 
 def _best_layer(sweep: pd.DataFrame, axis: str) -> dict[str, Any]:

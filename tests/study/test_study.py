@@ -253,6 +253,17 @@ def test_texts_in_the_report_are_escaped(
     assert "</script><b>bold" not in html
 
 
+def test_files_of_a_study_that_hold_no_object_are_named(
+    finished: tuple[StudyConfig, dict[str, Any]], tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished[0].out, copy)
+    for name in ("items.tables.json", "manifest.json", "summary.json"):
+        (copy / name).write_text("[]")
+        with pytest.raises(InputError, match=f"{name}: it holds a list, not an object"):
+            write_report(copy)
+
+
 def test_axes_that_are_not_cultural_work_by_data_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

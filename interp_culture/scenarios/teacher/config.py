@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from interp_culture.artifacts import file_checksum, refuse_folder
+from interp_culture.artifacts import file_checksum, read_json, refuse_folder
 from interp_culture.errors import InputError
 from interp_culture.resources import DATA
 from interp_culture.scenarios.scenario import Catalogue
@@ -172,7 +171,7 @@ def _is_ours(config: TeacherConfig) -> bool:
     if not config.out.exists() and not config.manifest_path.exists():
         return True
     try:
-        checksum = json.loads(config.manifest_path.read_bytes())["sha256"]
+        checksum = read_json(config.manifest_path)["sha256"]
         return not config.out.exists() or file_checksum(config.out) == checksum
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, InputError, KeyError):
         return False
