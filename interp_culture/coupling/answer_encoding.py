@@ -7,7 +7,10 @@ import pandas as pd
 from interp_culture.coupling.null import beside_random, random_reach
 from interp_culture.coupling.responses import effects
 from interp_culture.coupling.steered import shifts, slopes
+from interp_culture.errors import InputError
 
+# What a letters readout in both orders gives, and no other one.
+OF_BOTH_ORDERS = ("position_bias", "consistent")
 RUN = ["variant", "reading", "steered"]
 GROUP = [*RUN, "axis"]
 
@@ -29,10 +32,14 @@ def readings(readouts: pd.DataFrame) -> pd.DataFrame:
         The columns of `readouts`, and reading. Rows without a value are left out: options in words
         have no letters.
 
+    Raises:
+        InputError: no column variant, or readouts without a letters readout in both orders.
+
     >>> in_words = readouts.assign(variant="words", position_bias=float("nan"), consistent=True)
     >>> readings(in_words).reading.unique().tolist()
     ['value', 'P+', 'consistent']
     """
+    _check_columns(readouts)
     value = readouts.logit_diff
     letter = readouts.position_bias
     columns = {
@@ -106,6 +113,20 @@ def reading_shifts(readouts: pd.DataFrame) -> pd.DataFrame:
     steered = shifted[shifted.method != "random"]
     changes = effects(steered, [*RUN, "alpha"], "logit_shift")
     return beside_random(changes, random_reach(shifted, GROUP, "logit_shift")).merge(before)
+
+
+def _check_columns(readouts: pd.DataFrame) -> None:
+    if "variant" not in readouts:
+        raise InputError(
+            "the readouts have no column variant; name how they were asked: "
+            "readouts.assign(variant='A/B')"
+        )
+    missing = [name for name in OF_BOTH_ORDERS if name not in readouts]
+    if missing:
+        raise InputError(
+            f"the readouts have no {' and no '.join(missing)}: the letter of an answer is known "
+            "only from readout='letters' with order='both'; read the scenarios so too"
+        )
 
 
 def _shifted(readouts: pd.DataFrame) -> pd.DataFrame:
