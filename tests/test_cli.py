@@ -15,6 +15,7 @@ from command_line import fails, run
 from typer.main import get_command
 
 from interp_culture.cli import app
+from interp_culture.errors import InputError
 
 VERBS = [
     "study", "probe", "extract", "sweep", "steer", "entangle", "report",
@@ -22,9 +23,14 @@ VERBS = [
 ]  # fmt: skip
 
 
-def test_the_installed_command_ends_with_2_and_one_message(tmp_path: Path) -> None:
-    command = [Path(sys.executable).parent / "interp-culture", "validate", tmp_path / "none.jsonl"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    "command",
+    [[Path(sys.executable).parent / "interp-culture"], [sys.executable, "-m", "interp_culture"]],
+    ids=["installed", "module"],
+)
+def test_the_command_ends_with_2_and_one_message(command: list, tmp_path: Path) -> None:
+    arguments = [*command, "validate", tmp_path / "none.jsonl"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -215,6 +221,25 @@ def test_bad_input_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
     assert "unknown persona 'expert:x'" in fails("ask", "--persona", "expert:x", "--out", tmp_path)
     assert "no manifest.json" in fails("ask", "--facts", tmp_path, "--out", tmp_path)
     assert "no finished study" in fails("report", tmp_path)
+
+
+@pytest.mark.parametrize("command", [("validate", "--model", "m"), ("ask",), ("probe",)])
+def test_threads_are_chosen_before_a_model_is_loaded(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from interp_culture.engine import hardware, loading
+
+    calls: list[str] = []
+
+    def load_model(*args: Any, **options: Any) -> None:
+        calls.append("load")
+        raise InputError("no model here")
+
+    monkeypatch.setattr(hardware, "choose_threads", lambda: calls.append("threads"))
+    monkeypatch.setattr(loading, "load_model", load_model)
+    monkeypatch.chdir(tmp_path)
+    assert "no model here" in fails(*command)
+    assert calls == ["threads", "load"]
 
 
 def test_an_output_path_of_the_wrong_kind_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def peak_memory(
         folder: the model's folder.
 
     Returns:
-        side, peak_mb (MiB, including the model).
+        side, peak_mib (MiB, including the model).
     """
     work = {
         "folder": str(folder),
@@ -43,7 +43,7 @@ def peak_memory(
         finished = subprocess.run(
             command, input=json.dumps(work), capture_output=True, text=True, check=True
         )
-        rows.append({"side": side, "peak_mb": float(finished.stdout.split()[-1])})
+        rows.append({"side": side, "peak_mib": float(finished.stdout.split()[-1])})
     return pd.DataFrame(rows)
 
 
@@ -84,7 +84,7 @@ def _runs(layers: list[int], n_layers: int, d_model: int) -> list[Run]:
     return [{"layers": [layer], "vectors": vectors, "alpha": 1.0} for layer in layers]
 
 
-def _peak_mb() -> float:
+def _peak_mib() -> float:
     """Peak memory of this process in MiB."""
     import resource
 
@@ -101,4 +101,4 @@ def _peak_mb() -> float:
 
 if __name__ == "__main__":
     _work(sys.argv[1], **json.load(sys.stdin))
-    print(_peak_mb())
+    print(_peak_mib())

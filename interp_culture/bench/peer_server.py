@@ -4,7 +4,7 @@
 
 The environment's transformers must be able to read the folder, whose tokenizer must pad on the
 right. The server prints `{"ready": ...}`. It then answers each line `{"task", "arguments", "out"}`
-with a line of JSON: seconds (of the task alone), values or the .npy `file` with them, and peak_mb
+with a line of JSON: seconds (of the task alone), values or the .npy `file` with them, and peak_mib
 (MiB, of the process so far); or `error`. A run is null or `{"layers", "vectors", "alpha"}`, where
 vectors is an .npy file of shape [layer, d_model]: `alpha * vectors[l]` is added to the output of
 every block l of `layers`.
@@ -255,13 +255,15 @@ def load(folder: Path) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
-def peak_mb() -> float:
+def peak_mib() -> float:
     """Peak memory of this process in MiB."""
     # On Linux, ru_maxrss starts at the value of the parent process, but VmHWM does not.
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    # macOS gives bytes, other systems KiB.
+    unit = 2**20 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def answer(library: Library, request: dict[str, Any]) -> dict[str, Any]:
@@ -275,8 +277,8 @@ def answer(library: Library, request: dict[str, Any]) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     if isinstance(values, np.ndarray):
         np.save(request["out"], values, allow_pickle=False)
-        return {"seconds": seconds, "file": request["out"], "peak_mb": peak_mb()}
-    return {"seconds": seconds, "values": values, "peak_mb": peak_mb()}
+        return {"seconds": seconds, "file": request["out"], "peak_mib": peak_mib()}
+    return {"seconds": seconds, "values": values, "peak_mib": peak_mib()}
 
 
 def serve(name: str, folder: Path, lines: TextIO, out: TextIO) -> None:
@@ -287,7 +289,7 @@ def serve(name: str, folder: Path, lines: TextIO, out: TextIO) -> None:
     say(
         ready=True,
         versions={p: version(p) for p in (name, "transformers", "torch")},
-        peak_mb=peak_mb(),
+        peak_mib=peak_mib(),
     )
     for line in lines:
         try:

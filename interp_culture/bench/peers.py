@@ -110,7 +110,7 @@ class Peer:
 
     Attributes:
         seconds: time of the tasks since `take_seconds`, without communication.
-        peak_mb: peak memory of the process so far, in MiB, including its model.
+        peak_mib: peak memory of the process so far, in MiB, including its model.
         versions: package -> version, of the library, transformers and torch.
     """
 
@@ -128,7 +128,7 @@ class Peer:
             )
         self.name = name
         self.seconds = 0.0
-        self.peak_mb = 0.0
+        self.peak_mib = 0.0
         self._scratch = tempfile.TemporaryDirectory()
         self._folder = Path(self._scratch.name)
         self._log = self._folder / "stderr.log"
@@ -226,7 +226,7 @@ class Peer:
             pass  # The process has ended; `_reply` reports why.
         reply = self._reply()
         self.seconds += reply["seconds"]
-        self.peak_mb = reply["peak_mb"]
+        self.peak_mib = reply["peak_mib"]
         return np.load(reply["file"], allow_pickle=False) if "file" in reply else reply["values"]
 
     def _reply(self) -> dict[str, Any]:

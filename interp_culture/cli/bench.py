@@ -69,7 +69,7 @@ def _print_results(results: dict[str, Any]) -> None:
         typer.echo(f"{name}: {figures}")
     slopes = [f"{row['work']} by {row['size']} {row['slope']:.2f}" for row in results["growth"]]
     typer.echo(f"growth (1 is linear): {', '.join(slopes)}")
-    peaks = [f"{row['side']} {row['peak_mb']:.0f} MB" for row in results["memory"]]
+    peaks = [f"{row['side']} {row['peak_mib']:.0f} MiB" for row in results["memory"]]
     typer.echo(f"peak memory: {', '.join(peaks)}")
 
 

@@ -20,7 +20,13 @@ from interp_culture.scenarios.behaviours import (
     record_type,
 )
 from interp_culture.scenarios.data_faults import POLICIES, DataFaults, Fault, FaultPolicy, listing
-from interp_culture.scenarios.records import fault_detail, fault_kind, read_records, validated
+from interp_culture.scenarios.records import (
+    begins_a_list,
+    fault_detail,
+    fault_kind,
+    read_records,
+    validated,
+)
 from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
 from interp_culture.scenarios.wording import comparable
 
@@ -162,7 +168,7 @@ def _has_behaviours(file: Path) -> bool:
     first = next((record for record in records if isinstance(record, dict)), None)
     if first is None:
         # Without a readable record the form decides: a list is the usual form of behaviours.
-        return file.suffix == ".json" or file.read_bytes().lstrip().startswith(b"[")
+        return file.suffix == ".json" or begins_a_list(file.read_bytes())
     if "question" in first:
         # A scenario with a surplus "question" is a faulty scenario, not a behaviour.
         return "axis" not in first

@@ -32,9 +32,7 @@ def read_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, Any]]:
     per line.
     """
     raw = file.read_bytes()
-    # A byte order mark would hide the bracket of a list.
-    start = raw.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"["):
+    if begins_a_list(raw):
         yield from _list_records(raw, file, faults)
         return
     if file.suffix == ".json" and _is_one_object(raw):
@@ -49,6 +47,15 @@ def read_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, Any]]:
         if line.strip():
             where = f"{file}:{number}"
             yield from ((where, record) for record in _decode(line, where, faults))
+
+
+def begins_a_list(raw: bytes) -> bool:
+    """Whether the bytes of a file begin a JSON list, with or without a byte order mark.
+
+    >>> begins_a_list("\\ufeff [3]".encode())
+    True
+    """
+    return raw.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
 def validated(model: type[Record], record: Any, where: str, faults: DataFaults) -> Record | None:

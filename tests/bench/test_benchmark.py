@@ -131,7 +131,7 @@ def test_memory_is_measured_in_separate_processes(tmp_path: Path) -> None:
     groups = [[TokenSequence((5, 6, 7), (8, 9)), TokenSequence((5, 6, 7), (4, 9, 3))]]
     table = peak_memory(tmp_path, groups, [0, 3])
     assert list(table.side) == ["ours", "transformer lens", "hugging face"]
-    assert (table.peak_mb > 100).all()
+    assert (table.peak_mib > 100).all()
 
 
 @pytest.mark.slow

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from interp_culture.bench import peers
+from interp_culture.bench import peer_server, peers
 from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens, Run
 from interp_culture.errors import InputError
 
@@ -25,6 +26,17 @@ PROMPTS = [[10, 20, 30, 40, 50], [7, 8], [99] * 40]
 ANSWERS = [[5, 6], [60, 61, 62], [9]]
 VECTORS = np.random.default_rng(0).normal(size=(4, 32)).astype(np.float32)
 RUNS: list[Run] = [None, {"layers": [0, 3], "vectors": VECTORS, "alpha": 0.7}]
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("freebsd", 1024)])
+def test_peak_memory_is_in_mib_without_the_files_of_linux(
+    platform: str, unit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(ru_maxrss=300 * 2**20 // unit)
+    monkeypatch.setattr(peer_server, "Path", lambda path: tmp_path / "none")
+    monkeypatch.setattr(peer_server.resource, "getrusage", lambda who: usage)
+    monkeypatch.setattr(peer_server.sys, "platform", platform)
+    assert peer_server.peak_mib() == 300
 
 
 @contextmanager

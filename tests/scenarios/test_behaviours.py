@@ -141,6 +141,13 @@ def test_unknown_fields_are_ignored(write_list: Any) -> None:
     )
 
 
+def test_a_byte_order_mark_does_not_hide_that_a_file_is_a_list(tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").write_bytes(b"\xef\xbb\xbf[{")
+    (tmp_path / "kind.json").write_text(json.dumps([GOOD]), encoding="utf-8")
+    with pytest.warns(DataWarning):
+        assert [s.axis for s in load_scenarios(tmp_path)] == ["kind"]
+
+
 def test_each_file_of_a_folder_is_an_axis(
     write_list: Any, write_lines: Any, tmp_path: Path
 ) -> None:
