@@ -16,7 +16,15 @@ from interp_culture.coupling import (
     scenario_agreement,
 )
 from interp_culture.reporting import figures
-from interp_culture.study import About, Analysis, Section, Tables
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+)
 
 # Other labels and wordings: an effect on the value survives them, one on a letter need not.
 ENCODINGS = {
@@ -34,15 +42,72 @@ N_RANDOM_BRIEF = 2
 # Random vectors are most of the work, so they are read on few scenarios.
 NULL_PER_ITEM = 3
 
+VARIANT = Column("variant", "name of the encoding")
+LABELS = Column("labels", "names of the two options in a letters readout")
+GROUP = (
+    VARIANT,
+    Column("reading", "value, positive first, positive second, letter, P+ or consistent"),
+    columns.STEERED,
+)
+UNIT = "nats; continuation: nats per token; P+ and consistent: 0 to 1"
+SCHEMAS = (
+    TableSchema(
+        "readouts",
+        "an encoding, run and held-out scenario",
+        "coupling.steered_readouts",
+        (
+            *(VARIANT, columns.READOUT, LABELS),
+            Column("template", "wording of the question"),
+            *(columns.STEERED, columns.METHOD, columns.DRAW, columns.ALPHA),
+            *columns.READ,
+        ),
+    ),
+    TableSchema(
+        "effects",
+        "an encoding, reading, steered axis and axis read",
+        "coupling.reading_effects",
+        (
+            *GROUP,
+            *columns.effect("change per unit of alpha, from both signs", UNIT),
+            *columns.BESIDE_RANDOM,
+        ),
+    ),
+    TableSchema(
+        "letter",
+        "an encoding, reading, steered axis, alpha and axis read",
+        "coupling.reading_shifts",
+        (
+            *(*GROUP, columns.ALPHA),
+            *columns.effect("change at this alpha", UNIT),
+            *columns.BESIDE_RANDOM,
+            Column("before", "mean without steering", UNIT),
+        ),
+    ),
+    TableSchema(
+        "agreement",
+        "two encodings and a steered axis",
+        "coupling.scenario_agreement",
+        (
+            *(Column("a", "an encoding"), Column("b", "another one"), columns.STEERED),
+            Column("effect", "Pearson's r of their effects over scenarios", "-1 to 1"),
+            *columns.INTERVAL,
+            columns.N,
+        ),
+    ),
+    TableSchema(
+        "validity",
+        "a readout and labels, checked on the control items",
+        "readout.check_readout",
+        (LABELS, *columns.VALIDITY),
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """Plain and steered choices under every encoding, split into value and letter.
 
     Returns:
-        readouts: variant, readout, labels, template, and the columns of `steered_readouts`.
-        effects: `reading_effects`, per unit of alpha. letter: `reading_shifts`, at each alpha.
-        agreement: `scenario_agreement` of the encodings' values. validity: labels, and the fields
-        of `check_readout`.
+        the tables of `SCHEMAS`.
     """
     encodings = ENCODINGS
     if study.config.brief:
@@ -121,7 +186,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
             figures.forest_figure(
                 values, "logit difference per unit alpha (nats; continuation: per token)"
             ),
-            f"Logit of the positive minus the negative pole. {caption}",
+            f"Logit of the positive minus the negative pole. {caption} Table:"
+            " answer_encoding.effects.",
         ),
         Section(
             letter_title(moves),
@@ -129,7 +195,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
             figures.forest_figure(
                 moves.sort_values("label"), "change of the logit difference (nats)"
             ),
-            f"Letter: logit of the first minus the second label, whatever they mean. {caption}",
+            f"Letter: logit of the first minus the second label, whatever they mean. {caption}"
+            " Table: answer_encoding.letter.",
         ),
     ]
 
@@ -206,7 +273,11 @@ def order_text(consistent: pd.DataFrame) -> str:
 
 
 ANALYSIS = Analysis(
-    "answer_encoding", "Does steering move the value or the letter?", measure, sections
+    "answer_encoding",
+    "Does steering move the value or the letter?",
+    measure,
+    sections,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,15 @@ import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.coupling import axis_cosines, cross_responses, layer_coupling, prediction
 from interp_culture.reporting import figures
-from interp_culture.study import About, Analysis, Section, Tables
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+)
 
 # Each layer costs a run per axis and sign; with fewer a correlation over layers shows nothing.
 N_LAYERS = 10
@@ -20,6 +28,53 @@ PER_ITEM = 3  # scenarios: every layer is a run of its own
 RUN = ["layer", "steered", "draw", "method", "alpha"]
 PAIR = ["layer", "steered", "axis"]
 
+SCHEMAS = (
+    TableSchema(
+        "cosines",
+        "a layer, two axes and kind of cosine",
+        "coupling.axis_cosines",
+        (
+            Column("layer", "the block, from 0"),
+            Column("kind", "raw, or whitened by the covariance within poles"),
+            *columns.cosine("an axis", "another axis"),
+            Column("low", "lower end of its 95% interval, basic bootstrap by item"),
+            Column("high", "upper end of its 95% interval"),
+            Column("null_low", "lower end of the middle 95% with the poles swapped at random"),
+            Column("null_high", "upper end of the middle 95% with the poles swapped at random"),
+        ),
+    ),
+    TableSchema(
+        "coupling",
+        "a layer, steered axis and axis read",
+        "coupling.layer_coupling",
+        (
+            columns.LAYER,
+            Column("effect", "change of mean P+, from both signs", columns.PER_ALPHA),
+            *(column for column in columns.MATRIX if column.name != "D"),
+            Column(
+                "projected",
+                "effect of the part of the steered vector along the vector of the axis read",
+                columns.PER_ALPHA,
+            ),
+            Column("null_low", "lower end of the middle 95% of random vectors, to first order"),
+            Column("null_high", "upper end of the middle 95% of random vectors, to first order"),
+        ),
+    ),
+    TableSchema(
+        "prediction",
+        "a kind of prediction, steered axis and axis read",
+        "coupling.prediction",
+        (
+            Column("kind", "raw or whitened (cosine), or projected"),
+            *(columns.STEERED, columns.AXIS_READ),
+            Column("n", "number of layers"),
+            Column("spearman", "of the predicted and measured responses", "-1 to 1"),
+            Column("p", "of spearman: two-sided, by permutation, as if layers were independent"),
+            Column("pearson", "of the predicted and measured responses", "-1 to 1"),
+        ),
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """The angles at every layer, and the responses to steering about ten layers one at a time.
@@ -27,9 +82,7 @@ def measure(study: ic.Study) -> Tables:
     A brief study steers about three layers.
 
     Returns:
-        cosines: `axis_cosines` of the training scenarios. coupling: `layer_coupling` in mean P+ per
-        unit alpha, with null_low and null_high (95% of norm-matched random vectors, to first
-        order). prediction: `prediction` of the one by the other.
+        the tables of `SCHEMAS`.
     """
     few = study.sample.sample(PER_ITEM, study.config.seed, by="item")
     vectors = study.vectors()
@@ -104,7 +157,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     predicted = Section(
         *prediction_words(tables["prediction"]),
         figures.interval_figure(angles, "foreseen", colour="pair", facet="kind", names=names),
-        f"One point per layer. {how}",
+        f"One point per layer. {how} Tables: axis_cosine.cosines, axis_cosine.coupling.",
     )
     cross = responses[responses.kind == "projected"]
     return [predicted, angle_section(cosines, names, about), coupling_section(cross, names, how)]
@@ -118,7 +171,7 @@ def angle_section(cosines: pd.DataFrame, names: dict[str, str], about: About) ->
         figures.profile_figure(drawn, "layer", colour="pair", facet="kind", names=named),
         f"Mean differences of {about['n_train']} training scenarios; whitened by the covariance"
         " within poles. Bars: 95% basic bootstrap by item. Grey: middle 95% of cosines with the"
-        " mean difference removed and the poles swapped at random.",
+        " mean difference removed and the poles swapped at random. Table: axis_cosine.cosines.",
     )
 
 
@@ -134,7 +187,7 @@ def coupling_section(cross: pd.DataFrame, names: dict[str, str], how: str) -> Se
         ),
         f"{how} Grey: middle 95% of random vectors of the same norm, to first order. Along the read"
         " axis: the effect expected from the part of the steered vector that is parallel to the"
-        " vector of the axis that is read.",
+        " vector of the axis that is read. Table: axis_cosine.coupling.",
     )
 
 
@@ -192,7 +245,11 @@ def coupling_words(cross: pd.DataFrame) -> tuple[str, list[str]]:
 
 
 ANALYSIS = Analysis(
-    "axis_cosine", "Does the angle between the vectors predict the coupling?", measure, sections
+    "axis_cosine",
+    "Does the angle between the vectors predict the coupling?",
+    measure,
+    sections,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

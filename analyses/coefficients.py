@@ -19,7 +19,16 @@ from interp_culture.cli import run_alone
 from interp_culture.reporting import figures
 from interp_culture.stats import interval_words
 from interp_culture.steering import BudgetError, answer_perplexities, mean_intervals
-from interp_culture.study import About, Analysis, Section, Tables, interval_text
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+    interval_text,
+)
 
 NAMES = ["steered", "method", "alpha"]
 Runs = dict[tuple[str, str, float], list[ic.Edit]]
@@ -51,16 +60,92 @@ class Size:
 WHOLE = Size((0.5, 1, 2, 4, 8), n_prompts=8, n_tokens=128, n_neutral=None)
 BRIEF = Size((2, 4), n_prompts=3, n_tokens=16, n_neutral=2)
 
+EFFECT = columns.effect("mean change of P+")
+PERPLEXITY = "exp of nats per token"
+SCHEMAS = (
+    TableSchema(
+        "readouts",
+        "a run and held-out scenario",
+        "readout.read_runs",
+        (*columns.RUN, *columns.READ),
+    ),
+    TableSchema(
+        "effects",
+        "a steered axis, alpha and axis read",
+        "coupling.effects",
+        (columns.STEERED, columns.ALPHA, *EFFECT),
+    ),
+    TableSchema(
+        "ratios",
+        "a steered axis, alpha and axis read",
+        "coupling.entanglement",
+        (
+            *(columns.STEERED, columns.ALPHA, columns.AXIS_READ),
+            Column("ratio", "entanglement ratio (Eq. 5)", columns.PROBABILITY),
+            *columns.INTERVAL,
+            columns.DEFINED,
+        ),
+    ),
+    TableSchema(
+        "null",
+        "a steered axis, alpha and axis read, of the study's own runs",
+        "coupling.response",
+        columns.RESPONSE,
+    ),
+    TableSchema(
+        "calibrated",
+        "a steered axis and axis read, at the strength that costs the budget",
+        "steering.calibrate",
+        (
+            *(columns.STEERED, columns.ALPHA),
+            *EFFECT,
+            Column("budget", "KL that the strength costs", "nats per token"),
+        ),
+    ),
+    TableSchema(
+        "divergence",
+        "a run and neutral text",
+        "steering.kl_on_neutral",
+        (
+            *columns.RUN,
+            Column("text", "number of the text"),
+            Column("kl", "KL(plain || steered), mean over its tokens", "nats per token"),
+            Column("n_tokens", "number of its tokens"),
+        ),
+    ),
+    TableSchema(
+        "texts",
+        "a run and prompt; plain and toward the positive pole",
+        "steering.sample_answers",
+        (*columns.RUN, *columns.ANSWER),
+    ),
+    TableSchema(
+        "cost",
+        "a run; perplexities only where answers were sampled",
+        "steering.answer_perplexities",
+        (
+            *columns.RUN,
+            *columns.interval("kl", "KL(plain || steered) on neutral text", "nats per token"),
+            *columns.interval("perplexity_plain", "of the answers, plain model", PERPLEXITY),
+            *columns.interval("perplexity_steered", "of the answers, steered model", PERPLEXITY),
+            *columns.interval(
+                "rise",
+                "cross-entropy of the answers for the plain model minus that of its own answers",
+                "nats per token",
+            ),
+            Column(
+                "step_share", "size of the step as a share of the residual norm, mean over layers"
+            ),
+        ),
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """Every axis' vectors at five strengths and both signs, and what each strength costs.
 
     Returns:
-        readouts: see `readouts`. effects: steered, alpha, axis, effect (change of mean P+), low,
-        high, n. ratios: steered, alpha, axis, ratio, low, high, defined (equation 5). null:
-        `ic.coupling.response` of the study's own runs, which have 20 or more random vectors.
-        calibrated: as effects, at the alpha > 0 whose KL is `budget` (nats per token). texts, cost:
-        see `sampled_answers` and `cost_table`.
+        the tables of `SCHEMAS`.
     """
     strengths = readouts(study)
     at_budget = study.once("coefficients.calibrated_readouts", lambda: budget_readouts(study))
@@ -73,6 +158,7 @@ def measure(study: ic.Study) -> Tables:
         "ratios": entanglement_ratios(strengths),
         "null": ic.coupling.response(study.steered(study.primary_readout)),
         "calibrated": calibrated.assign(budget=BUDGET),
+        "divergence": divergence,
         "texts": texts,
         "cost": cost_table(study, divergence, texts),
     }
@@ -208,7 +294,7 @@ def effect_section(tables: Tables, about: About) -> Section:
         f"{vectors_used(about)}, {about['n_sample']} held-out scenarios. "
         "Bars: 95% bootstrap by item."
         f" The title's effect at alpha {top:g} is on all {about['n_test']} held-out scenarios, the"
-        f" random vectors on {about['n_null']}.",
+        f" random vectors on {about['n_null']}. Tables: coefficients.effects, coefficients.null.",
     )
 
 
@@ -221,7 +307,7 @@ def divergence_section(cost: pd.DataFrame, about: About) -> Section:
         [f"A step of alpha {top:g}, as a share of the residual stream's norm: {shares}."],
         cost_figure(cost, "kl", "KL(plain || steered), nats per token"),
         f"{vectors_used(about)}; the first {NEUTRAL_CHARACTERS} characters of neutral texts. One"
-        " random vector per strength. Bars: 95% bootstrap over texts.",
+        " random vector per strength. Bars: 95% bootstrap over texts. Table: coefficients.cost.",
     )
 
 
@@ -233,7 +319,7 @@ def perplexity_section(cost: pd.DataFrame, texts: pd.DataFrame, about: About) ->
         cost_figure(cost, "perplexity_plain", "perplexity for the plain model"),
         f"{vectors_used(about)}; {texts.prompt.nunique()} answers per run at temperature"
         f" {TEMPERATURE:g}, scored by the plain model, for which repetition is likely text too."
-        " Dotted: its own answers. Bars: 95% bootstrap over prompts.",
+        " Dotted: its own answers. Bars: 95% bootstrap over prompts. Table: coefficients.cost.",
     )
 
 
@@ -383,6 +469,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     readouts=readouts,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

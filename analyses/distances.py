@@ -15,7 +15,14 @@ import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.reporting import figures
 from interp_culture.stats import Estimate
-from interp_culture.study import About, Analysis, Section, Tables
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+)
 from interp_culture.survey import TARGETS, countries, culture_map
 
 COLUMNS = ["paradigm", "kind", "iso3", "country", "effect", "low", "high"]
@@ -27,17 +34,54 @@ OTHERS = "other countries' personas"
 # draws of it where there are any.
 Positions = dict[tuple[str, str, str], Float[np.ndarray, "draw 2"]]
 
+POSITION = (
+    Column("paradigm", "direct or scenarios"),
+    Column("kind", "none, basic, advanced, or no preference (all scores 0.5)"),
+    Column("iso3", "code of the persona's country; without a persona each target country"),
+    Column("country", "its name"),
+)
+ENDS = (
+    Column("low", "lower end of the 95% interval; NaN for direct answers", "map units"),
+    Column("high", "upper end of the 95% interval", "map units"),
+)
+SCHEMAS = (
+    TableSchema(
+        "distances",
+        "a position and country",
+        "survey.culture_map.distance_to",
+        (
+            *POSITION,
+            Column("effect", "Euclidean distance; noise makes it larger", "map units"),
+            *ENDS,
+            Column("rank", "of the country by nearness; 1 is the nearest"),
+        ),
+        on_map=True,
+    ),
+    TableSchema(
+        "gains",
+        "a persona and what it is compared with",
+        "survey.culture_map.distance_to",
+        (
+            *POSITION,
+            Column(
+                "effect",
+                "distance under against minus distance under the persona, of the same draws: "
+                "above 0 the persona is nearer",
+                "map units",
+            ),
+            *ENDS,
+            Column("against", "the plain model, no preference, or other countries' personas"),
+        ),
+        on_map=True,
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """Distances and gains from the tables of the analysis `paradigms`; no model runs here.
 
     Returns:
-        Both tables: paradigm (direct, scenarios), kind (none, basic, advanced; no preference: all
-        scores 0.5), iso3 and country (the persona's; without a persona, each country that has one),
-        effect, low, high (95% bootstrap; NaN for direct answers). distances: effect is Euclidean,
-        in map units (noise makes it larger), and rank is the country's by nearness (1 = nearest).
-        gains: against, and effect = distance under `against` minus distance under the persona,
-        from the same draws; positive means that the persona is nearer.
+        the tables of `SCHEMAS`.
     """
     positions = map_positions(study.measure(ic.study.find_analysis("paradigms")))
     return {"distances": distances(positions), "gains": gains(positions)}
@@ -115,7 +159,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
             count_text(gained, PLAIN),
             [distance_text(away), gain_text(gained, PLAIN), f"{count_text(gained, NEUTRAL)}."],
             figures.interval_figure(away, "country", colour="kind", facet="paradigm", names=names),
-            f"Euclidean distance to the published coordinates of the country. {how}",
+            f"Euclidean distance to the published coordinates of the country. {how} Table:"
+            " distances.distances.",
         ),
         Section(
             count_text(gained, OTHERS),
@@ -127,7 +172,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
                 by_paradigm, "country", colour="kind", facet="against", names=nearer
             ),
             f"Distance under the panel's reference minus distance under the persona: above 0 the"
-            f" persona is nearer to its country. {how}",
+            f" persona is nearer to its country. {how} Table: distances.gains.",
         ),
     ]
 
@@ -170,6 +215,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     on_map=True,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

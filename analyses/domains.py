@@ -13,22 +13,52 @@ import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.coupling import beside_random, item_cosines, random_reach
 from interp_culture.reporting import figures
-from interp_culture.study import About, Analysis, Section, Tables, interval_text
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+    interval_text,
+)
 
 UNIT = "change of mean P+ per unit alpha"
 RUN = ["source", "steered", "method", "alpha"]
 ALL = "all"  # vectors of the training scenarios of every domain
 Vectors = dict[tuple[str, str], ic.SteeringVectors]
 
+SCHEMAS = (
+    TableSchema(
+        "transfer",
+        "a source, steered axis, domain and axis read (of one domain's vectors, the steered one)",
+        "coupling.effects",
+        (
+            Column("source", "domain of the training texts, or all (the study's own runs)"),
+            columns.STEERED,
+            Column("domain", "domain of the held-out scenarios"),
+            *columns.effect("mean change of P+, from both signs", columns.PER_ALPHA),
+            *columns.BESIDE_RANDOM,
+        ),
+    ),
+    TableSchema(
+        "cosines",
+        "an axis and two domains",
+        "coupling.item_cosines",
+        (
+            Column("axis", "the axis of the vectors"),
+            *columns.cosine("a domain", "another, or the same"),
+        ),
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """Every axis in every domain, steered with the vectors of each domain and of all domains.
 
     Returns:
-        transfer: source (the training domain, or all, which are the study's own runs), steered,
-        domain (held out), axis (for vectors of one domain, the steered axis alone), effect (change
-        of mean P+ per unit of alpha, from both signs), low, high, n, and null_low, null_high, sure
-        of `beside_random`. cosines: axis, a, b (domains), cosine.
+        the tables of `SCHEMAS`.
     """
     vectors = domain_vectors(study)
     by_domain = study.once(
@@ -118,6 +148,7 @@ def how(about: About) -> str:
         f" {about['n_test']} held-out scenarios; {config['method']} vectors, all of one norm. Bars:"
         f" 95% bootstrap by item. Grey: 95% band of random vectors, on {about['n_null']} scenarios."
         " Hollow: the interval contains 0, or the effect is inside the band, or there is no band."
+        " Table: domains.transfer."
     )
 
 
@@ -170,7 +201,11 @@ def cross_title(cross: pd.DataFrame) -> str:
 
 
 ANALYSIS = Analysis(
-    "domains", "Do vectors carry a value, or the setting of its texts?", measure, sections
+    "domains",
+    "Do vectors carry a value, or the setting of its texts?",
+    measure,
+    sections,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

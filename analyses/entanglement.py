@@ -12,24 +12,62 @@ import pandas as pd
 import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.reporting import figures
-from interp_culture.study import About, Analysis, Section, Tables, find_analysis, interval_text
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+    find_analysis,
+    interval_text,
+)
 from interp_culture.survey import culture_map
 
 # Methods of `pca_vs_mean_diff` that have no response matrix of their own.
 WITHOUT_MATRIX = ("plain", "random direction")
+
+NULL_GROUP = Column("null", "rows of the table null: all, a domain, or some (`study.sample`)")
+SCHEMAS = (
+    TableSchema(
+        "matrix",
+        "a group of readouts, steered axis and axis read",
+        "coupling.response_matrix",
+        (
+            Column("kind", "overall, domain, persona or method"),
+            Column("group", "which domain, persona or method"),
+            NULL_GROUP,
+            *columns.MATRIX,
+        ),
+    ),
+    TableSchema(
+        "null",
+        "a group of scenarios, steered axis and axis read",
+        "coupling.random_range",
+        (
+            NULL_GROUP,
+            *(columns.STEERED, columns.AXIS_READ, columns.ALPHA),
+            *columns.NULL_BAND,
+            columns.REACH,
+            *columns.RANDOM_RATIO,
+        ),
+    ),
+    TableSchema(
+        "map_ratio",
+        "a steered axis and alpha; the ratio is that of |dx| and |dy|, as in the paper",
+        "survey.culture_map.movements",
+        columns.MOVEMENT,
+        on_map=True,
+    ),
+)
 
 
 def measure(study: ic.Study) -> Tables:
     """Response matrices of readouts that the study and other analyses have made.
 
     Returns:
-        matrix: kind (overall, domain, persona, method), group, null (the rows of the table null
-        that belong to it), and the columns of `ic.response_matrix`: D (change of the axis' mean P+
-        per unit of alpha on the steered axis, from both signs of the largest configured alpha),
-        ratio (equation 5) and their intervals. null: null (all, a domain, or some, which stands for
-        `study.sample`), alpha, and the columns of `ic.coupling.random_range`. map_ratio, where the
-        items are the map's: the columns of `culture_map.movements`; its equation 5 is that of |dx|
-        and |dy|, as in the paper.
+        the tables of `SCHEMAS`.
     """
     steered = study.steered(study.primary_readout)
     top = max(study.config.alphas)
@@ -92,12 +130,13 @@ def sections(tables: Tables, about: About) -> list[Section]:
                 ratios, "entanglement ratio (0 to 1)", marks=human, mark="115 countries"
             ),
             f"{caption} Hollow: the steered axis did not move beyond its interval, so that the"
-            " ratio divides noise.",
+            " ratio divides noise. Tables: entanglement.matrix, entanglement.null.",
         ),
         Section(
             *drag_words(drags),
             figures.forest_figure(drags, "change of mean P+ per unit alpha"),
-            f"{caption} Hollow: the interval contains 0.",
+            f"{caption} Hollow: the interval contains 0. Tables: entanglement.matrix,"
+            " entanglement.null.",
         ),
     ]
 
@@ -226,6 +265,7 @@ ANALYSIS = Analysis(
     "How far does steering one axis drag the other, against random vectors?",
     measure,
     sections,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

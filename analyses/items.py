@@ -20,22 +20,67 @@ from interp_culture.coupling import (
     within_and_between,
 )
 from interp_culture.reporting import figures
-from interp_culture.study import About, Analysis, Section, Tables
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+)
 
 RUN = ["source", "steered", "method", "alpha"]
 BY_AXIS = ["steered", "axis"]
 BY_ITEM = ["steered", "item"]
+
+SOURCE = Column("source", "the item whose vector steers")
+EFFECT = columns.effect("mean change of P+, from both signs", columns.PER_ALPHA)
+SCHEMAS = (
+    TableSchema(
+        "cosines",
+        "two items; mean over the layers of a's axis, so that it need not be symmetric",
+        "coupling.item_cosines",
+        columns.cosine("an item", "another, or the same"),
+    ),
+    TableSchema(
+        "reliability",
+        "an item",
+        "coupling.item_reliability",
+        (
+            Column("item", "the item"),
+            Column("axis", "its axis"),
+            Column("cosine", "between the directions of two halves of its texts", "-1 to 1"),
+            Column("low", "lower end of the middle 95% of halvings"),
+            Column("high", "upper end of the middle 95% of halvings"),
+            Column("whole", "reliability of the direction of all its texts (Spearman-Brown)"),
+            Column("loo", "cosine with the direction of the axis' other items", "-1 to 1"),
+        ),
+    ),
+    TableSchema(
+        "cross",
+        "a source and item read",
+        "coupling.effects",
+        (
+            *(SOURCE, columns.STEERED, Column("item", "the item that was read")),
+            *EFFECT,
+            *columns.BESIDE_RANDOM,
+        ),
+    ),
+    TableSchema(
+        "by_axis",
+        "a source and axis read, over all its items except the source",
+        "coupling.effects",
+        (SOURCE, columns.STEERED, *EFFECT, *columns.BESIDE_RANDOM),
+    ),
+)
 
 
 def measure(study: ic.Study) -> Tables:
     """One vector per item, added at the layers of the item's axis.
 
     Returns:
-        cosines, reliability: `item_cosines` and `item_reliability`. cross: source (the vector's
-        item), steered (its axis), item (read), axis, effect (change of mean P+ per unit of alpha,
-        from both signs), low, high, n. by_axis: source, steered, axis, effect, low, high, n, over
-        all items of that axis except the source. Both with the columns of `beside_random`, from
-        random vectors on the same items.
+        the tables of `SCHEMAS`.
     """
     vectors = item_vectors(study)
     readouts = study.once("items.readouts", lambda: study.read(item_runs(study, vectors), RUN))
@@ -117,7 +162,7 @@ def transfer_section(by_axis: pd.DataFrame, how: str) -> Section:
         ],
         figures.forest_figure(drawn, "change of mean P+ per unit alpha"),
         f"{how} Bars: 95% bootstrap by item. Grey: 95% band of random vectors. All have the norm of"
-        " the axis' vector.",
+        " the axis' vector. Table: items.by_axis.",
     )
 
 
@@ -138,7 +183,7 @@ def cosine_section(
             names={"a": "item", "b": "item", "cosine": "cosine"},
         ),
         "Mean over the layers of the row's axis. Diagonal: two halves of one item's texts. Order by"
-        " average linkage.",
+        " average linkage. Tables: items.cosines, items.reliability.",
     )
 
 
@@ -150,7 +195,8 @@ def cross_section(cross: pd.DataFrame, order: list[str], how: str) -> Section:
         cross_title(cross),
         [],
         figures.grid_figure(cells, "source", "item", "points", names=names),
-        f"Percentage points of P+ per unit alpha, at least {cross.n.min()} scenarios a cell. {how}",
+        f"Percentage points of P+ per unit alpha, at least {cross.n.min()} scenarios a cell. {how}"
+        " Table: items.cross.",
     )
 
 
@@ -207,7 +253,13 @@ def cross_title(cross: pd.DataFrame) -> str:
     )
 
 
-ANALYSIS = Analysis("items", "Which items carry an axis, and which betray it?", measure, sections)
+ANALYSIS = Analysis(
+    "items",
+    "Which items carry an axis, and which betray it?",
+    measure,
+    sections,
+    schemas=SCHEMAS,
+)
 
 if __name__ == "__main__":
     run_alone(ANALYSIS)

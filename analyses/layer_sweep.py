@@ -13,23 +13,101 @@ import pandas as pd
 import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.reporting import figures
-from interp_culture.study import About, Analysis, Section, Tables
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+)
 
 RUN = ["steered", "layer", "alpha"]
 # Rank correlation from which the prediction is said to rank the layers as measurement does.
 GOOD_RANKING = 0.8
+
+DIFFERENTIAL = "0 to 1"
+NULL_BAND = (
+    Column("null_low", "lower end of the middle 95% of random vectors, to first order"),
+    Column("null_high", "upper end of the middle 95% of random vectors, to first order"),
+)
+SCHEMAS = (
+    TableSchema(
+        "by_layer",
+        "a steered axis, layer, alpha and method",
+        "steering.layer_sweep",
+        (
+            *(columns.STEERED, columns.LAYER, columns.ALPHA),
+            Column("method", "exact (measured) or gradient (predicted)"),
+            Column("effect", "mean differential, that is mean |change of P+|", DIFFERENTIAL),
+            *columns.INTERVAL,
+            columns.N,
+            Column("shift", "mean change of P+, with its sign", columns.CHANGE),
+            Column("predicted", "mean differential to first order", DIFFERENTIAL),
+            *NULL_BAND,
+        ),
+    ),
+    TableSchema(
+        "by_item",
+        "a steered axis, item and layer",
+        "steering.layer_sweep",
+        (
+            columns.STEERED,
+            Column("item", "the item that was read"),
+            columns.LAYER,
+            Column("differential", "mean |change of P+| over all strengths", DIFFERENTIAL),
+        ),
+    ),
+    TableSchema(
+        "stability",
+        "a steered axis and layer",
+        "steering.choice_stability",
+        (
+            columns.STEERED,
+            columns.LAYER,
+            Column("share", "of bootstrap samples in which the layer is chosen", DIFFERENTIAL),
+            Column("chosen", "whether all scenarios choose it"),
+        ),
+    ),
+    TableSchema(
+        "halves",
+        "a steered axis and split into halves",
+        "steering.choice_overlap",
+        (
+            columns.STEERED,
+            Column("draw", "number of the split"),
+            Column("overlap", "number of best layers that two random halves share"),
+            Column("chance", "its expectation for independent choices"),
+        ),
+    ),
+    TableSchema(
+        "agreement",
+        "a steered axis and alpha",
+        "steering.sweep_agreement",
+        (
+            columns.STEERED,
+            columns.ALPHA,
+            Column("n_layers", "number of measured layers"),
+            Column("spearman", "of the predicted and measured differentials", "-1 to 1"),
+            Column("pearson", "of the same", "-1 to 1"),
+            Column("error", "their mean absolute difference", DIFFERENTIAL),
+        ),
+    ),
+    TableSchema(
+        "null",
+        "a steered axis, layer and alpha",
+        "steering.sweep_null",
+        (columns.STEERED, columns.LAYER, columns.ALPHA, *NULL_BAND),
+    ),
+)
 
 
 def measure(study: ic.Study) -> Tables:
     """Every layer steered alone on training scenarios; differential = mean |change of P+| (0 to 1).
 
     Returns:
-        by_layer: steered, layer, alpha, method ("gradient" where the sweep did not measure), effect
-        (the differential), low, high, n, shift (signed mean change of P+), predicted (differential
-        to first order), null_low, null_high (middle 95% of norm-matched random vectors, to first
-        order). by_item: steered, item, layer, differential (mean over alphas). stability, halves,
-        agreement: `ic.steering.choice_stability`, `ic.steering.choice_overlap`,
-        `ic.steering.sweep_agreement`.
+        the tables of `SCHEMAS`.
     """
     config = study.config
     inputs: tuple[Any, ...] = (study.model, study.sweep_scenarios, study.vectors())
@@ -52,6 +130,7 @@ def measure(study: ic.Study) -> Tables:
         "stability": ic.steering.choice_stability(sweep, config.top_k),
         "halves": ic.steering.choice_overlap(sweep, config.top_k),
         "agreement": ic.steering.sweep_agreement(sweep),
+        "null": null,
     }
 
 
@@ -79,12 +158,13 @@ def sections(tables: Tables, about: About) -> list[Section]:
             ),
             f"{how} Bars: 95% bootstrap by item. Grey: middle 95% of {about['config']['n_random']}"
             " random vectors of the same norm, to first order. Shaded: the chosen layers, which"
-            " were chosen on these scenarios.",
+            " were chosen on these scenarios. Tables: layer_sweep.by_layer, layer_sweep.stability.",
         ),
         Section(
             *item_words(tables["by_item"], chosen, items),
             figures.layer_figure(tables["by_item"], chosen, items),
-            f"{how} Mean over all strengths of the sweep. White frames: chosen layers.",
+            f"{how} Mean over all strengths of the sweep. White frames: chosen layers. Table:"
+            " layer_sweep.by_item.",
         ),
         Section(
             *agreement_words(tables["agreement"]),
@@ -97,7 +177,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
                 lines=True,
             ),
             f"{how} Exact: measured. Gradient: to first order from one backward pass. Bars: 95%"
-            " bootstrap by item.",
+            " bootstrap by item. Tables: layer_sweep.by_layer, layer_sweep.agreement.",
         ),
     ]
 
@@ -180,7 +260,11 @@ def agreement_words(agreement: pd.DataFrame) -> tuple[str, list[str]]:
 
 
 ANALYSIS = Analysis(
-    "layer_sweep", "Which layers carry an axis, and how stable is the choice?", measure, sections
+    "layer_sweep",
+    "Which layers carry an axis, and how stable is the choice?",
+    measure,
+    sections,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,15 @@ import pandas as pd
 import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.reporting import figures, points_figure
-from interp_culture.study import About, Analysis, Section, Tables
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+)
 from interp_culture.survey import (
     TARGETS,
     changed_answers,
@@ -23,17 +31,60 @@ from interp_culture.survey import (
 KEYS = ["persona", "kind", "iso3"]
 SHARES = ["refused", "no_answer", "neutral", "off_answers", "changed"]
 
+SCHEMAS = (
+    TableSchema(
+        "readouts",
+        "a persona and held-out scenario",
+        "readout.read_runs",
+        (*columns.OF_PERSONA, *columns.READ),
+    ),
+    TableSchema(
+        "places",
+        "a paradigm and persona",
+        "survey.culture_map.place",
+        (
+            Column("paradigm", "direct or scenarios; direct answers are not sampled: no interval"),
+            *columns.OF_PERSONA,
+            *columns.PLACE,
+        ),
+        on_map=True,
+    ),
+    TableSchema(
+        "answers",
+        "a persona, asked directly",
+        "survey.ask_personas",
+        (
+            *columns.OF_PERSONA,
+            Column("refused", "share of the written answers that refuse", columns.PROBABILITY),
+            Column("no_answer", "share without an allowed answer", columns.PROBABILITY),
+            Column(
+                "neutral",
+                "share of neutral ones, where there is such an answer",
+                columns.PROBABILITY,
+            ),
+            Column(
+                "off_answers", "mean probability outside the allowed answers", columns.PROBABILITY
+            ),
+            Column(
+                "changed",
+                "share of written answers that differ from the one without a persona, where both "
+                "exist",
+                columns.PROBABILITY,
+            ),
+        ),
+        on_map=True,
+    ),
+    TableSchema(
+        "validity", "the readout of the scenarios", "readout.check_readout", columns.VALIDITY
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """No persona, and a basic and an advanced persona of every target country.
 
     Returns:
-        All tables: persona, kind, iso3 ("" without a persona). readouts: the columns of `probe`,
-        one row per persona and scenario. places: paradigm (direct, scenarios), x, y (map units),
-        x_low, x_high, y_low, y_high (95%; NaN for direct answers, which are not sampled). answers:
-        refused, no_answer, neutral (`summarise_replies`), off_answers (mean probability outside the
-        allowed answers), changed (share of written answers that differ from the one without a
-        persona, where both exist). validity: of the scenario readout (`Validity`).
+        the tables of `SCHEMAS`.
     """
     decided = readouts(study)
     asked = ic.survey.ask_personas(
@@ -111,7 +162,7 @@ def place_section(places: pd.DataFrame, validity: pd.Series, about: About) -> Se
         points_figure(countries(), points, list(TARGETS), words="iso3"),
         f"Scenarios: {about['n_persona']} held out; bars: 95% bootstrap over the scenarios of each"
         " item. Direct: the ten survey questions, by the probabilities of the allowed answers;"
-        " nothing is sampled, so there is no interval.",
+        " nothing is sampled, so there is no interval. Table: paradigms.places.",
     )
 
 
@@ -129,7 +180,8 @@ def answer_section(answers: pd.DataFrame) -> Section:
         ),
         "Greedy answers, parsed by rule; no interval. off_answers: probability outside the allowed"
         " answers. changed: different from the answer without a persona, where both exist. An"
-        " advanced persona states its country's answers, where they are known.",
+        " advanced persona states its country's answers, where they are known. Table:"
+        " paradigms.answers.",
     )
 
 
@@ -192,6 +244,7 @@ ANALYSIS = Analysis(
     sections,
     on_map=True,
     readouts=readouts,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

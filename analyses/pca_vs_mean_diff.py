@@ -15,7 +15,16 @@ import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.reporting import figures
 from interp_culture.steering import Activations, answer_perplexities
-from interp_culture.study import About, Analysis, Section, Tables, interval_text
+from interp_culture.study import (
+    About,
+    Analysis,
+    Column,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+    interval_text,
+)
 
 NAMES = ["steered", "method", "alpha"]
 Runs = dict[tuple[str, str, float], list[ic.Edit]]
@@ -41,17 +50,93 @@ N_PROMPTS_BRIEF = 3
 N_TOKENS = 64
 N_TOKENS_BRIEF = 8
 
+METHOD = Column("method", "how the direction is computed")
+GROUP = (METHOD, columns.STEERED)
+SCHEMAS = (
+    TableSchema(
+        "readouts",
+        "a run and held-out scenario",
+        "readout.read_runs",
+        (*columns.RUN, *columns.READ),
+    ),
+    TableSchema(
+        "effects",
+        "a method, steered axis and axis read",
+        "coupling.effects",
+        (*GROUP, *columns.effect("mean change of P+, from both signs", columns.PER_ALPHA)),
+    ),
+    TableSchema(
+        "against",
+        "another method than mean_diff, steered axis and axis read",
+        "coupling.effects",
+        (
+            *GROUP,
+            *columns.effect("effect minus that of mean_diff, by scenario", columns.PER_ALPHA),
+        ),
+    ),
+    TableSchema(
+        "null",
+        "a steered axis and axis read",
+        "coupling.random_range",
+        (
+            *(columns.STEERED, columns.AXIS_READ),
+            Column("low", "lower end of the middle 95% of random vectors", columns.PER_ALPHA),
+            Column("high", "upper end of the middle 95% of random vectors", columns.PER_ALPHA),
+            Column("reach", "size beyond which an effect is outside them", columns.PER_ALPHA),
+        ),
+    ),
+    TableSchema(
+        "ratios",
+        "a method, steered axis and other axis read",
+        "coupling.response_matrix",
+        (
+            *(*GROUP, columns.AXIS_READ),
+            Column("ratio", "entanglement ratio (Eq. 5)", columns.PROBABILITY),
+            *columns.INTERVAL,
+            columns.DEFINED,
+        ),
+    ),
+    TableSchema(
+        "cosines",
+        "an axis, layer and two methods",
+        "steering.direction",
+        (
+            Column("axis", "the axis of the directions"),
+            Column("layer", "the block, from 0"),
+            *columns.cosine("a method", "another method"),
+        ),
+    ),
+    TableSchema(
+        "stability",
+        "an axis, method, layer and halving of the training texts",
+        "steering.direction",
+        (
+            Column("axis", "the axis of the directions"),
+            METHOD,
+            Column("layer", "the block, from 0"),
+            Column("draw", "number of the halving"),
+            Column("cosine", "between the directions of the two halves", "-1 to 1"),
+        ),
+    ),
+    TableSchema(
+        "fluency",
+        "a method and steered axis, at alpha above 0",
+        "steering.answer_perplexities",
+        (
+            *GROUP,
+            Column("perplexity", "of the answers, for the plain model", "exp of nats per token"),
+            Column("low", "lower end of its 95% interval, bootstrap over prompts"),
+            Column("high", "upper end of its 95% interval"),
+        ),
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """Every method's directions: what they move, what they cost, how alike and stable they are.
 
     Returns:
-        readouts: see `readouts`. effects: method, steered, axis, effect (change of mean P+ per unit
-        alpha, from both signs), low, high, n. against: the same minus the effect of mean_diff,
-        scenario by scenario. null: see `random_band`. ratios: method, steered, axis, ratio
-        (equation 5), low, high, defined. cosines, stability: see `method_cosines` and
-        `split_half_cosines`. fluency: method, steered, perplexity (of the plain model, on texts
-        written at alpha above 0), low, high.
+        the tables of `SCHEMAS`.
     """
     table = readouts(study)
     slopes = ic.coupling.slopes(table, ["method", "steered"])
@@ -251,7 +336,8 @@ def effect_section(tables: Tables, about: About) -> Section:
         "held-out scenarios, at"
         f" the layers that a sweep of {config['method']} vectors chose; all methods have the norm"
         f" of these vectors. Bars: 95% bootstrap by item; for the {n_random} random vectors, the"
-        f" middle 95% of their effects at alpha {alpha:g} on {about['n_null']} scenarios.",
+        f" middle 95% of their effects at alpha {alpha:g} on {about['n_null']} scenarios. Tables:"
+        " pca_vs_mean_diff.effects, pca_vs_mean_diff.null.",
     )
 
 
@@ -279,7 +365,7 @@ def cosine_section(cosines: pd.DataFrame, layers: dict[str, list[int]]) -> Secti
             lines=True,
         ),
         "Directions from all training scenarios of an axis. The random direction shows the cosine"
-        " that chance gives.",
+        " that chance gives. Table: pca_vs_mean_diff.cosines.",
     )
 
 
@@ -295,7 +381,7 @@ def stability_section(stability: pd.DataFrame) -> Section:
         ["The part on which two halves disagree depends on the texts, not on the axis."],
         figures.interval_figure(spread, "method", colour="axis", names=names),
         f"Mean over the intervention's layers and {stability.draw.nunique()} halvings within items."
-        " Bars: smallest and largest halving.",
+        " Bars: smallest and largest halving. Table: pca_vs_mean_diff.stability.",
     )
 
 
@@ -338,6 +424,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     readouts=readouts,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

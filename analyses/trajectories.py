@@ -13,7 +13,16 @@ import pandas as pd
 import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.reporting import figures, points_figure
-from interp_culture.study import About, Analysis, Section, Tables, find_analysis, interval_text
+from interp_culture.study import (
+    About,
+    Analysis,
+    Section,
+    Tables,
+    TableSchema,
+    columns,
+    find_analysis,
+    interval_text,
+)
 from interp_culture.survey import TARGETS, countries, culture_map, target_personas
 
 NAMES = ["persona", "kind", "iso3", "steered", "method", "alpha"]
@@ -21,17 +30,53 @@ FARTHEST = 2  # end of a path, in units of the largest configured alpha
 # Beyond this angle a path is nearer to the other axis, or goes the wrong way.
 ON_AXIS = 45
 
+SCHEMAS = (
+    TableSchema(
+        "moves",
+        "a persona, steered axis, alpha and axis read",
+        "coupling.effects",
+        (
+            *(columns.PERSONA, columns.STEERED, columns.ALPHA),
+            *columns.effect("mean change of P+ against the persona's plain readout"),
+            # Without a persona, at the largest alpha, on the same scenarios.
+            *columns.NULL_BAND,
+            columns.REACH,
+        ),
+    ),
+    TableSchema(
+        "hybrid",
+        "a persona, steered axis and axis read",
+        "coupling.slopes",
+        (
+            *(columns.PERSONA, columns.STEERED),
+            *columns.effect(
+                "response under the persona minus that without one, paired by scenario",
+                columns.PER_ALPHA,
+            ),
+        ),
+    ),
+    TableSchema(
+        "places",
+        "a persona, steered axis and alpha",
+        "survey.culture_map.places",
+        (columns.PERSONA, columns.STEERED, columns.ALPHA, *columns.PLACE),
+        on_map=True,
+    ),
+    TableSchema(
+        "angles",
+        "a persona, steered axis and alpha",
+        "survey.culture_map.movements",
+        (columns.PERSONA, *columns.MOVEMENT),
+        on_map=True,
+    ),
+)
+
 
 def measure(study: ic.Study) -> Tables:
     """Every axis steered: at rising strengths alone, at ± the largest alpha under each persona.
 
     Returns:
-        moves: persona, steered, alpha, axis, effect (change of mean P+ against the persona's plain
-        readout), low, high, n; null_low, null_high, null_reach (random vectors on the same
-        scenarios, without a persona, at the largest alpha). hybrid: see `persona_effects`. On the
-        map: places: persona, steered, alpha, x, y (map units), x_low, x_high, y_low, y_high; and
-        angles: persona and the columns of `culture_map.movements` (degrees from the intended
-        direction, and equation 5 from coordinates).
+        the tables of `SCHEMAS`.
     """
     table = readouts(study)
     top = max(study.config.alphas)
@@ -149,7 +194,7 @@ def effect_section(tables: Tables, top: float, where: str) -> Section:
         figures.forest_figure(drawn, "change of mean P+ of the steered axis (0 to 1)"),
         f"Against the plain readout under the same persona; {where}. Bars: 95% bootstrap by item."
         " Hollow: not shown to move as intended. Random vectors: of the same norm, without a"
-        " persona.",
+        " persona. Table: trajectories.moves.",
     )
 
 
@@ -162,7 +207,7 @@ def map_section(tables: Tables, top: float, where: str) -> Section:
             countries(), paths(tables["places"]), list(TARGETS), path="alpha", apart="persona"
         ),
         f"Arrows point to +alpha. Paths run from alpha {-FARTHEST * top:g} without a persona and"
-        f" from {-top:g} under personas; {where}.",
+        f" from {-top:g} under personas; {where}. Table: trajectories.places.",
     )
 
 
@@ -229,6 +274,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     readouts=readouts,
+    schemas=SCHEMAS,
 )
 
 if __name__ == "__main__":

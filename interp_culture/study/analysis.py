@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from interp_culture.errors import InputError
+from interp_culture.study.columns import TableSchema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,7 @@ class Analysis:
             whose items are not those of the map.
         readouts: `Study` -> readouts that other analyses may use, with the run's keys as columns.
             Raises InputError by default.
+        schemas: what the tables of `measure` hold, for readers and for tests.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Analysis:
     sections: Callable[[Tables, About], list[Section]]
     on_map: bool = False
     readouts: Callable[[Any], pd.DataFrame] = _no_readouts
+    schemas: tuple[TableSchema, ...] = ()
 
 
 def interval_text(row: Any, value: str = "effect", digits: int = 3) -> str:

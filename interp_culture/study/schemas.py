@@ -1,4 +1,4 @@
-"""The tables of a study: what computes it, what a row is, and the meaning and unit of a column.
+"""The tables of a study: what computes each, what a row is, and the meaning and unit of a column.
 
 The page `docs/reference/study_tables.md` is written from it, and a test compares it with the tables
 of a real study.
@@ -6,102 +6,31 @@ of a real study.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-
-PROBABILITY = "0 to 1"
-CHANGE = "change of P+, -1 to 1"
-NATS = "nats; continuation: nats per token"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column; `name` may hold a `*` for the name of an axis."""
-
-    name: str
-    meaning: str
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class TableSchema:
-    """One table of a study's folder; `made_by` is the public function, as written after `ic.`."""
-
-    name: str
-    row: str
-    made_by: str
-    columns: tuple[Column, ...]
-
-    def unknown(self, columns: Sequence[str]) -> list[str]:
-        """The columns of a table that the schema does not have.
-
-        >>> SCHEMAS["null"].unknown(["steered", "colour"])
-        ['colour']
-        """
-        return [
-            name
-            for name in columns
-            # `fnmatch` would ignore case on Windows.
-            if not any(fnmatchcase(name, column.name) for column in self.columns)
-        ]
-
-
-STEERED = Column("steered", "the steered axis; empty for the plain model")
-ALPHA = Column("alpha", "strength; its sign is the direction, 0 is the plain model")
-AXIS_READ = Column("axis", "the axis that was read")
-DRAW = Column("draw", "number of the random vector; -1 for none")
-READOUT = Column("readout", "letters or continuation")
-VALUE = Column("value", "shift (of P+) or logit_shift (of the logit difference)")
-DEFINED = Column("defined", "whether the interval of the steered axis' own change excludes 0")
-INTERVAL = (
-    Column("low", "lower end of the 95% interval, bootstrap by item; NaN below six scenarios"),
-    Column("high", "upper end of the 95% interval"),
-)
-NULL_BAND = (
-    Column("null_low", "lower end of the 95% band of random-vector effects"),
-    Column("null_high", "upper end of the 95% band of random-vector effects"),
-)
-RATIO = (
-    Column("ratio", "entanglement ratio (Eq. 5); NaN on the diagonal", PROBABILITY),
-    Column("ratio_low", "lower end of its 95% interval", PROBABILITY),
-    Column("ratio_high", "upper end of its 95% interval", PROBABILITY),
-)
-SCENARIO = (
-    Column("id", "the scenario"),
-    Column("axis", "the axis of the scenario"),
-    Column("item", "its item"),
-    Column("domain", "its domain"),
-)
-CHOICE = (
-    Column("logit_diff", "positive minus negative pole", NATS),
-    Column("p_positive", "P+, the sigmoid of logit_diff", PROBABILITY),
-)
-OF_LETTERS = (
-    Column("letter_mass", "probability on the two letters together", PROBABILITY),
-    Column("position_bias", "logit of the first label minus that of the second", "logits"),
-    Column("consistent", "whether both orders prefer the same option"),
-)
-OF_CONTINUATION = (
-    Column("logprob_positive", "log-probability of the positive option", "nats per token"),
-    Column("logprob_negative", "log-probability of the negative option", "nats per token"),
-)
-STEERED_RUN = (
-    STEERED,
-    Column("method", "plain, the vectors' method, or random"),
-    DRAW,
+from interp_culture.study.columns import (
     ALPHA,
-    *SCENARIO,
-    *CHOICE,
-)
-PLACE = tuple(
-    Column(f"{axis}{end}", meaning, "map units")
-    for axis in "xy"
-    for end, meaning in (
-        ("", "coordinate on the map"),
-        ("_low", "lower end of its 95% interval"),
-        ("_high", "upper end of its 95% interval"),
-    )
+    AXIS_READ,
+    CHANGE,
+    DRAW,
+    INTERVAL,
+    MATRIX,
+    NATS,
+    NULL_BAND,
+    OF_CONTINUATION,
+    OF_LETTERS,
+    PLACE,
+    PROBABILITY,
+    RATIO,
+    READOUT,
+    RESPONSE,
+    SCENARIO,
+    STEERED,
+    STEERED_RUN,
+    SURE,
+    VALIDITY,
+    VALUE,
+    Column,
+    N,
+    TableSchema,
 )
 
 _TABLES = (
@@ -109,20 +38,7 @@ _TABLES = (
         "validity",
         "a readout, checked on the control items",
         "readout.check_readout",
-        (
-            READOUT,
-            Column("n", "number of control items"),
-            Column("accuracy", "share of items with the right option preferred", PROBABILITY),
-            Column("accuracy_low", "lower end of its 95% Wilson interval", PROBABILITY),
-            Column("accuracy_high", "upper end of its 95% Wilson interval", PROBABILITY),
-            Column("spread", "standard deviation of the logit difference over items", NATS),
-            Column("mass", "mean probability on the two letters", PROBABILITY),
-            Column("position_bias", "mean logit of the first label minus the second", "logits"),
-            Column("consistency", "share of items on which both orders agree", PROBABILITY),
-            Column("letters", "the spelling of the letters that is read"),
-            Column("failures", "what failed, in words; empty for a usable readout"),
-            Column("ok", "whether the readout may be used"),
-        ),
+        VALIDITY,
     ),
     TableSchema(
         "vectors",
@@ -169,33 +85,13 @@ _TABLES = (
         "response",
         "a steered axis, alpha and axis read",
         "coupling.response",
-        (
-            STEERED,
-            ALPHA,
-            AXIS_READ,
-            Column("effect", "mean change against the plain model", "see value"),
-            *INTERVAL,
-            *NULL_BAND,
-            Column("p_null", "rank of |effect| among random vectors, at the largest |alpha|"),
-            Column("outside_null", "p_null <= 0.05"),
-            READOUT,
-            VALUE,
-        ),
+        (*RESPONSE, READOUT, VALUE),
     ),
     TableSchema(
         "matrix",
         "a steered axis and axis read",
         "coupling.response_matrix",
-        (
-            STEERED,
-            AXIS_READ,
-            Column("D", "change per unit of alpha, from both signs of the largest", "see value"),
-            *INTERVAL,
-            *RATIO,
-            DEFINED,
-            READOUT,
-            VALUE,
-        ),
+        (*MATRIX, READOUT, VALUE),
     ),
     TableSchema(
         "null",
@@ -213,9 +109,9 @@ _TABLES = (
             AXIS_READ,
             Column("effect", "mean change of P+ at the largest alpha", CHANGE),
             *INTERVAL,
-            Column("n", "number of scenarios"),
+            N,
             *NULL_BAND,
-            Column("sure", "whether the interval excludes 0 and the effect exceeds the band"),
+            SURE,
         ),
     ),
     TableSchema(
@@ -223,6 +119,7 @@ _TABLES = (
         "a run on the cultural map; the run `neutral` prefers nothing",
         "survey.culture_map.places",
         (STEERED, ALPHA, *PLACE),
+        on_map=True,
     ),
     TableSchema(
         "distances",
@@ -236,6 +133,7 @@ _TABLES = (
             STEERED,
             ALPHA,
         ),
+        on_map=True,
     ),
 )
 SCHEMAS = {schema.name: schema for schema in _TABLES}

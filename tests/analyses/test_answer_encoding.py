@@ -8,11 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import error_without_type_checks
+from declared_tables import check_captions, check_tables
 from planted import planted_model, planted_scenarios
 
 from analyses.answer_encoding import ANALYSIS, ENCODINGS
-from interp_culture.coupling.answer_encoding import reading_effects, reading_shifts, readings
+from interp_culture.coupling.answer_encoding import (
+    reading_effects,
+    reading_shifts,
+    reading_slopes,
+    readings,
+)
 from interp_culture.engine.model import LanguageModel
+from interp_culture.errors import InputError
 from interp_culture.readout import validity as readout_module
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
@@ -123,7 +130,17 @@ def test_value_and_letter_by_hand() -> None:
     assert not noisy.sure["value"]
 
 
+def test_readouts_without_letters_are_refused() -> None:
+    in_words = by_hand(0.3, 0.8, 0.1).drop(columns=["position_bias", "consistent"])
+    for function in (readings, reading_slopes, reading_effects, reading_shifts):
+        with pytest.raises(InputError, match=r"no position_bias and no consistent.*order='both'"):
+            function(in_words)
+        with pytest.raises(InputError, match="no column variant"):
+            function(in_words.drop(columns="variant"))
+
+
 def test_tables(study: Study, tables: Tables) -> None:
+    check_tables(ANALYSIS, tables)
     assert list(tables["readouts"].variant.unique()) == list(ENCODINGS)
     assert set(tables["effects"].query("variant == 'continuation'").reading) == {"value", "P+"}
     assert len(tables["agreement"]) == 2 * 15
@@ -136,6 +153,7 @@ def test_the_words_follow_the_numbers(study: Study, tables: Tables) -> None:
         sure=(tables["effects"].axis == "X") & (tables["effects"].variant == "1/2"), effect=1
     )
     value, letter = ANALYSIS.sections({**tables, "effects": moved}, study.about)
+    check_captions(ANALYSIS, [value, letter])
     assert value.title.endswith(
         "beyond random vectors: X under 1 of 6 encodings (1/2), Y under 0 of 6 encodings"
     )

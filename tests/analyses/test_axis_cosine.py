@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from declared_tables import check_captions, check_tables
 from planted import COUPLING, planted_model, planted_scenarios
 from scipy.stats import spearmanr
 
@@ -149,5 +150,7 @@ def test_titles_say_whether_the_angle_predicts_the_coupling(tables: Tables) -> N
         assert words in shown[0].title
         assert shown[1].title.endswith("+0.00 to +0.45 over layers, beyond chance at 7 of 10")
     assert "X → Y at 0 of 10 layers, Y → X at 0 of 10 layers" in shown[2].title
+    check_tables(ANALYSIS, tables)
+    check_captions(ANALYSIS, sections(tables, about))
     assert len(sections(tables, about)) == 3
     assert sections({**tables, "cosines": tables["cosines"][:0]}, about) == []

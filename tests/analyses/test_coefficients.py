@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from declared_tables import check_captions, check_tables
 from planted import COUPLING, planted_model, planted_scenarios
 
 import interp_culture as ic
@@ -131,6 +132,8 @@ def test_sections_follow_the_numbers(tables: Any) -> None:
     assert "within random vectors" in title
     dear = tables["cost"].assign(rise_low=1.0, kl_low=0.0, kl_high=9.0)
     page = coefficients.sections({**tables, "cost": dear}, ABOUT)
+    check_tables(coefficients.ANALYSIS, tables)
+    check_captions(coefficients.ANALYSIS, page)
     assert "about as much as a random vector" in page[1].title
     assert "at no strength" not in page[2].title
     likely = coefficients.sections({**tables, "cost": dear.assign(rise_low=-1.0)}, ABOUT)

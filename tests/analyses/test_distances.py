@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from declared_tables import check_captions, check_tables
 
 import interp_culture as ic
 from analyses import distances, paradigms
@@ -124,7 +125,10 @@ def test_fewer_personas_are_compared_with_one_another() -> None:
 
 
 def test_words_follow_the_numbers() -> None:
-    page = distances.sections(derived(planted({"basic:Denmark": 0.2})), ABOUT)
+    tables = derived(planted({"basic:Denmark": 0.2}))
+    page = distances.sections(tables, ABOUT)
+    check_tables(distances.ANALYSIS, tables)
+    check_captions(distances.ANALYSIS, page)
     assert page[0].title.startswith(
         "1 of 8 personas bring decisions nearer to their country than the plain model"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from declared_tables import check_captions, check_tables
 
 import interp_culture as ic
 from analyses import domains
@@ -44,6 +45,7 @@ def test_every_domain_is_read_under_the_vectors_of_every_domain(
     expected = (
         2 * 3 * (2 + 3)
     )  # steered axes; domains read; axes read under all, own axis under three domains
+    check_tables(domains.ANALYSIS, tables)
     assert len(tables["transfer"]) == expected
     assert set(tables["transfer"].source) == {"all", *study.train.domains}
 
@@ -113,6 +115,7 @@ ABOUT: About = {"config": {"alphas": [2.0], "method": "mean_diff"}, "n_test": 20
 def test_titles_follow_the_numbers() -> None:
     null = domains.sections(table_of(-0.1, 0.2), ABOUT)
     clear = domains.sections(table_of(0.1, 0.2), ABOUT)
+    check_captions(domains.ANALYSIS, clear)
     assert null[0].title.endswith("in 0 of 8 domain-to-domain cases")
     assert clear[0].title == (
         "Vectors of one domain move their axis as intended in 8 of 8 domain-to-domain cases;"

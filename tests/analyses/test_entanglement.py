@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
+from declared_tables import check_captions, check_tables
 
 import interp_culture as ic
-from analyses.entanglement import measure, sections
+from analyses.entanglement import ANALYSIS, measure, sections
 from interp_culture.coupling.null import random_effects
 from interp_culture.study import study as study_module
 
@@ -95,6 +96,8 @@ def test_the_null_is_that_of_the_scenarios_read(
 
 def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
     ratio, drag = sections(tables, study.about)
+    check_tables(ANALYSIS, tables)
+    check_captions(ANALYSIS, [ratio, drag])
     assert ratio.figure.to_json()
     assert drag.figure.to_json()
     matrix = tables["matrix"].query("kind == 'overall'")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 import torch
+from declared_tables import check_captions, check_tables
 from planted import COUPLING, ITEMS, planted_model, planted_scenarios
 
 from analyses.items import ANALYSIS, item_vectors
@@ -104,6 +105,8 @@ def test_sure_takes_an_interval_without_0_beyond_random_vectors() -> None:
 
 def test_the_title_names_the_items(study: Study, tables: Tables) -> None:
     sections = ANALYSIS.sections(tables, study.about)
+    check_tables(ANALYSIS, tables)
+    check_captions(ANALYSIS, sections)
     assert (
         "the rest of their axis as intended: X1, X2, X3, Y1, Y2, Y3; the wrong way: none"
         in sections[0].title

@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from declared_tables import check_captions, check_tables
 from planted import planted_scenarios
 
 import interp_culture as ic
@@ -76,6 +77,7 @@ def test_differentials_are_those_of_the_sweep_with_the_choice_of_the_study(
 
 
 def test_the_prediction_is_exact_for_small_steps(tables: Tables) -> None:
+    check_tables(ANALYSIS, tables)
     agreement = tables["agreement"]
     assert set(zip(agreement.steered, agreement.alpha, strict=True)) == set(
         product("XY", (0.01, -0.01))
@@ -108,6 +110,7 @@ def test_a_choice_is_stable_where_items_agree_and_not_where_they_do_not() -> Non
 def shown(tables: Tables, **changes: float) -> list[str]:
     page = sections({**tables, "by_layer": tables["by_layer"].assign(**changes)}, ABOUT)
     assert all(section.figure.to_json() for section in page)
+    check_captions(ANALYSIS, page)
     return [section.title for section in page]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from declared_tables import check_captions, check_tables
 from planted import planted_scenarios
 
 import interp_culture as ic
@@ -95,6 +96,8 @@ def test_words_follow_the_numbers(tables: dict[str, pd.DataFrame]) -> None:
     away = places.assign(x=places.x + 9.0 * (places.paradigm == "direct"))
     refused = tables["answers"].assign(refused=0.3)
     page = paradigms.sections({**tables, "places": away, "answers": refused}, ABOUT)
+    check_tables(paradigms.ANALYSIS, tables)
+    check_captions(paradigms.ANALYSIS, page)
     assert "on x in 5 and" in page[0].title
     assert "refuses 30% (none), 30% (basic), 30% (advanced) of" in page[1].title
     same = places.groupby("persona")[["x", "y", "x_low", "x_high", "y_low", "y_high"]].transform(

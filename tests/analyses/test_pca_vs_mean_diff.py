@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from declared_tables import check_captions, check_tables
 from planted import planted_scenarios
 
 import interp_culture as ic
@@ -106,6 +107,8 @@ def test_halves_share_no_scenario_and_hold_every_item(
 
 def test_sections_follow_the_numbers(study: ic.Study, tables: Any) -> None:
     page = pca_vs_mean_diff.sections(tables, study.about)
+    check_tables(pca_vs_mean_diff.ANALYSIS, tables)
+    check_captions(pca_vs_mean_diff.ANALYSIS, page)
     assert all(section.figure.to_json() for section in page)
     effects = tables["effects"]
     clear = effects.assign(

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import planted
 import pytest
+from declared_tables import check_captions, check_tables
 
 import interp_culture as ic
 from analyses import coefficients
-from analyses.trajectories import FARTHEST, measure, persona_effects, readouts, sections
+from analyses.trajectories import ANALYSIS, FARTHEST, measure, persona_effects, readouts, sections
 from interp_culture.study import study as study_module
 from interp_culture.survey.wvs import survey_items
 
@@ -98,6 +99,8 @@ def test_angles_and_ratios_are_those_of_the_places(measured: Measured) -> None:
 
 def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
     study, tables = measured
+    check_tables(ANALYSIS, tables)
+    check_captions(ANALYSIS, sections(tables, study.about))
     assert all(section.figure.to_json() for section in sections(tables, study.about))
     path = pd.DataFrame(
         [

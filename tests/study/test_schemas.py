@@ -1,32 +1,40 @@
-"""The schemas of a study's tables are those of the tables, and of the page in the docs."""
+"""The schemas of tables are those of the tables, and of the pages in the docs."""
 
 from __future__ import annotations
 
-import doctest
+import re
 from operator import attrgetter
 
-from tables_page import COMMAND, PAGE, page
+import pytest
+from tables_page import COMMAND, ROOT, analyses, pages
 
 import interp_culture as ic
-from interp_culture.study import schemas
+from interp_culture.study.columns import TableSchema
 from interp_culture.study.schemas import SCHEMAS
 
-
-def test_the_page_is_the_one_that_the_schemas_give() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), f"write it anew: {COMMAND}"
-
-
-def test_every_column_has_a_meaning() -> None:
-    for schema in SCHEMAS.values():
-        names = [column.name for column in schema.columns]
-        assert len(set(names)) == len(names)
-        assert all(column.meaning for column in schema.columns)
+ALL = [
+    *SCHEMAS.values(),
+    *(schema for analysis in analyses() for schema in analysis.schemas),
+]
 
 
-def test_the_function_that_computes_a_table_is_public() -> None:
-    for schema in SCHEMAS.values():
-        assert callable(attrgetter(schema.made_by)(ic)), schema.name
+def test_the_pages_are_those_that_the_schemas_give() -> None:
+    for path, text in pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"write it anew: {COMMAND}"
 
 
-def test_examples() -> None:
-    assert doctest.testmod(schemas).failed == 0
+@pytest.mark.parametrize("schema", ALL, ids=lambda schema: schema.name)
+def test_every_column_has_one_meaning_and_a_public_function(schema: TableSchema) -> None:
+    names = [column.name for column in schema.columns]
+    assert len(set(names)) == len(names)
+    assert all(column.meaning for column in schema.columns)
+    assert callable(attrgetter(schema.made_by)(ic))
+
+
+def test_the_page_of_an_analysis_lists_its_tables() -> None:
+    for analysis in analyses():
+        names = [schema.name for schema in analysis.schemas]
+        page = (ROOT / "docs" / "analyses" / f"{analysis.name}.md").read_text(encoding="utf-8")
+        (listed,) = re.findall(r"^Tables: ((?:`[\w.]+`[,.]\s+)+)", page, re.MULTILINE)
+        found = [name.rpartition(".")[2] for name in re.findall(r"`([\w.]+)`", listed)]
+        assert sorted(found) == sorted(names)
