@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from interp_culture.cli import options as o
+from interp_culture.cli import teacher_options as t
 from interp_culture.cli.common import app, say
 from interp_culture.errors import InputError
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from interp_culture.scenarios.scenario import Catalogue
     from interp_culture.scenarios.teacher.pipeline import TeacherConfig
 
-TASK = "Scenarios to write"
-TEACHER = "Teacher"
-RULES = "Rules for a valid candidate"
 EXAMPLE = (
     "Example: interp-culture generate --item Y01 --domain family "
     "--endpoint http://127.0.0.1:8000/v1 --model my-model --out my/Y01-family.jsonl"
@@ -26,114 +24,26 @@ EXAMPLE = (
 
 @app.command(rich_help_panel=o.SCENARIOS, epilog=EXAMPLE)
 def generate(
-    item: Annotated[
-        str,
-        typer.Option(help="The item of the dilemmas, as named in axes.yaml.", rich_help_panel=TASK),
-    ],
-    domain: Annotated[str, typer.Option(help="The domain of the dilemmas.", rich_help_panel=TASK)],
-    endpoint: Annotated[
-        str,
-        typer.Option(
-            help="Base URL of an OpenAI-compatible endpoint. The key is read from OPENAI_API_KEY.",
-            rich_help_panel=TEACHER,
-        ),
-    ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="The teacher model, by its name at the endpoint.", rich_help_panel=TEACHER
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="File of the set, .jsonl. The pool of candidates and a manifest are written "
-            "next to it.",
-            rich_help_panel=o.OUTPUT,
-        ),
-    ],
-    n: Annotated[
-        int,
-        typer.Option("--n", help="Number of valid candidates in the pool.", rich_help_panel=TASK),
-    ] = 40,
-    select: Annotated[
-        int,
-        typer.Option(
-            help="Number of candidates, the most varied ones, that make the set.",
-            rich_help_panel=TASK,
-        ),
-    ] = 20,
-    scenarios: Annotated[
-        Path | None,
-        typer.Option(
-            help="A folder with an axes.yaml, or the name of a shipped set.",
-            show_default="culture",
-            rich_help_panel=TASK,
-        ),
-    ] = None,
-    about: Annotated[
-        str,
-        typer.Option(
-            help="The meaning of the item, in your words, for the teacher.",
-            show_default=False,
-            rich_help_panel=TASK,
-        ),
-    ] = "",
-    first: Annotated[
-        int,
-        typer.Option(
-            help="Number in the first id. Give more than 1 to extend a set.", rich_help_panel=TASK
-        ),
-    ] = 1,
-    seed: Annotated[
-        int,
-        typer.Option(help="Seed of the cues and of the teacher's sampling.", rich_help_panel=TASK),
-    ] = 42,
-    per_request: Annotated[
-        int, typer.Option(help="Number of candidates per request.", rich_help_panel=TEACHER)
-    ] = 5,
-    temperature: Annotated[
-        float, typer.Option(help="Sampling temperature of the teacher.", rich_help_panel=TEACHER)
-    ] = 1.0,
-    timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for an answer.", rich_help_panel=TEACHER)
-    ] = 120.0,
-    max_retries: Annotated[
-        int,
-        typer.Option(
-            help="Retries of a request after 429, 5xx or a lost connection.",
-            rich_help_panel=TEACHER,
-        ),
-    ] = 5,
-    price_in: Annotated[
-        float | None,
-        typer.Option(
-            help="Price of a million tokens sent.", show_default=False, rich_help_panel=TEACHER
-        ),
-    ] = None,
-    price_out: Annotated[
-        float | None,
-        typer.Option(
-            help="Price of a million tokens received.", show_default=False, rich_help_panel=TEACHER
-        ),
-    ] = None,
-    max_length_difference: Annotated[
-        int,
-        typer.Option(
-            help="Largest difference between the lengths of two options, in words.",
-            rich_help_panel=RULES,
-        ),
-    ] = 3,
-    max_likeness: Annotated[
-        float,
-        typer.Option(help="Largest TF-IDF cosine between two situations.", rich_help_panel=RULES),
-    ] = 0.5,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Print the next prompt and send nothing.", rich_help_panel=TEACHER
-        ),
-    ] = False,
+    item: t.Item,
+    domain: t.Domain,
+    endpoint: t.Endpoint,
+    model: t.Model,
+    out: t.Out,
+    n: t.Number = 40,
+    select: t.Selected = 20,
+    scenarios: t.Catalogue = None,
+    about: t.About = "",
+    first: t.First = 1,
+    seed: t.Seed = 42,
+    per_request: t.PerRequest = 5,
+    temperature: t.Temperature = 1.0,
+    timeout: t.Timeout = 120.0,
+    max_retries: t.MaxRetries = 5,
+    price_in: t.PriceIn = None,
+    price_out: t.PriceOut = None,
+    max_length_difference: t.MaxLengthDifference = 3,
+    max_likeness: t.MaxLikeness = 0.5,
+    dry_run: t.DryRun = False,
 ) -> None:
     """Ask a teacher model for a pool of dilemmas and select the most varied.
 
