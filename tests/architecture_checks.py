@@ -30,7 +30,8 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
 from interp_culture.errors import InputError
 from interp_culture.readout.probing import predicted_runs, read_runs
-from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.scenarios.catalogue import Catalogue
+from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.steering.activations import read_activations
 from interp_culture.steering.vectors import extract
 

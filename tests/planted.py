@@ -12,7 +12,8 @@ from conftest import SIZES, byte_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp_culture.engine.model import LanguageModel
-from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.scenarios.catalogue import Catalogue
+from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.survey.wvs import survey_items
 
 COUPLING = 0.4

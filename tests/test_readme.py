@@ -18,7 +18,8 @@ from typer.main import get_command
 import interp_culture as ic
 from interp_culture.cli import app
 from interp_culture.engine.model import LanguageModel
-from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.scenarios.catalogue import Catalogue
+from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.study import study as study_module
 from interp_culture.study.config import StudyConfig
 from interp_culture.survey.culture_map import human_coupling, projection_coupling

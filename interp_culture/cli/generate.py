@@ -13,7 +13,7 @@ from interp_culture.cli.common import app, say
 from interp_culture.errors import InputError
 
 if TYPE_CHECKING:
-    from interp_culture.scenarios.scenario import Catalogue
+    from interp_culture.scenarios.catalogue import Catalogue
     from interp_culture.scenarios.teacher.pipeline import TeacherConfig
 
 EXAMPLE = (

@@ -1,10 +1,11 @@
 # The public names of this room; each is imported when it is first used.
+from .catalogue import Catalogue
 from .data_faults import DataWarning
 from .diversity import select_varied
 from .files import load_controls, load_scenarios, shipped_sets
 from .neutral import load_neutral
 from .quality import check_quality
-from .scenario import Catalogue, Scenario, ScenarioSet
+from .scenario import Scenario, ScenarioSet
 
 __all__ = [
     "Catalogue",

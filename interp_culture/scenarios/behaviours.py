@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
+from interp_culture.scenarios.catalogue import Axis, Catalogue, Item, Text
 from interp_culture.scenarios.data_faults import DataFaults
 from interp_culture.scenarios.lettered import (
     Choice,
@@ -22,7 +23,7 @@ from interp_culture.scenarios.lettered import (
     readings,
     without_cue,
 )
-from interp_culture.scenarios.scenario import Axis, Catalogue, Item, Scenario, Text
+from interp_culture.scenarios.scenario import Scenario
 from interp_culture.scenarios.wording import comparable, short
 
 ANSWERS = ("answer_matching_behavior", "answer_not_matching_behavior")

@@ -19,6 +19,7 @@ from interp_culture.scenarios.behaviours import (
     is_open_ended,
     record_type,
 )
+from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.data_faults import POLICIES, DataFaults, Fault, FaultPolicy, listing
 from interp_culture.scenarios.records import (
     begins_a_list,
@@ -27,7 +28,7 @@ from interp_culture.scenarios.records import (
     read_records,
     validated,
 )
-from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.scenarios.wording import comparable
 
 SUFFIXES = (".jsonl", ".json")

@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     model_serializer,
@@ -21,19 +19,14 @@ from pydantic import (
 )
 
 from interp_culture.errors import InputError, check_known
+from interp_culture.scenarios.catalogue import Catalogue, StrictRecord, Text
 from interp_culture.scenarios.repeats import grouped_halves, near_identical
 from interp_culture.scenarios.wording import comparable, word_sequence
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 OptionalText = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
-class _Record(BaseModel):
-    # An optional field with a misspelt name would otherwise keep its default unnoticed.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Scenario(_Record):
+class Scenario(StrictRecord):
     """One dilemma. `positive` and `negative` are its options, one for each pole of `axis`.
 
     Every score is positive minus negative.
@@ -89,44 +82,6 @@ class Scenario(_Record):
         if not fields.get("choices", True):
             del fields["choices"]
         return fields
-
-
-class Axis(_Record):
-    """The names of an axis' two poles."""
-
-    negative: Text
-    positive: Text
-
-    @property
-    def label(self) -> str:
-        """Both poles, from negative to positive."""
-        return f"{self.negative} → {self.positive}"
-
-
-class Item(_Record):
-    """One question of an axis, asked by many scenarios.
-
-    Attributes:
-        label: its name in tables and figures.
-        keywords: beginnings of words that give the item away. Quality checks count them in the
-            item's texts and in those of other axes.
-    """
-
-    axis: Text
-    label: Text
-    keywords: list[Text] = []
-
-
-class Catalogue(_Record):
-    """The axes, domains and items of a set of scenarios (`axes.yaml`).
-
-    No code knows an axis by name.
-    """
-
-    name: Text
-    axes: dict[str, Axis]
-    domains: list[Text]
-    items: dict[str, Item]
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from collections import Counter
 import pytest
 
 from interp_culture.errors import InputError
+from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.files import load_scenarios, shipped_sets
 from interp_culture.scenarios.repeats import grouped_halves, near_identical
-from interp_culture.scenarios.scenario import Catalogue, Scenario, ScenarioSet
+from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.scenarios.wording import comparable, word_sequence
 
 # Digests of (training half, held-out half). Every published number depends on them.

@@ -10,7 +10,7 @@ import yaml
 from interp_culture.artifacts import file_checksum, read_json, refuse_folder
 from interp_culture.errors import InputError
 from interp_culture.resources import DATA
-from interp_culture.scenarios.scenario import Catalogue
+from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.teacher.candidates import Rules
 from interp_culture.scenarios.teacher.client import check_url
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 
 from interp_culture.artifacts import content_key
-from interp_culture.scenarios.scenario import Axis
+from interp_culture.scenarios.catalogue import Axis
 
 SYSTEM = """\
 You write short dilemmas for a study of values. You take no side: whatever people believe, you \
