@@ -16,13 +16,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from interp_culture.reporting.figure_style import (
-    BLUE,
     CYCLE,
-    GREY,
     INK,
     LIGHT_GREY,
     ORANGE,
-    VERMILION,
     bars,
     finish,
 )
@@ -76,46 +73,6 @@ def layer_figure(
         figure.update_yaxes(title=f"item, {axis} steered", autorange="reversed", **panel)
     figure.update_xaxes(title="steered layer (blocks.l.hook_resid_post)", row=len(axes), col=1)
     return finish(figure, 220 * len(axes) + 140)
-
-
-def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
-    """Change of every axis under steering of every axis, over the changes by random vectors.
-
-    Args:
-        response: steered, alpha, axis, effect, low, high (largest alpha only).
-        null: steered, axis, draw, effect; one row per random vector.
-
-    >>> effects = ic.coupling.response(readouts)
-    >>> figure = response_figure(effects, ic.coupling.random_effects(readouts))
-    >>> [trace.name for trace in figure.data]
-    ['random vectors, same norm', 'alpha +1', 'alpha -1']
-    """
-    figure = go.Figure()
-    figure.add_box(
-        x=_pairs(null),
-        y=null.effect,
-        name="random vectors, same norm",
-        boxpoints="all",
-        pointpos=0,
-        jitter=0.6,
-        line={"color": GREY},
-        fillcolor="rgba(154,160,166,0.15)",
-        marker={"color": GREY, "size": 4},
-    )
-    for sign, symbol, colour in ((1, "triangle-up", BLUE), (-1, "triangle-down", VERMILION)):
-        rows = response[np.sign(response.alpha) == sign]
-        figure.add_scatter(
-            x=_pairs(rows),
-            y=rows.effect,
-            error_y=bars(rows, "effect", "low", "high"),
-            mode="markers",
-            name=f"alpha {rows.alpha.iloc[0]:+g}",
-            marker={"size": 12, "symbol": symbol, "color": colour},
-            hovertemplate="%{x}: %{y:+.4f}<extra></extra>",
-        )
-    figure.add_hline(y=0, line={"color": INK, "width": 1})
-    figure.update_yaxes(title="change of mean P+ (0 to 1)")
-    return finish(figure, 440)
 
 
 def interval_figure(
@@ -334,10 +291,3 @@ def profile_figure(
             figure.add_vrect(**edges, fillcolor=ORANGE, opacity=0.25, layer="below", **here)
     figure.for_each_annotation(lambda title: title.update(text=title.text.split(": ", 1)[-1]))
     return figure
-
-
-def _pairs(rows: pd.DataFrame) -> list[str]:
-    return [
-        f"{steered} steered,<br>{axis} read"
-        for steered, axis in zip(rows.steered, rows.axis, strict=True)
-    ]

@@ -1,7 +1,8 @@
-"""The figures of a study's report: the cultural map, the entanglement ratio, the readout check."""
+"""The figures of a study's report: map, responses, entanglement ratio, readout check."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -99,6 +100,53 @@ def _add_paths(figure: go.Figure, plain: pd.DataFrame, steered: pd.DataFrame) ->
             customdata=path.alpha,
             hovertemplate="alpha %{customdata:+g}: %{x:.2f}, %{y:.2f}<extra></extra>",
         )
+
+
+def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
+    """Change of every axis under steering of every axis, over the changes by random vectors.
+
+    Args:
+        response: steered, alpha, axis, effect, low, high (largest alpha only).
+        null: steered, axis, draw, effect; one row per random vector.
+
+    >>> effects = ic.coupling.response(readouts)
+    >>> figure = response_figure(effects, ic.coupling.random_effects(readouts))
+    >>> [trace.name for trace in figure.data]
+    ['random vectors, same norm', 'alpha +1', 'alpha -1']
+    """
+    figure = go.Figure()
+    figure.add_box(
+        x=_steered_and_read(null),
+        y=null.effect,
+        name="random vectors, same norm",
+        boxpoints="all",
+        pointpos=0,
+        jitter=0.6,
+        line={"color": GREY},
+        fillcolor="rgba(154,160,166,0.15)",
+        marker={"color": GREY, "size": 4},
+    )
+    for sign, symbol, colour in ((1, "triangle-up", BLUE), (-1, "triangle-down", VERMILION)):
+        rows = response[np.sign(response.alpha) == sign]
+        figure.add_scatter(
+            x=_steered_and_read(rows),
+            y=rows.effect,
+            error_y=bars(rows, "effect", "low", "high"),
+            mode="markers",
+            name=f"alpha {rows.alpha.iloc[0]:+g}",
+            marker={"size": 12, "symbol": symbol, "color": colour},
+            hovertemplate="%{x}: %{y:+.4f}<extra></extra>",
+        )
+    figure.add_hline(y=0, line={"color": INK, "width": 1})
+    figure.update_yaxes(title="change of mean P+ (0 to 1)")
+    return finish(figure, 440)
+
+
+def _steered_and_read(rows: pd.DataFrame) -> list[str]:
+    return [
+        f"{steered} steered,<br>{axis} read"
+        for steered, axis in zip(rows.steered, rows.axis, strict=True)
+    ]
 
 
 def ratio_figure(matrix: pd.DataFrame, null: pd.DataFrame, human: dict[str, float]) -> go.Figure:

@@ -66,7 +66,9 @@ def _steering_section(summary: Summary, tables: Tables) -> Section:
     return Section(
         steering_title(summary),
         [steering_finding(summary, axis).answer for axis in summary["layers"]],
-        plots.response_figure(response[of_lead & (response.alpha.abs() == top)], tables["null"]),
+        study_figures.response_figure(
+            response[of_lead & (response.alpha.abs() == top)], tables["null"]
+        ),
         f"Change of the mean P+ when all steered layers are steered together, at alpha {top:+g} "
         f"(up) and {-top:+g} (down), on {summary['n_test']} held-out scenarios. Error bars: 95% "
         f"bootstrap intervals, clustered by item. Grey: {summary['config']['n_random']} random "
