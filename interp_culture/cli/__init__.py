@@ -18,12 +18,16 @@ from interp_culture.cli import data, generate
 from interp_culture.cli import survey, wvs
 
 # isort: split
+from interp_culture.cli import models
+
+# isort: split
 from interp_culture.cli import bench
 from interp_culture.cli.analysis import run_alone
 from interp_culture.cli.common import app, run
 
 __all__ = [
-    "app", "bench", "data", "experiment", "generate", "main", "run_alone", "study", "survey", "wvs",
+    "app", "bench", "data", "experiment", "generate", "main", "models", "run_alone", "study",
+    "survey", "wvs",
 ]  # fmt: skip
 
 

@@ -20,9 +20,10 @@ WHOLE = "The whole experiment"
 STEPS = "Its steps, one by one"
 SCENARIOS = "Scenarios"
 SURVEY = "The World Values Survey"
+MODELS = "Models"
 SPEED = "Speed"
 
-MODEL_HELP = "smollm2 (embedded), a Hub id, a folder or a .gguf file."
+MODEL_HELP = "A packaged model (see `models`), a Hub id, a folder or a .gguf file."
 
 Model = Annotated[str, typer.Option("--model", help=MODEL_HELP, rich_help_panel=MODEL)]
 # typer does not show a default of None; `show_default` says what None means.

@@ -1,5 +1,6 @@
 # The public names of this room; each is imported when it is first used.
 from .generation import generate, generate_runs
+from .installation import install_model, packaged_models
 from .interventions import Edit
 from .loading import load_model
 from .markup import MarkupWarning
@@ -18,5 +19,7 @@ __all__ = [
     "applied",
     "generate",
     "generate_runs",
+    "install_model",
     "load_model",
+    "packaged_models",
 ]

