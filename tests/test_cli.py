@@ -19,7 +19,7 @@ from interp_culture.errors import InputError
 
 VERBS = [
     "study", "probe", "extract", "sweep", "steer", "entangle", "report",
-    "validate", "generate", "wvs", "facts", "persona", "ask", "bench",
+    "validate", "generate", "wvs", "facts", "persona", "ask", "models", "bench",
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ ROOMS = [
 ]  # fmt: skip
 # What needs a network, a download, or files that do not come with the project.
 WITHOUT_A_RUN = {
+    "engine.install_model",
     "engine.load_model",
     "reporting.write_report",  # the report of a finished study
     "study.run_study",  # loads a model and takes minutes

@@ -20,8 +20,16 @@ other error. A study is resumable: a step that is finished in `--out` is not com
 
 def command_line_page() -> str:
     """The page as Markdown: a section for each verb, in the order of the help."""
-    verbs = get_command(app).commands  # type: ignore[attr-defined]
-    return "\n\n".join([INTRODUCTION, *(verb_section(name, verb) for name, verb in verbs.items())])
+    sections = [verb_section(name, verb) for name, verb in verbs_of(get_command(app))]
+    return "\n\n".join([INTRODUCTION, *sections])
+
+
+def verbs_of(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb of the application and its name; a verb comes before the verbs within it."""
+    for name, verb in group.commands.items():
+        yield prefix + name, verb
+        if hasattr(verb, "commands"):
+            yield from verbs_of(verb, f"{prefix}{name} ")
 
 
 def verb_section(name: str, verb: Any) -> str:
@@ -29,7 +37,9 @@ def verb_section(name: str, verb: Any) -> str:
     summary = " ".join((verb.help or "").split())
     example = (verb.epilog or "").removeprefix("Example: ")
     lines = [f"## {name}", "", summary, "", "```sh", example, "```", ""]
-    lines += ["| option | default | meaning |", "|---|---|---|", *rows(verb)]
+    table = list(rows(verb))
+    if table:
+        lines += ["| option | default | meaning |", "|---|---|---|", *table]
     return "\n".join(lines)
 
 

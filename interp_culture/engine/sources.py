@@ -60,7 +60,21 @@ def from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             f"{path}: not a .gguf file that transformers can unpack: {first_line(error)}"
         ) from error
     check_weights(str(path), report, type(hf_model).__name__)
+    _restore_normalizer(tokenizer)
     return hf_model, tokenizer
+
+
+def _restore_normalizer(tokenizer: Any) -> None:
+    """Give Qwen's tokenizer the Unicode normalisation (NFC) of the published one.
+
+    A .gguf file does not state it, and transformers then leaves it out: an accent that is written
+    as a character of its own would have other tokens than in the original model.
+    """
+    from tokenizers import normalizers
+    from transformers import Qwen2Tokenizer
+
+    if isinstance(tokenizer, Qwen2Tokenizer):
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
 
 
 def from_pretrained(name: str, dtype: torch.dtype, revision: str | None) -> tuple[Any, Any]:
