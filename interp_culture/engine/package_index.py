@@ -16,8 +16,8 @@ from interp_culture.errors import InputError
 
 # Seconds between two looks at how much has been downloaded.
 POLL = 0.5
-# Words of pip's messages when it has not reached the index at all.
-UNREACHABLE = ("connection", "resolve", "timed out", "proxy", "max retries", "ssl")
+# Words of pip's warnings when it has not reached the index at all.
+UNREACHABLE = ("connection broken", "connection error", "max retries", "timed out", "ssl cert")
 
 
 def wheel_of(package: str, version: str, folder: Path) -> Path | None:
@@ -107,6 +107,6 @@ def _failure_message(requirement: str, messages: str) -> str:
             f"pip's settings (pip config list), then run the command again: {reason}"
         )
     return (
-        f"the package index did not give {requirement}: check which index pip uses (pip config "
-        f"list): {reason}"
+        f"the package index did not give {requirement}: check the network and which index pip uses "
+        f"(pip config list): {reason}"
     )
