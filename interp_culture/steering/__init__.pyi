@@ -9,16 +9,19 @@ from .activations import (
 from .answers import answer_perplexities, mean_intervals, sample_answers, situation_prompts
 from .directions import direction
 from .edits import steer
+from .extraction import extract
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
 from .layer_choice import choice_overlap, choice_stability, top_layers
+from .sites import Site
 from .sweep import SweepWarning, layer_sweep, summarise_sweep, sweep_agreement, sweep_null
 from .vector_files import load_vectors, save_vectors
-from .vectors import Provenance, SteeringVectors, extract, norm_matched, random_like
+from .vectors import Provenance, SteeringVectors, norm_matched, random_like
 
 __all__ = [
     "Activations",
     "BudgetError",
     "Provenance",
+    "Site",
     "SteeringVectors",
     "SweepWarning",
     "answer_perplexities",

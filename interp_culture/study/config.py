@@ -47,6 +47,9 @@ class StudyConfig(BaseModel):
     method: Literal["mean_diff", "pca", "pca_centred", "lda", "logistic"] = Field(
         "mean_diff", description="how activations become a direction"
     )
+    site: Literal["last", "answer_mean", "answer_last", "letter", "prompt_persona"] = Field(
+        "last", description="where the activations are read"
+    )
     seed: int = 42
     alphas: list[Annotated[Strength, Field(gt=0)]] = Field(
         [1.0, 2.0], min_length=1, description="strengths above 0; each is run with both signs"

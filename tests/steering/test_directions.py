@@ -24,7 +24,8 @@ from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, read_activations
 from interp_culture.steering.directions import METHODS, direction, mean_diff
-from interp_culture.steering.vectors import SteeringVectors, extract, random_like
+from interp_culture.steering.extraction import extract
+from interp_culture.steering.vectors import SteeringVectors, random_like
 from interp_culture.study.config import StudyConfig, load_config
 
 LEARNED = ("pca", "pca_centred", "lda", "logistic")

@@ -13,7 +13,8 @@ from torch import Tensor
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
-from interp_culture.steering.vectors import Provenance, extract, norm_matched, random_like
+from interp_culture.steering.extraction import extract
+from interp_culture.steering.vectors import Provenance, norm_matched, random_like
 
 
 def last_residuals(plain: Any, tokenizer: Any, scenario: Scenario) -> tuple[Tensor, Tensor]:
