@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_culture.engine.interventions import Positions
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.directions import drawn, with_norm
@@ -42,6 +43,12 @@ class Provenance(TypedDict, total=False):
         seed: of a random direction.
         index: of a random direction among those of one `random_like`.
         norms_of: method of the vectors whose norms these have (`norm_matched`).
+        readout: that "gradient" and "optimised" vectors move.
+        positions: the tokens at which these vectors are meant to be added.
+        layers: those of "optimised" vectors, which were trained together.
+        training: the settings of the training (`Training`).
+        validation: the effect on validation scenarios before training and after each epoch, nats.
+        steps: training steps up to the epoch that was kept.
     """
 
     model: str
@@ -64,6 +71,12 @@ class Provenance(TypedDict, total=False):
     seed: int
     index: int
     norms_of: str
+    readout: str
+    positions: Positions
+    layers: list[int]
+    training: dict[str, Any]
+    validation: list[float]
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.prompts import Order
@@ -44,8 +52,11 @@ class StudyConfig(BaseModel):
     dtype: str | None = None
     order: Order = "both"
     # "random" is not a choice here, since it names the null in a study's tables.
-    method: Literal["mean_diff", "pca", "pca_centred", "lda", "logistic"] = Field(
-        "mean_diff", description="how activations become a direction"
+    method: Literal[
+        "mean_diff", "pca", "pca_centred", "lda", "logistic", "gradient", "optimised"
+    ] = Field(
+        "mean_diff",
+        description="how a direction is computed; optimised needs layers",
     )
     site: Literal["last", "answer_mean", "answer_last", "letter", "prompt_persona"] = Field(
         "last", description="where the activations are read"
@@ -101,6 +112,12 @@ class StudyConfig(BaseModel):
         description="primary readout only; fewer layers, strengths, methods, personas and texts in "
         "the analyses",
     )
+
+    @model_validator(mode="after")
+    def _layers_to_train(self) -> StudyConfig:
+        if self.method == "optimised" and self.layers is None:
+            raise ValueError("method optimised trains the vectors of fixed layers; give layers")
+        return self
 
     def key(self) -> dict[str, Any]:
         """The fields that decide a study's numbers."""

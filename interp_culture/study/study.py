@@ -307,7 +307,15 @@ class Study:
         key = self.manifest["key"]
         # Vectors are no table, so `once` cannot store them.
         if stored_key(path) != key:
-            vectors = extract(self.model, self.train, self.config.method, site=self.config.site)
+            vectors = extract(
+                self.model,
+                self.train,
+                self.config.method,
+                self.config.seed,
+                site=self.config.site,
+                readout=self.format(),
+                layers=self.config.layers,
+            )
             save_vectors(path, vectors, key)
         vectors = load_vectors(path)
         self.once("vectors", lambda: _geometry(vectors))
