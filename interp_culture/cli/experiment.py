@@ -110,7 +110,7 @@ def extract(
         str,
         typer.Option(
             help="How a direction is computed: mean_diff, pca, pca_centred, lda, logistic or "
-            "random.",
+            "random from activations; gradient or optimised from a readout.",
             rich_help_panel=o.STEERING,
         ),
     ] = "mean_diff",
@@ -123,12 +123,31 @@ def extract(
             rich_help_panel=o.STEERING,
         ),
     ] = "last",
+    readout: Annotated[
+        str | None,
+        typer.Option(
+            "--readout",
+            help="The readout that --method gradient or optimised moves: letters or continuation.",
+            show_default=False,
+            rich_help_panel=o.READING,
+        ),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layers",
+            help="AXIS=layers that --method optimised trains together, for example X=12,13. Give "
+            "it once for each axis.",
+            show_default=False,
+            rich_help_panel=o.STEERING,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="File of the vectors, .safetensors.", rich_help_panel=o.OUTPUT)
     ] = VECTORS_FILE,
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
-    from interp_culture.steering.directions import check_method
+    from interp_culture.steering.extraction import READOUT_METHODS, check_method
     from interp_culture.steering.extraction import extract as compute
     from interp_culture.steering.sites import as_site
     from interp_culture.steering.vector_files import save_vectors
@@ -136,9 +155,17 @@ def extract(
     # Before the model is loaded, which takes longest.
     check_method(method)
     as_site(site)
+    # An option without effect would look as if it had been used.
+    if (readout is not None) != (method in READOUT_METHODS):
+        needed = ", ".join(READOUT_METHODS)
+        raise InputError(f"--method {method}: give --readout with {needed}, and only with them")
+    if (layers is not None) != (method == "optimised"):
+        raise InputError(f"--method {method}: give --layers with optimised, and only with it")
+    form = None if readout is None else parse_format(readout)
+    by_axis = None if layers is None else dict(parse_axis_layers(text) for text in layers)
     take = training_half(seed, per_cell)
     loaded, train = load(model, scenarios, device, dtype, out, VECTORS, take, fault_policy(strict))
-    vectors = compute(loaded, train, method, seed, site=site)
+    vectors = compute(loaded, train, method, seed, site=site, readout=form, layers=by_axis)
     save_vectors(out, vectors)
     for axis, v in vectors.items():
         share = (v.direction.norm(dim=-1) / v.resid_norm).max()
