@@ -116,8 +116,19 @@ class StudyConfig(BaseModel):
     @model_validator(mode="after")
     def _layers_to_train(self) -> StudyConfig:
         if self.method == "optimised" and self.layers is None:
-            raise ValueError("method optimised trains the vectors of fixed layers; give layers")
+            raise ValueError(
+                "field method: optimised trains the vectors of fixed layers together; give the "
+                "field layers too"
+            )
         return self
+
+    @property
+    def activation_method(self) -> str:
+        """The method of directions that analyses compute from activations of single items.
+
+        It is `method`, and "mean_diff" where the study's vectors come from a readout.
+        """
+        return "mean_diff" if self.method in ("gradient", "optimised") else self.method
 
     def key(self) -> dict[str, Any]:
         """The fields that decide a study's numbers."""
@@ -190,6 +201,10 @@ def _field_errors(error: ValidationError, path: str | Path | None) -> str:
     where = f"{path}: " if path else ""
     lines = []
     for fault in error.errors():
+        # A fault of several fields together has no place.
+        if not fault["loc"]:
+            lines.append(f"{where}{fault['ctx']['error']}")
+            continue
         field = ".".join(map(str, fault["loc"]))
         lines.append(f"{where}field {field}: {fault['msg']}, got {fault['input']!r}")
     return "\n".join(lines)

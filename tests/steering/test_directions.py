@@ -284,6 +284,8 @@ def test_options_of_other_methods_are_refused(options: dict, message: str) -> No
 
 
 def test_a_study_of_trained_vectors_names_their_layers() -> None:
-    with pytest.raises(InputError, match="method optimised trains the vectors of fixed layers"):
+    with pytest.raises(
+        InputError, match=r"^field method: optimised trains the vectors of fixed layers"
+    ):
         load_config(method="optimised")
     assert load_config(method="optimised", layers={"X": [1]}).method == "optimised"
