@@ -162,7 +162,7 @@ def extract(
     if (layers is not None) != (method == "optimised"):
         raise InputError(f"--method {method}: give --layers with optimised, and only with it")
     form = None if readout is None else parse_format(readout)
-    by_axis = None if layers is None else dict(parse_axis_layers(text) for text in layers)
+    by_axis = None if layers is None else parse_axis_layers(layers)
     take = training_half(seed, per_cell)
     loaded, train = load(model, scenarios, device, dtype, out, VECTORS, take, fault_policy(strict))
     vectors = compute(loaded, train, method, seed, site=site, readout=form, layers=by_axis)
