@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from interp_culture.artifacts import read_json, refuse_file, replacing, write_json
 from interp_culture.engine.batching import over_batches
-from interp_culture.engine.forward import trace
-from interp_culture.engine.interventions import Edit, as_edits, tokens_at
+from interp_culture.engine.interventions import Edit, as_edits
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.site_reading import read_site
 from interp_culture.steering.sites import Site, as_site, text_groups, texts_hash
 
 
@@ -103,7 +103,7 @@ def contrastive_activations(
     groups = text_groups(model, scenarios, site)
 
     def read(batch: Batch) -> Activations:
-        resid = _read_batch(model, batch, edits, site, scenarios)
+        resid = read_site(model, batch, edits, site, scenarios)
         activations = _by_pole(scenarios, batch, resid)
         _check_finite(model, activations, edits)
         return activations
@@ -112,55 +112,6 @@ def contrastive_activations(
         for activations in over_batches(model, groups, read, share_stem=site.shares_stem):
             yield activations
             bar.update(len(activations.ids))
-
-
-def _read_batch(
-    model: LanguageModel, batch: Batch, edits: Sequence[Edit], site: Site, scenarios: ScenarioSet
-) -> Float[Tensor, "path layer d_model"]:
-    """The mean activation over the site's tokens of each text, in every block."""
-    layers = range(model.n_layers)
-    points = []
-    # `Trace.resid[l]` is the stream before block l, which is the one after block l - 1.
-    streams = [layer + 1 for layer in layers]
-    if site.hook_point != "hook_resid_post":
-        points = [f"blocks.{layer}.{site.hook_point}" for layer in layers]
-        streams = []
-    traced = trace(model, batch, edits, layers=streams, points=points)
-    tokens = _tokens_read(batch, site, scenarios)
-    rows = np.repeat([path.row for path in batch.paths], [len(read) for read in tokens])
-    columns = np.concatenate(tokens)
-    lengths = [len(read) for read in tokens]
-    by_layer = [
-        _means(traced.at(layer, site.hook_point)[rows, columns].float().cpu(), lengths)
-        for layer in layers
-    ]
-    return torch.stack(by_layer, dim=1)
-
-
-def _tokens_read(
-    batch: Batch, site: Site, scenarios: ScenarioSet
-) -> list[Int[np.ndarray, " token"]]:
-    """The places of the tokens of each text that are read."""
-    if site.positions == "end":
-        return [path.positions[-1:] for path in batch.paths]
-    is_read = tokens_at(site.positions, batch).cpu().numpy()
-    tokens = []
-    for path in batch.paths:
-        read = path.positions[is_read[path.row, path.positions]]
-        if not len(read):
-            raise InputError(
-                f"scenario {scenarios.scenarios[path.group].id}: a text of the site {site.name!r} "
-                f"has no token at positions {site.positions!r}; use other positions"
-            )
-        tokens.append(read)
-    return tokens
-
-
-def _means(
-    values: Float[Tensor, "token d_model"], lengths: Sequence[int]
-) -> Float[Tensor, "path d_model"]:
-    """The mean of each path's consecutive tokens."""
-    return torch.stack([piece.mean(0) for piece in values.split(list(lengths))])
 
 
 def _by_pole(
