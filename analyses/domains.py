@@ -85,7 +85,8 @@ def domain_vectors(study: ic.Study) -> Vectors:
     vectors = {(ALL, axis): v for axis, v in whole.items()}
     for domain, axis in product(study.train.domains, whole):
         ids = [s.id for s in study.train.filter(axis=axis, domain=domain)]
-        direction = ic.steering.direction(study.activations.select(ids), study.config.method)
+        activations = study.activations.select(ids)
+        direction = ic.steering.direction(activations, study.config.activation_method)
         vectors[domain, axis] = ic.steering.norm_matched(whole[axis], direction)
     return vectors
 

@@ -92,7 +92,7 @@ def measure(study: ic.Study) -> Tables:
     return {
         "cosines": item_cosines(vectors, study.layers),
         "reliability": item_reliability(
-            study.activations, study.train, study.layers, study.config.method
+            study.activations, study.train, study.layers, study.config.activation_method
         ),
         "cross": beside_random(cross, random_reach(random, BY_ITEM, per_alpha=True)),
         "by_axis": beside_random(by_axis, reach_without_item(random, list(vectors))),
@@ -107,7 +107,8 @@ def item_vectors(study: ic.Study) -> dict[str, ic.SteeringVectors]:
         ids = [scenario.id for scenario in study.train.filter(item=item)]
         # A catalogue may have items of which this set has no scenario.
         if ids:
-            direction = ic.steering.direction(study.activations.select(ids), study.config.method)
+            activations = study.activations.select(ids)
+            direction = ic.steering.direction(activations, study.config.activation_method)
             vectors[item] = ic.steering.norm_matched(whole[about.axis], direction)
     return vectors
 

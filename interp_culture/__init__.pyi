@@ -20,11 +20,12 @@ from .scenarios.files import load_controls, load_scenarios
 from .scenarios.scenario import Scenario, ScenarioSet
 from .steering.activations import read_activations
 from .steering.edits import steer
+from .steering.extraction import extract
 from .steering.fluency import kl_on_neutral
 from .steering.layer_choice import top_layers
 from .steering.sweep import layer_sweep
 from .steering.vector_files import load_vectors, save_vectors
-from .steering.vectors import SteeringVectors, extract, random_like
+from .steering.vectors import SteeringVectors, random_like
 from .study.config import StudyConfig
 from .study.study import Study, run_study
 from .survey.personas import Persona, advanced_persona, basic_persona

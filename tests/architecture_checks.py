@@ -33,7 +33,7 @@ from interp_culture.readout.probing import predicted_runs, read_runs
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.steering.activations import read_activations
-from interp_culture.steering.vectors import extract
+from interp_culture.steering.extraction import extract
 
 # The largest accepted error of a number, in standard deviations of all numbers of its kind.
 TOLERANCE = 1e-3

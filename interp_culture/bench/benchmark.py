@@ -32,9 +32,9 @@ from interp_culture.readout.formats import READOUTS, ReadoutFormat, token_groups
 from interp_culture.readout.validity import check_readout
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.stats import LEAST_N
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import SWEEP_METHODS
-from interp_culture.steering.vectors import extract
 
 OURS = "interp-culture"
 MODEL = "smollm2"

@@ -34,9 +34,10 @@ from interp_culture.readout.probing import read_runs
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import layer_sweep
-from interp_culture.steering.vectors import SteeringVectors, extract
+from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.survey.personas import advanced_persona, basic_persona
 from interp_culture.survey.wvs import TARGETS
 

@@ -27,8 +27,9 @@ from interp_culture.readout.prompts import continuation_prompts, contrastive_tex
 from interp_culture.readout.validity import check_readout
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.sweep import SweepMethod, layer_sweep
-from interp_culture.steering.vectors import SteeringVectors, extract
+from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.survey.personas import advanced_persona
 
 # The largest strength of a study by default.

@@ -110,30 +110,68 @@ def extract(
         str,
         typer.Option(
             help="How a direction is computed: mean_diff, pca, pca_centred, lda, logistic or "
-            "random.",
+            "random from activations; gradient or optimised from a readout.",
             rich_help_panel=o.STEERING,
         ),
     ] = "mean_diff",
+    site: Annotated[
+        str,
+        typer.Option(
+            help="Where activations are read: last (token of the plain text), answer_mean or "
+            "answer_last (the option as the assistant's answer), letter (of the answer to the "
+            "lettered prompt) or prompt_persona (system messages that describe the poles).",
+            rich_help_panel=o.STEERING,
+        ),
+    ] = "last",
+    readout: Annotated[
+        str | None,
+        typer.Option(
+            "--readout",
+            help="The readout that --method gradient or optimised moves: letters or continuation.",
+            show_default=False,
+            rich_help_panel=o.READING,
+        ),
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layers",
+            help="AXIS=layers that --method optimised trains together, for example X=12,13. Give "
+            "it once for each axis.",
+            show_default=False,
+            rich_help_panel=o.STEERING,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="File of the vectors, .safetensors.", rich_help_panel=o.OUTPUT)
     ] = VECTORS_FILE,
 ) -> None:
     """Compute steering vectors from the training half of the scenarios."""
-    from interp_culture.steering.directions import check_method
+    from interp_culture.steering.extraction import READOUT_METHODS, check_method
+    from interp_culture.steering.extraction import extract as compute
+    from interp_culture.steering.sites import as_site
     from interp_culture.steering.vector_files import save_vectors
-    from interp_culture.steering.vectors import extract as compute
 
     # Before the model is loaded, which takes longest.
     check_method(method)
+    as_site(site)
+    # An option without effect would look as if it had been used.
+    if (readout is not None) != (method in READOUT_METHODS):
+        needed = ", ".join(READOUT_METHODS)
+        raise InputError(f"--method {method}: give --readout with {needed}, and only with them")
+    if (layers is not None) != (method == "optimised"):
+        raise InputError(f"--method {method}: give --layers with optimised, and only with it")
+    form = None if readout is None else parse_format(readout)
+    by_axis = None if layers is None else parse_axis_layers(layers)
     take = training_half(seed, per_cell)
     loaded, train = load(model, scenarios, device, dtype, out, VECTORS, take, fault_policy(strict))
-    vectors = compute(loaded, train, method, seed)
+    vectors = compute(loaded, train, method, seed, site=site, readout=form, layers=by_axis)
     save_vectors(out, vectors)
     for axis, v in vectors.items():
         share = (v.direction.norm(dim=-1) / v.resid_norm).max()
         typer.echo(
-            f"{axis}: {v.method} of {v.provenance['n_scenarios']} scenarios; the norm is at most "
-            f"{share:.1%} of the residual stream's"
+            f"{axis}: {v.method} of {v.provenance['n_scenarios']} scenarios, read at {site}; the "
+            f"norm is at most {share:.1%} of the activations'"
         )
     typer.echo(f"Vectors: {out}")
 
@@ -219,7 +257,7 @@ def steer(
         ),
     ] = 1.0,
     vectors: o.Vectors = VECTORS_FILE,
-    hook_point: o.HookPoint = "hook_resid_post",
+    hook_point: o.HookPoint = None,
     out: TableFile = Path("results/steered.csv"),
 ) -> None:
     """Read the held-out scenarios without and with steering, and print what changed."""
@@ -266,7 +304,7 @@ def entangle(
         typer.Option(help="Strength of steering; both signs are run.", rich_help_panel=o.STEERING),
     ] = 1.0,
     vectors: o.Vectors = VECTORS_FILE,
-    hook_point: o.HookPoint = "hook_resid_post",
+    hook_point: o.HookPoint = None,
     n_random: Annotated[
         int,
         typer.Option(
@@ -291,7 +329,8 @@ def entangle(
 
     # Everything that can be wrong is checked before the model is loaded.
     check_strength(alpha)
-    check_hook_point(hook_point)
+    if hook_point is not None:
+        check_hook_point(hook_point)
     by_axis = load_vectors(vectors)
     chosen_layers = parse_axis_layers(layers)
     steered = {axis: pick(by_axis, axis) for axis in chosen_layers}

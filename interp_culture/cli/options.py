@@ -148,10 +148,11 @@ AxisLayers = Annotated[
     ),
 ]
 HookPoint = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--hook-point",
         help="Where in each block to steer: hook_resid_post (its output), hook_resid_pre, ...",
+        show_default="where the vectors were read",
         rich_help_panel=STEERING,
     ),
 ]

@@ -35,7 +35,7 @@ def steered_readouts(
     null_scenarios: ScenarioSet | None = None,
     readout: Readout | ReadoutFormat = "letters",
     seed: int = 42,
-    hook_point: str = "hook_resid_post",
+    hook_point: str | None = None,
 ) -> pd.DataFrame:
     """Read all scenarios plain, under every axis' vectors at every alpha, and under random vectors.
 
@@ -51,6 +51,7 @@ def steered_readouts(
             the work; all by default. On fewer scenarios the null is wider, so that it errs on the
             side of "no effect".
         seed: of the random vectors.
+        hook_point: as for `steer`; by default where the vectors were read.
 
     Returns:
         The rows of `probe` with steered ("" for the plain model), method ("plain", the vectors'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -30,6 +30,9 @@ class Hooks:
             a run that is in it from the first token embedding on.
         running: how many runs are in the stack now, the first ones of `runs`.
         batch: the batch whose rows each run of the stack reads now.
+
+    Args:
+        reads: functions that record the activations of all rows, by hook point.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Hooks:
         model: LanguageModel,
         runs: Sequence[Sequence[Edit]],
         starts: Sequence[int] | None = None,
+        reads: Mapping[str, Callable[..., None]] | None = None,
     ) -> None:
         self.model = model
         self.runs = runs
@@ -49,7 +53,11 @@ class Hooks:
             for edit in edits:
                 if not self._at_start(run, edit):
                     points[edit.hook_name].append((run, edit))
-        hooks = [(name, partial(self._apply, run_edits)) for name, run_edits in points.items()]
+        hooks: list[tuple[str, Callable]] = [
+            (name, partial(self._apply, run_edits)) for name, run_edits in points.items()
+        ]
+        # After the edits, so that a hook that reads sees what the edits of its hook point did.
+        hooks += (reads or {}).items()
         self.context = model.bridge.hooks(fwd_hooks=hooks)
         # Asked now, since our own hooks would count as the user's.
         self.fuses = model.usable_shortcuts.fused

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.shortcuts import Shortcuts
 from interp_culture.engine.token_tree import Batch
 from interp_culture.engine.whole_pass import Part, StemCache, tree_pass, unrolled_passes
+
+Place = TypeVar("Place", int, str)  # the number of a stream, or the name of a hook point
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ class Trace:
     def resid(self) -> dict[int, Float[Tensor, "row pos d_model"]]:
         return self.rows.resid
 
+    def at(self, layer: int, hook_point: str) -> Float[Tensor, "row pos d_model"]:
+        """The activations at a hook point of a block, if they were recorded."""
+        if hook_point == "hook_resid_post":
+            return self.resid[layer + 1]
+        return self.rows.points[f"blocks.{layer}.{hook_point}"]
+
     @property
     def final(self) -> Float[Tensor, "row pos d_model"]:
         return self.resid[self.n_layers]
@@ -66,6 +74,7 @@ def trace(
     edits: Sequence[Edit] = (),
     layers: Sequence[int] = (),
     final: bool = True,
+    points: Sequence[str] = (),
 ) -> Trace:
     """A forward pass that records residual streams.
 
@@ -73,14 +82,17 @@ def trace(
         layers: the blocks before which the stream is recorded.
         final: whether the stream after the last block is recorded. Without it, the blocks after the
             last of `layers` do not run.
+        points: the full names of the hook points whose activations are recorded too, such as
+            "blocks.3.hook_attn_out", after the edits there.
     """
     batch = batch.to(model.device)
     wanted = {*layers, model.n_layers} if final else set(layers)
     shortcuts = model.usable_shortcuts
     if not _takes_trees(shortcuts, batch):
-        passes = unrolled_passes(model, batch, edits, wanted)
+        passes = unrolled_passes(model, batch, edits, wanted, points=points)
         streams = {layer: passes.stream(layer) for layer in passes.parts[0].resid}
-        rows = Part(batch, _as_tree(batch, streams), [])
+        at_points = {name: passes.point(name) for name in points}
+        rows = Part(batch, _as_tree(batch, streams), [], _as_tree(batch, at_points))
         return Trace(rows, None, model.n_layers, can_resume=False)
     cache: StemCache | None = None
     stem: Part | None = None
@@ -89,7 +101,7 @@ def trace(
         stem = tree_pass(model, batch.stem, edits, wanted, cache)
         # From here on the cache puts the stem's keys before those of the rows.
         cache.is_filled = True
-    rows = tree_pass(model, batch, edits, wanted, cache)
+    rows = tree_pass(model, batch, edits, wanted, cache, points)
     return Trace(rows, stem, model.n_layers, shortcuts.resume)
 
 
@@ -104,8 +116,8 @@ def _takes_trees(shortcuts: Shortcuts, batch: Batch) -> bool:
 
 
 def _as_tree(
-    batch: Batch, streams: Mapping[int, Float[Tensor, "path token d_model"]]
-) -> dict[int, Float[Tensor, "row pos d_model"]]:
+    batch: Batch, streams: Mapping[Place, Float[Tensor, "path token d_model"]]
+) -> dict[Place, Float[Tensor, "row pos d_model"]]:
     """The streams of single sequences, put at the places of their tokens in the batch."""
     stem = batch.stem.tokens.shape[1] if batch.stem else 0
     resid = {}

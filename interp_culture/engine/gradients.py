@@ -1,4 +1,7 @@
-"""First-order predictions of edits: one forward and one backward pass for all edits."""
+"""Gradients of scores by added vectors, and the first-order predictions that they give of edits.
+
+One forward and one backward pass serve all edits.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from interp_culture.engine.batching import over_batches
 from interp_culture.engine.blocks import run_block
 from interp_culture.engine.forward import Trace, can_resume, first_stream, trace
 from interp_culture.engine.hook_bypass import unhooked
-from interp_culture.engine.interventions import Edit
+from interp_culture.engine.interventions import Edit, Positions, tokens_at
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch, TokenSequence
@@ -81,6 +84,64 @@ def predict_runs(
     return predictions
 
 
+def mean_gradients(
+    model: LanguageModel,
+    groups: Sequence[Sequence[TokenSequence]],
+    score: Score,
+    weights: Float[np.ndarray, "group member value"],
+    *,
+    first: int = 0,
+    positions: Positions = "all",
+    edits: Sequence[Edit] = (),
+    title: str | None = None,
+) -> Float[Tensor, "stream d_model"]:
+    """The gradient of `(scores * weights)`, summed over a group, with respect to an added vector.
+
+    The mean over the groups is taken. A vector that is added to residual stream s at `positions`
+    changes the weighted score by its dot product with row s, to first order.
+
+    Args:
+        groups, score, weights, title: as for `predict_runs`.
+        first: the first stream; rows before it are 0.
+        positions: the tokens at which the vector is added.
+        edits: active meanwhile, so that the gradient is that of the steered model. They add their
+            vectors at "hook_resid_post", of layer `first - 1` or later.
+
+    Returns:
+        One row for each residual stream, float64 on the CPU: row l is the input of block l, the
+        last row is the final stream.
+
+    Raises:
+        InputError: no group, edits that do not fit the model or that act elsewhere.
+
+    >>> group = [model.tokenise(ic.Prompt("Is it late?", answer)) for answer in ("Yes.", "No.")]
+    >>> weights = np.array([[[1.0, 0.0], [-1.0, 0.0]]])
+    >>> mean_gradients(model, [group], answer_logprob, weights).shape  # stream, d_model
+    torch.Size([5, 32])
+    """
+    if not groups:
+        raise InputError("no text to take a gradient of; give one scenario or more")
+    _check_added_after_block(edits)
+    totals = torch.zeros(model.n_layers + 1, model.d_model, dtype=torch.float64)
+    with tqdm(
+        total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None
+    ) as bar:
+
+        def work(batch: Batch) -> dict[int, Float[Tensor, " d_model"]]:
+            gradients = _by_block if can_resume(model, batch) else _at_once
+            _, streams, rows = gradients(model, batch, score, weights, first, edits)
+            where = tokens_at(positions, rows)[..., None]
+            bar.update(len({path.group for path in batch.paths}))
+            with closing(streams):
+                return {stream: (g * where).double().sum((0, 1)).cpu() for stream, g in streams}
+
+        # With a shared stem, the model would read its tokens once instead of once for each row.
+        for by_stream in over_batches(model, groups, work, share_stem=False):
+            for stream, total in by_stream.items():
+                totals[stream] += total
+    return totals / len(groups)
+
+
 # (residual stream, gradient of the weighted score), from the final stream down
 Streams = Generator[tuple[int, Float[Tensor, "row pos d_model"]]]
 # the weighted score of each row, its gradients, and the rows
@@ -93,12 +154,13 @@ def _by_block(
     score: Score,
     weights: Float[np.ndarray, "group member value"],
     first: int,
+    edits: Sequence[Edit] = (),
 ) -> Gradients:
     """Gradients at every stream from the final one down to `first`, one block at a time.
 
     Each block runs a second time for its backward pass, so that no graph of the model is stored.
     """
-    kept = trace(model, batch, layers=range(first, model.n_layers))
+    kept = trace(model, batch, edits, layers=range(first, model.n_layers))
     # A copy, since a tensor of inference mode cannot require a gradient.
     final = kept.final.clone().requires_grad_()
     with torch.enable_grad():
@@ -122,12 +184,13 @@ def _at_once(
     score: Score,
     weights: Float[np.ndarray, "group member value"],
     first: int,
+    edits: Sequence[Edit] = (),
 ) -> Gradients:
     """The same where passes cannot be resumed: one backward pass through whole plain passes."""
     rows = batch.to(model.device).unrolled()
     layers = range(first, model.n_layers + 1)
     with torch.enable_grad():
-        passes = unrolled_passes(model, rows, (), set(layers), differentiable=True)
+        passes = unrolled_passes(model, rows, edits, set(layers), differentiable=True)
         weighted = _weighted(model, passes.stream(model.n_layers), rows, score, weights)
         recorded = [part.resid[layer] for layer in layers for part in passes.parts]
         gradients = torch.autograd.grad(weighted.sum(), recorded)
@@ -194,6 +257,16 @@ def _first_order(
     """`strength * sum over edited tokens of (gradient . vector)`."""
     along = (gradient.float() @ edit.vector.to(gradient.device, torch.float32)) * edit.where(batch)
     return edit.strength * along.sum(-1).double()
+
+
+def _check_added_after_block(edits: Sequence[Edit]) -> None:
+    """Raise InputError for an edit through which a gradient would not pass unchanged."""
+    for edit in edits:
+        if (edit.operation, edit.hook_point) != ("add", "hook_resid_post"):
+            raise InputError(
+                f"{edit.operation!r} at {edit.hook_name}: gradients of a steered model are taken "
+                "under vectors that are added at hook_resid_post"
+            )
 
 
 def _check_added_on_stream(edits: Sequence[Edit]) -> None:

@@ -83,7 +83,7 @@ class Edit:
     def __post_init__(self) -> None:
         object.__setattr__(self, "layer", _layer(self.layer))
         object.__setattr__(self, "vector", _vector(self.vector))
-        object.__setattr__(self, "positions", _positions(self.positions))
+        object.__setattr__(self, "positions", as_positions(self.positions))
         check_known("operation", self.operation, OPERATIONS)
         check_hook_point(self.hook_point)
         self._check_step()
@@ -136,19 +136,7 @@ class Edit:
         Raises:
             InputError: positions "options" where the options' words were not located.
         """
-        if self.positions == "all":
-            return ~batch.is_padding
-        if self.positions == "prompt":
-            return ~batch.is_answer & ~batch.is_padding
-        if self.positions == "answer":
-            return batch.is_answer
-        if self.positions == "last":
-            return batch.is_final
-        if self.positions == "options":
-            _check_options(batch)
-            return batch.is_option
-        start, stop = self.positions
-        return (batch.position_ids >= start) & (batch.position_ids < stop) & ~batch.is_padding
+        return tokens_at(self.positions, batch)
 
     def apply(
         self, activation: Float[Tensor, "row pos d_model"], batch: Batch
@@ -197,6 +185,26 @@ class Edit:
             "vector_norm": float(self.vector.norm()),
             "positions": self.positions,
         }
+
+
+def tokens_at(positions: Positions, batch: Batch) -> Bool[Tensor, "row pos"]:
+    """The tokens of a batch at `positions` (see `Edit`).
+
+    Raises InputError for "options" where the options' words were not located.
+    """
+    if positions == "all":
+        return ~batch.is_padding
+    if positions == "prompt":
+        return ~batch.is_answer & ~batch.is_padding
+    if positions == "answer":
+        return batch.is_answer
+    if positions == "last":
+        return batch.is_final
+    if positions == "options":
+        _check_options(batch)
+        return batch.is_option
+    start, stop = positions
+    return (batch.position_ids >= start) & (batch.position_ids < stop) & ~batch.is_padding
 
 
 def _check_options(batch: Batch) -> None:
@@ -295,7 +303,12 @@ def _as_tensor(vector: Any) -> Tensor:
         ) from None
 
 
-def _positions(positions: Any) -> Positions:
+def as_positions(positions: Any) -> Positions:
+    """A name of positions, or a range of them as a tuple. Raises InputError for anything else.
+
+    >>> as_positions([2, 5])
+    (2, 5)
+    """
     names = get_args(NamedPositions)
     known = ", ".join(names)
     if isinstance(positions, str):

@@ -300,7 +300,7 @@ class LanguageModel:
     def check_edits(self, edits: Sequence[Edit]) -> None:
         """Raise InputError for an edit that does not fit this model."""
         for edit in edits:
-            self._check_place(edit)
+            self.check_place(edit.layer, edit.hook_point)
             if edit.vector.shape != (self.d_model,):
                 raise InputError(
                     f"a vector of shape {tuple(edit.vector.shape)} does not fit {self.name} "
@@ -308,19 +308,19 @@ class LanguageModel:
                 )
             self._check_origin(edit)
 
-    def _check_place(self, edit: Edit) -> None:
+    def check_place(self, layer: int, hook_point: str) -> None:
         """Raise InputError for a layer or a hook point that the model does not have."""
-        if not 0 <= edit.layer < self.n_layers:
+        if not 0 <= layer < self.n_layers:
             raise InputError(
-                f"layer {edit.layer} is out of range: {self.name} has layers 0 to "
-                f"{self.n_layers - 1}"
+                f"layer {layer} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
             )
         hook_points = self.bridge.hook_dict
-        if edit.hook_name not in hook_points:
-            known = [name for name in HOOK_POINTS if f"blocks.{edit.layer}.{name}" in hook_points]
+        name = f"blocks.{layer}.{hook_point}"
+        if name not in hook_points:
+            known = [point for point in HOOK_POINTS if f"blocks.{layer}.{point}" in hook_points]
             raise InputError(
-                f"{self.name} has no hook point {edit.hook_name}; "
-                f"hook points for an Edit in this block: {', '.join(known)}"
+                f"{self.name} has no hook point {name}; "
+                f"hook points of this block: {', '.join(known)}"
             )
 
     def _check_origin(self, edit: Edit) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -41,11 +41,13 @@ class Part:
         resid: `resid[l]` is the residual stream before block l, `resid[n_layers]` the one after the
             last block; only those that were asked for.
         calls: the other arguments of each block that was reached.
+        points: the activations at hook points, by their full name; only those that were asked for.
     """
 
     batch: Batch
     resid: dict[int, Float[Tensor, "row pos d_model"]]
     calls: list[BlockCall]
+    points: dict[str, Float[Tensor, "row pos d_model"]] = field(default_factory=dict)
 
 
 # A subclass, since `take_call` recognises caches by transformers' type.
@@ -87,6 +89,7 @@ def tree_pass(
     edits: Sequence[Edit],
     wanted: set[int],
     cache: StemCache | None,
+    points: Sequence[str] = (),
 ) -> Part:
     """One pass over token trees, with the masks and positions of `batch`."""
     inputs: dict[str, Any] = {
@@ -95,7 +98,7 @@ def tree_pass(
     }
     if cache is not None:
         inputs["past_key_values"] = cache
-    return _recorded(model, batch, edits, wanted, inputs)
+    return _recorded(model, batch, edits, wanted, inputs, points=points)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,10 @@ class UnrolledPasses:
         """A residual stream of all sequences."""
         return self.joined([part.resid[layer] for part in self.parts])
 
+    def point(self, name: str) -> Float[Tensor, "path pos d_model"]:
+        """The activations at a hook point of all sequences."""
+        return self.joined([part.points[name] for part in self.parts])
+
 
 def unrolled_passes(
     model: LanguageModel,
@@ -134,6 +141,7 @@ def unrolled_passes(
     edits: Sequence[Edit],
     wanted: set[int],
     *,
+    points: Sequence[str] = (),
     differentiable: bool = False,
 ) -> UnrolledPasses:
     """Plain passes over `batch.unrolled()`, whose masks and positions the model makes itself.
@@ -154,7 +162,10 @@ def unrolled_passes(
     for each in batches:
         # Padding is on the right, where a causal model needs no mask for it.
         inputs = {"attention_mask": torch.ones_like(each.tokens)}
-        parts.append(_recorded(model, each, edits, wanted, inputs, differentiable=differentiable))
+        part = _recorded(
+            model, each, edits, wanted, inputs, points=points, differentiable=differentiable
+        )
+        parts.append(part)
     return UnrolledPasses(rows, parts)
 
 
@@ -169,6 +180,7 @@ def _recorded(
     wanted: set[int],
     inputs: dict[str, Any],
     *,
+    points: Sequence[str] = (),
     differentiable: bool = False,
 ) -> Part:
     """One pass of the model's own forward, without the blocks that no wanted stream needs."""
@@ -181,7 +193,8 @@ def _recorded(
     with ExitStack() as stack:
         if not differentiable:
             stack.enter_context(torch.inference_mode())
-        stack.enter_context(Hooks(model, [edits])).batch = batch
+        reads = {name: partial(recorder.at_point, name) for name in points}
+        stack.enter_context(Hooks(model, [edits], reads=reads)).batch = batch
         for layer, block in enumerate(blocks):
             before = partial(recorder.before_block, layer)
             handle = block.register_forward_pre_hook(before, with_kwargs=True)
@@ -194,7 +207,7 @@ def _recorded(
         if model.shortcuts.longest is not None:
             reset_rope(model.bridge.original_model)
         model.forward(batch.tokens, **inputs, use_cache=False)
-    return Part(batch, recorder.resid, recorder.calls)
+    return Part(batch, recorder.resid, recorder.calls, recorder.points)
 
 
 class _Recorder:
@@ -206,6 +219,7 @@ class _Recorder:
         self.differentiable = differentiable
         self.resid: dict[int, Tensor] = {}
         self.calls: list[BlockCall] = []
+        self.points: dict[str, Tensor] = {}
 
     def before_block(
         self, layer: int, module: Any, args: tuple, kwargs: dict
@@ -216,6 +230,10 @@ class _Recorder:
             return None
         self._keep(layer, hidden)
         return with_stream(self.resid[layer], args, kwargs)
+
+    def at_point(self, name: str, activation: Tensor, hook: Any = None) -> None:
+        """A TransformerLens hook that changes nothing."""
+        self.points[name] = activation
 
     def after_last_block(self, module: Any, args: tuple, output: Any) -> None:
         if self.n_layers in self.wanted:

@@ -10,8 +10,10 @@ import pandas as pd
 
 from interp_culture.engine.gradients import predict_runs
 from interp_culture.engine.interventions import Edit, as_edits, as_runs
+from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
-from interp_culture.readout.choices import choice_table, choice_weights, with_choice
+from interp_culture.engine.token_tree import TokenSequence
+from interp_culture.readout.choices import Values, choice_table, choice_weights, with_choice
 from interp_culture.readout.formats import (
     Readout,
     ReadoutFormat,
@@ -114,14 +116,24 @@ def predicted_runs(
     """
     form = as_format(readout)
     warn_of(model, form)
-    letters = check_readout(model, form).letters
-    groups, score = token_groups(model, scenarios, form)
-    n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
-    weights = choice_weights(scenarios, form, letters, n_tokens)
+    groups, score, weights = logit_diff_score(model, scenarios, form)
     title = f"gradients of {form.readout}"
     predicted = predict_runs(model, groups, as_runs(runs), score, weights, title)
     frame = scenarios.frame()
     return _by_run({key: with_choice(frame, diff) for key, diff in predicted.items()})
+
+
+def logit_diff_score(
+    model: LanguageModel, scenarios: ScenarioSet, form: ReadoutFormat
+) -> tuple[list[list[TokenSequence]], Score, Values]:
+    """A differentiable readout: the token sequences of each scenario, their score, and weights.
+
+    The sum of a scenario's weighted scores is its logit difference, positive minus negative pole.
+    """
+    letters = check_readout(model, form).letters
+    groups, score = token_groups(model, scenarios, form)
+    n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
+    return groups, score, choice_weights(scenarios, form, letters, n_tokens)
 
 
 def _by_run(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:

@@ -16,11 +16,23 @@ class StrictRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Axis(StrictRecord):
-    """The names of an axis' two poles."""
+class Systems(StrictRecord):
+    """A system message for each pole of an axis, which makes a model lean to this pole."""
 
     negative: Text
     positive: Text
+
+
+class Axis(StrictRecord):
+    """The names of an axis' two poles.
+
+    Attributes:
+        systems: system messages of the poles, for vectors from `Site("persona")`.
+    """
+
+    negative: Text
+    positive: Text
+    systems: Systems | None = None
 
     @property
     def label(self) -> str:

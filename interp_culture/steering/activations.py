@@ -15,24 +15,28 @@ from tqdm.auto import tqdm
 
 from interp_culture.artifacts import read_json, refuse_file, replacing, write_json
 from interp_culture.engine.batching import over_batches
-from interp_culture.engine.forward import trace
 from interp_culture.engine.interventions import Edit, as_edits
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.token_tree import Batch, TokenSequence
+from interp_culture.engine.token_tree import Batch
 from interp_culture.errors import InputError
-from interp_culture.readout.prompts import contrastive_texts
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.site_reading import read_site
+from interp_culture.steering.sites import Site, as_site, text_groups, texts_hash
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Residual streams at the last token of x+ and of x- (paper, equation 4), after every block.
+    """The activations of both poles' texts at a site, in every block.
+
+    At the default site they are the residual streams at the last token of x+ and of x- (paper,
+    equation 4).
 
     Attributes:
         ids: the scenarios, in the order of the first dimension.
-        positive: of x+, float32 on the CPU. Layer l is `blocks.l.hook_resid_post`; the last layer
-            is the stream before the final norm.
-        negative: the same of x-.
+        positive: of the positive pole, float32 on the CPU. Layer l is the site's hook point in
+            block l; by default `blocks.l.hook_resid_post`, whose last layer is the stream before
+            the final norm.
+        negative: the same of the negative pole.
     """
 
     ids: tuple[str, ...]
@@ -64,20 +68,25 @@ CACHE_MANIFEST = "activations.json"
 
 
 def contrastive_activations(
-    model: LanguageModel, scenarios: ScenarioSet, edits: Sequence[Edit] = ()
+    model: LanguageModel,
+    scenarios: ScenarioSet,
+    edits: Sequence[Edit] = (),
+    site: str | Site = "last",
 ) -> Iterator[Activations]:
-    """The activations of each scenario's two texts, in batches.
+    """The activations of each scenario's contrastive texts, in batches.
 
-    Each text is read once. The batches are not in the order of `scenarios`, since texts of similar
-    length are read together.
+    Each text is read once, and tokens that texts share are computed once. The batches are not in
+    the order of `scenarios`, since texts of similar length are read together.
 
     Args:
         edits: active while the texts are read; by default none (the plain model).
+        site: a name of `sites.SITES` or a `Site`: which texts, tokens and hook point are read.
 
     Raises:
         InputError: other hooks are active on the model (vectors of a steered model are not those of
-            the plain one), a text is longer than the model's context, or an activation is NaN or
-            infinite.
+            the plain one), a text is longer than the model's context, a text without a token at
+            the site's positions, a hook point that the model does not have, or an activation is NaN
+            or infinite.
 
     >>> sum(len(batch.ids) for batch in contrastive_activations(model, test)) == len(test)
     True
@@ -89,52 +98,42 @@ def contrastive_activations(
             "them (model.bridge.reset_hooks(), handle.remove())"
         )
     edits = as_edits(edits)
-    groups = _text_groups(model, scenarios)
-    # `Trace.resid[l]` is the stream before block l, which is the one after block l - 1.
-    layers = range(1, model.n_layers + 1)
+    site = as_site(site)
+    model.check_place(0, site.hook_point)
+    groups = text_groups(model, scenarios, site)
 
     def read(batch: Batch) -> Activations:
-        traced = trace(model, batch, edits, layers=layers)
-        rows = [path.row for path in batch.paths]
-        last_tokens = [int(path.reads[-1]) for path in batch.paths]
-        by_layer = [traced.resid[layer][rows, last_tokens] for layer in layers]
-        resid = torch.stack(by_layer, dim=1).float().cpu()
+        resid = read_site(model, batch, edits, site, scenarios)
         activations = _by_pole(scenarios, batch, resid)
         _check_finite(model, activations, edits)
         return activations
 
     with tqdm(total=len(scenarios), desc="reading activations", unit="scenario", delay=1) as bar:
-        for activations in over_batches(model, groups, read):
+        for activations in over_batches(model, groups, read, share_stem=site.shares_stem):
             yield activations
             bar.update(len(activations.ids))
-
-
-def _text_groups(model: LanguageModel, scenarios: ScenarioSet) -> list[list[TokenSequence]]:
-    """The tokens of x+ and x- of each scenario."""
-    texts: list[str] = []
-    names: list[str] = []
-    for scenario in scenarios:
-        texts += contrastive_texts(scenario)
-        names += [f"scenario {scenario.id}"] * 2
-    sequences = model.tokenise_texts(texts, names)
-    return [sequences[first : first + 2] for first in range(0, len(sequences), 2)]
 
 
 def _by_pole(
     scenarios: ScenarioSet, batch: Batch, resid: Float[Tensor, "path layer d_model"]
 ) -> Activations:
-    """The activations of a batch, by scenario."""
-    # A path's group is the scenario's place in the set; member 0 is x+, member 1 is x-.
+    """The activations of a batch, by scenario: the mean over the texts of each pole."""
+    # A path's group is the scenario's place in the set. The first half of its members belongs to
+    # the positive pole.
     index_of = {(path.group, path.member): index for index, path in enumerate(batch.paths)}
     groups = sorted({path.group for path in batch.paths})
     ids = tuple(scenarios.scenarios[group].id for group in groups)
-    positive = resid[[index_of[group, 0] for group in groups]]
-    negative = resid[[index_of[group, 1] for group in groups]]
-    return Activations(ids, positive, negative)
+    n_members = 1 + max(path.member for path in batch.paths)
+    indices = torch.tensor([[index_of[g, m] for m in range(n_members)] for g in groups])
+    positive, negative = resid[indices].chunk(2, dim=1)
+    return Activations(ids, positive.mean(1), negative.mean(1))
 
 
 def read_activations(
-    model: LanguageModel, scenarios: ScenarioSet, edits: Sequence[Edit] = ()
+    model: LanguageModel,
+    scenarios: ScenarioSet,
+    edits: Sequence[Edit] = (),
+    site: str | Site = "last",
 ) -> Activations:
     """All activations, in memory and in the order of `scenarios`.
 
@@ -142,6 +141,7 @@ def read_activations(
 
     Args:
         edits: active while the texts are read; by default none (the plain model).
+        site: a name of `sites.SITES` or a `Site`.
 
     Raises:
         InputError: as `contrastive_activations`.
@@ -153,20 +153,23 @@ def read_activations(
     shape = _shape(model, scenarios)
     positive = np.empty(shape, np.float32)
     negative = np.empty(shape, np.float32)
-    _fill(model, scenarios, positive, negative, edits)
+    _fill(model, scenarios, positive, negative, edits, site)
     ids = tuple(s.id for s in scenarios)
     return Activations(ids, torch.from_numpy(positive), torch.from_numpy(negative))
 
 
 def cache_activations(
-    model: LanguageModel, scenarios: ScenarioSet, folder: str | Path
+    model: LanguageModel, scenarios: ScenarioSet, folder: str | Path, site: str | Site = "last"
 ) -> Activations:
     """All activations of the plain model, stored in `folder` and opened memory-mapped.
 
-    A folder that holds the activations of the same model and texts is opened; any other content
-    is replaced. An interrupted call leaves no folder that would count as finished. The files take
-    8 bytes for every scenario, layer and dimension (float32, two texts); only the parts in use
-    are in memory.
+    A folder that holds the activations of the same model, texts and site is opened; any other
+    content is replaced. An interrupted call leaves no folder that would count as finished. The
+    files take 8 bytes for every scenario, layer and dimension (float32, two poles); only the parts
+    in use are in memory.
+
+    Args:
+        site: a name of `sites.SITES` or a `Site`.
 
     Raises:
         InputError: as `contrastive_activations`; a path that is a file.
@@ -177,10 +180,13 @@ def cache_activations(
     """
     folder = Path(folder)
     refuse_file(folder)
+    site = as_site(site)
     manifest = {
         **model.describe(),
         "scenarios": scenarios.digest,
         "ids": [scenario.id for scenario in scenarios],
+        "site": site.name,
+        "words": texts_hash(scenarios, site),
     }
     stored = _read_manifest(folder)
     if stored is None or _key(stored) != _key(manifest):
@@ -189,7 +195,7 @@ def cache_activations(
             shape = _shape(model, scenarios)
             positive = np.lib.format.open_memmap(part / "positive.npy", "w+", np.float32, shape)
             negative = np.lib.format.open_memmap(part / "negative.npy", "w+", np.float32, shape)
-            _fill(model, scenarios, positive, negative)
+            _fill(model, scenarios, positive, negative, site=site)
             positive.flush()
             negative.flush()
             write_json(part / CACHE_MANIFEST, manifest)
@@ -250,10 +256,11 @@ def _fill(
     positive: Float[np.ndarray, "scenario layer d_model"],
     negative: Float[np.ndarray, "scenario layer d_model"],
     edits: Sequence[Edit] = (),
+    site: str | Site = "last",
 ) -> None:
     """Write every scenario's activations into its row of both arrays."""
     row_of = {scenario.id: row for row, scenario in enumerate(scenarios)}
-    for batch in contrastive_activations(model, scenarios, edits):
+    for batch in contrastive_activations(model, scenarios, edits, site):
         rows = [row_of[scenario_id] for scenario_id in batch.ids]
         positive[rows] = batch.positive.numpy()
         negative[rows] = batch.negative.numpy()

@@ -20,7 +20,7 @@ def steer(
     alpha: float,
     positions: Positions = "all",
     operation: Operation = "add",
-    hook_point: str = "hook_resid_post",
+    hook_point: str | None = None,
     origin: Origin = "same_model",
 ) -> list[Edit]:
     """Edits that add `alpha * direction[l]` in every block l of `layers` (paper, equation 3).
@@ -33,7 +33,9 @@ def steer(
         positions: the tokens that are edited, see `Edit`.
         operation: "add", or another operation of `Edit`. For "ablate" and "project" the norm of the
             direction does not matter, and alpha 1 is the whole ablation or projection.
-        hook_point: the place within the block. Vectors are read at "hook_resid_post".
+        hook_point: the place within the block; by default the one where the vectors were read,
+            and "hook_resid_post" where that is not known. An edit may add at every place where
+            activations can be read.
         origin: "same_model" restricts the edits to the model that the vectors come from, which is
             recognised by its weights, not by its name. "any" allows any model of the same width.
 
@@ -51,6 +53,7 @@ def steer(
     _check_vectors(vectors)
     check_known("origin", origin, get_args(Origin))
     _check_layers(layers, len(vectors.direction))
+    place = hook_point or vectors.provenance.get("hook_point", "hook_resid_post")
     # The hash of the weights decides whether an edit fits a model; without a hash the name does.
     model = vectors.provenance.get("model") if origin == "same_model" else None
     weights = vectors.provenance.get("weights") if origin == "same_model" else None
@@ -60,7 +63,7 @@ def steer(
             vectors.direction[layer],
             alpha,
             operation,
-            hook_point,
+            place,
             positions,
             model=model,
             weights=weights,

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.interventions import Positions
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.activations import Activations, contrastive_activations
-from interp_culture.steering.directions import (
-    RunningMean,
-    check_method,
-    differences,
-    direction,
-    drawn,
-    with_norm,
-)
+from interp_culture.steering.directions import drawn, with_norm
 
 
 class Provenance(TypedDict, total=False):
@@ -43,7 +34,8 @@ class Provenance(TypedDict, total=False):
         device: where the model was.
         check: the result of the model's self-check.
         shortcuts_off: faster ways of computing that the self-check turned off.
-        hook_point: where the activations were read.
+        site: name of the site where the activations were read, see `sites.as_site`.
+        hook_point: name within the block of that place.
         scenarios: hash of the set of scenarios.
         n_scenarios: how many scenarios.
         texts: a hash of each scenario.
@@ -51,6 +43,12 @@ class Provenance(TypedDict, total=False):
         seed: of a random direction.
         index: of a random direction among those of one `random_like`.
         norms_of: method of the vectors whose norms these have (`norm_matched`).
+        readout: that "gradient" and "optimised" vectors move.
+        positions: the tokens at which these vectors are meant to be added.
+        layers: those of "optimised" vectors, which were trained together.
+        training: the settings of the training (`Training`).
+        validation: the effect on validation scenarios before training and after each epoch, nats.
+        steps: training steps up to the epoch that was kept.
     """
 
     model: str
@@ -64,6 +62,7 @@ class Provenance(TypedDict, total=False):
     device: str
     check: str
     shortcuts_off: list[str]
+    site: str
     hook_point: str
     scenarios: str
     n_scenarios: int
@@ -72,6 +71,12 @@ class Provenance(TypedDict, total=False):
     seed: int
     index: int
     norms_of: str
+    readout: str
+    positions: Positions
+    layers: list[int]
+    training: dict[str, Any]
+    validation: list[float]
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,15 +84,17 @@ class SteeringVectors:
     """The direction of one axis at every layer. It points to the positive pole.
 
     The directions are not unit vectors. With every method their norm is that of the mean of
-    h(x+) - h(x-), so that alpha 1 is a step as long as this mean.
+    h(x+) - h(x-) at their site, so that alpha 1 is a step as long as this mean. The means of two
+    sites have different norms; compare their directions at equal norm, with `norm_matched`.
 
     Attributes:
         axis: whose poles the direction separates.
-        method: how it was computed, one of `directions.METHODS`.
-        direction: in units of the residual stream, float32; it is added at
-            `blocks.l.hook_resid_post`.
-        resid_norm: mean norm of the residual stream at the tokens where it was read.
-            `direction.norm(dim=-1) / resid_norm` is the relative size of a step of alpha 1.
+        method: how it was computed, one of `extraction.METHODS`.
+        direction: in units of the residual stream, float32; it is added at the hook point where it
+            was read, by default `blocks.l.hook_resid_post`.
+        resid_norm: mean norm of the activations that were read (of their mean, where a site has
+            several tokens). `direction.norm(dim=-1) / resid_norm` is the relative size of a step of
+            alpha 1.
         provenance: the model, the texts and the versions that the vectors come from.
     """
 
@@ -160,92 +167,33 @@ def _floats(name: str, values: Any, ndim: int, shape: str) -> Tensor:
     return tensor
 
 
-def extract(
-    model: LanguageModel, scenarios: ScenarioSet, method: str = "mean_diff", seed: int = 42
-) -> dict[str, SteeringVectors]:
-    """The vectors of every axis, each from the scenarios of that axis only.
-
-    Every text is read once. To compute many methods from one reading, use `read_activations` and
-    then `direction`.
-
-    Args:
-        method: one of `directions.METHODS`.
-        seed: of the draw; only "random" uses it.
-
-    Returns:
-        The vectors by axis. Each has `direction` [layer, d_model], positive minus negative pole, in
-        units of the residual stream at "hook_resid_post".
-
-    Raises:
-        InputError: an unknown method, too few scenarios, or hooks that are active on the model.
-
-    >>> vectors = ic.extract(model, train)
-    >>> vectors["X"].direction.shape  # layer, d_model
-    torch.Size([4, 32])
-    """
-    check_method(method)
-    if not len(scenarios):
-        raise InputError("no scenario to extract from; give one scenario or more")
-    vectors = {}
-    for axis in scenarios.axes:
-        of_axis = scenarios.filter(axis=axis)
-        rows, resid_norm = _read_direction(model, of_axis, method, seed)
-        provenance = _provenance(model, of_axis)
-        if method == "random":
-            provenance["seed"] = seed
-        vectors[axis] = SteeringVectors(axis, method, rows, resid_norm, provenance)
-    return vectors
-
-
-def _read_direction(
-    model: LanguageModel, scenarios: ScenarioSet, method: str, seed: int
-) -> tuple[Float[Tensor, "layer d_model"], Float[Tensor, " layer"]]:
-    """The direction and the mean norm of the residual stream, from one reading."""
-    mean_difference = RunningMean()
-    mean_norm = RunningMean()
-    batches: list[Activations] = []
-    for batch in contrastive_activations(model, scenarios):
-        for resid in (batch.positive, batch.negative):
-            mean_norm.add(resid.double().norm(dim=-1))
-        # "mean_diff" keeps no batch, so that a large set of texts needs no more memory.
-        if method == "mean_diff":
-            mean_difference.add(differences(batch))
-        else:
-            batches.append(batch)
-    if method == "mean_diff":
-        return mean_difference.value(), mean_norm.value()
-    return direction(batches, method, seed), mean_norm.value()
-
-
-def _provenance(model: LanguageModel, scenarios: ScenarioSet) -> Provenance:
-    about = {
-        **model.describe(),
-        "hook_point": "hook_resid_post",
-        "scenarios": scenarios.digest,
-        "n_scenarios": len(scenarios),
-        "texts": scenarios.fingerprints,
-        "transformer_lens": version("transformer-lens"),
-    }
-    # A cast, since `describe` returns an untyped dictionary; a test compares the keys.
-    return cast(Provenance, about)
-
-
 def norm_matched(
-    vectors: SteeringVectors, direction: Float[Tensor, "layer d_model"], method: str | None = None
+    vectors: SteeringVectors,
+    direction: Float[Tensor, "layer d_model"] | SteeringVectors,
+    method: str | None = None,
 ) -> SteeringVectors:
     """Another direction with the norms of `vectors` at every layer, so that alpha is the same step.
 
     Args:
+        direction: a direction of every layer, or the vectors of another method or site, whose
+            method and provenance are kept.
         method: how `direction` was computed; by default that of `vectors`.
 
+    >>> answer = ic.extract(model, train, site="answer_mean")
+    >>> norm_matched(vectors["X"], answer["X"]).provenance["site"]
+    'answer_mean'
     >>> matched = norm_matched(vectors["X"], vectors["Y"].direction, "other axis")
     >>> matched.direction.norm(dim=-1).allclose(vectors["X"].direction.norm(dim=-1))
     True
     """
-    provenance: Provenance = {**vectors.provenance, "norms_of": vectors.method}
+    other = vectors
+    if isinstance(direction, SteeringVectors):
+        other = direction
+        direction = direction.direction
+    provenance: Provenance = {**other.provenance, "norms_of": vectors.method}
     return replace(
-        vectors,
-        method=method or vectors.method,
+        other,
+        method=method or other.method,
         direction=with_norm(direction, vectors.direction),
         provenance=provenance,
     )

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.prompts import Order
@@ -44,8 +52,14 @@ class StudyConfig(BaseModel):
     dtype: str | None = None
     order: Order = "both"
     # "random" is not a choice here, since it names the null in a study's tables.
-    method: Literal["mean_diff", "pca", "pca_centred", "lda", "logistic"] = Field(
-        "mean_diff", description="how activations become a direction"
+    method: Literal[
+        "mean_diff", "pca", "pca_centred", "lda", "logistic", "gradient", "optimised"
+    ] = Field(
+        "mean_diff",
+        description="how a direction is computed; optimised needs layers",
+    )
+    site: Literal["last", "answer_mean", "answer_last", "letter", "prompt_persona"] = Field(
+        "last", description="where the activations are read"
     )
     seed: int = 42
     alphas: list[Annotated[Strength, Field(gt=0)]] = Field(
@@ -98,6 +112,23 @@ class StudyConfig(BaseModel):
         description="primary readout only; fewer layers, strengths, methods, personas and texts in "
         "the analyses",
     )
+
+    @model_validator(mode="after")
+    def _layers_to_train(self) -> StudyConfig:
+        if self.method == "optimised" and self.layers is None:
+            raise ValueError(
+                "field method: optimised trains the vectors of fixed layers together; give the "
+                "field layers too"
+            )
+        return self
+
+    @property
+    def activation_method(self) -> str:
+        """The method of directions that analyses compute from activations of single items.
+
+        It is `method`, and "mean_diff" where the study's vectors come from a readout.
+        """
+        return "mean_diff" if self.method in ("gradient", "optimised") else self.method
 
     def key(self) -> dict[str, Any]:
         """The fields that decide a study's numbers."""
@@ -170,6 +201,10 @@ def _field_errors(error: ValidationError, path: str | Path | None) -> str:
     where = f"{path}: " if path else ""
     lines = []
     for fault in error.errors():
+        # A fault of several fields together has no place.
+        if not fault["loc"]:
+            lines.append(f"{where}{fault['ctx']['error']}")
+            continue
         field = ".".join(map(str, fault["loc"]))
         lines.append(f"{where}field {field}: {fault['msg']}, got {fault['input']!r}")
     return "\n".join(lines)

@@ -27,10 +27,11 @@ from interp_culture.readout.validity import Validity, check_readout
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, cache_activations
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import layer_sweep
 from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
-from interp_culture.steering.vectors import SteeringVectors, extract
+from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.study.analysis import Analysis, Tables, chosen
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.manifest import study_manifest
@@ -235,7 +236,10 @@ class Study:
         description = {
             "model": self.model.describe(),
             "config": self.config.model_dump(),
-            "axes": {name: axis.model_dump() for name, axis in catalogue.axes.items()},
+            "axes": {
+                name: {"negative": axis.negative, "positive": axis.positive}
+                for name, axis in catalogue.axes.items()
+            },
             "items": {name: item.label for name, item in catalogue.items.items()},
             "n_train": len(self.train),
             "n_test": len(self.test),
@@ -290,7 +294,9 @@ class Study:
     @cached_property
     def activations(self) -> Activations:
         """Residual streams of the training half's contrastive texts, memory-mapped on disk."""
-        return cache_activations(self.model, self.train, self.folder / "activations")
+        return cache_activations(
+            self.model, self.train, self.folder / "activations", self.config.site
+        )
 
     def vectors(self) -> dict[str, SteeringVectors]:
         """The steering vectors of the training half, by axis.
@@ -301,7 +307,16 @@ class Study:
         key = self.manifest["key"]
         # Vectors are no table, so `once` cannot store them.
         if stored_key(path) != key:
-            save_vectors(path, extract(self.model, self.train, self.config.method), key)
+            vectors = extract(
+                self.model,
+                self.train,
+                self.config.method,
+                self.config.seed,
+                site=self.config.site,
+                readout=self.format(),
+                layers=self.config.layers,
+            )
+            save_vectors(path, vectors, key)
         vectors = load_vectors(path)
         self.once("vectors", lambda: _geometry(vectors))
         return vectors

@@ -20,7 +20,7 @@ from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens
 from interp_culture.bench.tasks import Setting, Task, make_tasks, spread
 from interp_culture.engine.token_tree import TokenSequence, make_batches
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.vectors import extract
+from interp_culture.steering.extraction import extract
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3_text"])

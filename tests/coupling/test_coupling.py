@@ -18,9 +18,9 @@ from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import probe
 from interp_culture.readout.validity import ReadoutWarning
 from interp_culture.steering.edits import steer
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import layer_sweep
-from interp_culture.steering.vectors import extract
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from interp_culture.engine.prompt import Prompt
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.sweep import layer_sweep
-from interp_culture.steering.vectors import extract
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 TOLERANCE = 2e-4

@@ -20,9 +20,9 @@ from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import predicted_runs, read_runs
 from interp_culture.steering import sweep as sweep_module
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import SweepWarning, layer_sweep, sweep_agreement
-from interp_culture.steering.vectors import extract
 
 STEP = 3e-4
 

@@ -23,7 +23,7 @@ from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.quality import check_quality
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import bootstrap_weights
-from interp_culture.steering.vectors import extract
+from interp_culture.steering.extraction import extract
 
 FERRY = "The last ferry leaves in ten minutes.\nDo you wait for your friend?"
 GOOD = {

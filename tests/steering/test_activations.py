@@ -17,7 +17,7 @@ from interp_culture.steering.activations import (
     load_activations,
     read_activations,
 )
-from interp_culture.steering.vectors import extract
+from interp_culture.steering.extraction import extract
 
 
 def test_every_scenario_is_read_once(tiny: LanguageModel, few: ScenarioSet) -> None:

@@ -24,7 +24,10 @@ from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, read_activations
 from interp_culture.steering.directions import METHODS, direction, mean_diff
-from interp_culture.steering.vectors import SteeringVectors, extract, random_like
+from interp_culture.steering.extraction import METHODS as EXTRACTION_METHODS
+from interp_culture.steering.extraction import extract
+from interp_culture.steering.sites import SITES
+from interp_culture.steering.vectors import SteeringVectors, random_like
 from interp_culture.study.config import StudyConfig, load_config
 
 LEARNED = ("pca", "pca_centred", "lda", "logistic")
@@ -244,6 +247,7 @@ def test_unknown_methods_raise_early_with_the_known_ones() -> None:
     known = ", ".join(METHODS)
     with pytest.raises(InputError, match=f"unknown method 'ica'; known: {known}"):
         direction(noise(), "ica")
+    known = ", ".join(EXTRACTION_METHODS)
     with pytest.raises(InputError, match=f"unknown method 'ica'; known: {known}"):
         extract_verb(model="nobody/nothing", method="ica")
     with pytest.raises(InputError, match=r"field method: Input should be 'mean_diff'.*got 'ica'"):
@@ -253,6 +257,35 @@ def test_unknown_methods_raise_early_with_the_known_ones() -> None:
 def test_configuration_and_help_name_every_method() -> None:
     import typer
 
-    assert (*get_args(StudyConfig.model_fields["method"].annotation), "random") == METHODS
+    configurable = get_args(StudyConfig.model_fields["method"].annotation)
+    assert {*configurable, "random"} == set(EXTRACTION_METHODS)
+    assert set(get_args(StudyConfig.model_fields["site"].annotation)) == set(SITES)
     options = {p.name: p for p in typer.main.get_command(app).commands["extract"].params}
-    assert all(method in options["method"].help for method in METHODS)
+    assert all(method in options["method"].help for method in EXTRACTION_METHODS)
+    assert all(site in options["site"].help for site in SITES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "gradient"}, "give --readout with gradient, optimised, and only with them"),
+        ({"readout": "letters"}, "--method mean_diff: give --readout with"),
+        (
+            {"method": "optimised", "readout": "letters"},
+            "--method optimised: give --layers with optimised, and only with it",
+        ),
+        ({"layers": ["X=1"]}, "--method mean_diff: give --layers with optimised"),
+        ({"site": "first"}, "unknown site 'first'"),
+    ],
+)
+def test_options_of_other_methods_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        extract_verb(model="nobody/nothing", **options)
+
+
+def test_a_study_of_trained_vectors_names_their_layers() -> None:
+    with pytest.raises(
+        InputError, match=r"^field method: optimised trains the vectors of fixed layers"
+    ):
+        load_config(method="optimised")
+    assert load_config(method="optimised", layers={"X": [1]}).method == "optimised"

@@ -11,7 +11,7 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer
-from interp_culture.steering.vectors import extract
+from interp_culture.steering.extraction import extract
 
 
 def test_steer_gives_one_edit_a_layer(tiny: LanguageModel, few: ScenarioSet) -> None:

@@ -10,8 +10,8 @@ import torch
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
-from interp_culture.steering.vectors import extract
 
 
 def test_loaded_vectors_equal_the_saved_ones(

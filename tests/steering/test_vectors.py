@@ -13,7 +13,9 @@ from torch import Tensor
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
-from interp_culture.steering.vectors import Provenance, extract, norm_matched, random_like
+from interp_culture.steering.extraction import extract
+from interp_culture.steering.optimised import Training
+from interp_culture.steering.vectors import Provenance, norm_matched, random_like
 
 
 def last_residuals(plain: Any, tokenizer: Any, scenario: Scenario) -> tuple[Tensor, Tensor]:
@@ -47,7 +49,13 @@ def test_provenance_has_the_declared_keys(tiny: LanguageModel, few: ScenarioSet)
     """A key that is written, but not declared, is invisible to mypy."""
     vectors = extract(tiny, few, "random", seed=3)["X"]
     drawn = random_like(norm_matched(vectors, vectors.direction), 2)[1]
-    assert set(drawn.provenance) == set(Provenance.__annotations__)
+    layers = {"X": [1], "Y": [1]}
+    brief = Training(epochs=1)
+    trained = extract(
+        tiny, few, "optimised", readout="continuation", layers=layers, training=brief
+    )["X"]
+    written = set(drawn.provenance) | set(trained.provenance)
+    assert written == set(Provenance.__annotations__)
     assert drawn.provenance["norms_of"] == "random"
     assert drawn.provenance["index"] == 1
     assert vectors.provenance["texts"] == few.filter(axis="X").fingerprints
@@ -81,7 +89,8 @@ def test_an_unknown_method_raises_with_the_known_ones(
 ) -> None:
     with pytest.raises(
         InputError,
-        match="unknown method 'ica'; known: mean_diff, pca, pca_centred, lda, logistic, random",
+        match="unknown method 'ica'; known: mean_diff, pca, pca_centred, lda, logistic, random, "
+        "gradient, optimised",
     ):
         extract(tiny, few, method="ica")
 

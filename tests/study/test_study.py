@@ -69,6 +69,27 @@ def test_summary_holds_what_the_report_needs(finished: tuple[StudyConfig, dict[s
     assert stored["scores"] == pytest.approx(summary["scores"])
 
 
+def test_vectors_have_the_site_and_the_method_of_the_configuration(
+    tiny: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
+    config = StudyConfig(
+        model="tiny-llama",
+        out=str(tmp_path),
+        method="gradient",
+        site="answer_last",
+        **{**QUICK, "train_per_cell": 1},
+    )
+    study = Study(config)
+    vectors = study.vectors()["X"]
+    assert vectors.method == "gradient"
+    assert vectors.provenance["site"] == "answer_last"
+    assert vectors.provenance["readout"] == study.primary_readout
+    mean = study.activations.select([s.id for s in study.train.filter(axis="X")])
+    expected = (mean.positive - mean.negative).mean(0).norm(dim=-1)
+    torch.testing.assert_close(vectors.direction.norm(dim=-1), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
     folder = Path(finished[0].out)
     names = {p.stem for p in folder.glob("*.parquet")}
