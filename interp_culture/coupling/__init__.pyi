@@ -2,6 +2,7 @@
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
 from .null import beside_random, random_effects, random_range, random_reach
+from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
 from .ratio import Entanglement, entanglement
 from .reliability import (
@@ -30,8 +31,10 @@ __all__ = [
     "item_cosines",
     "item_reliability",
     "layer_coupling",
+    "leak_of_size",
     "mean_cosine",
     "moved_alone",
+    "predicted_coupling",
     "prediction",
     "random_effects",
     "random_range",

@@ -1,9 +1,11 @@
 # The public names of this room; each is imported when it is first used.
 from .generation import generate, generate_runs
 from .interventions import Edit
+from .leaks import Leak, load_leak, save_leak
 from .loading import load_model
 from .markup import MarkupWarning
 from .model import LanguageModel, applied
+from .planting import plant
 from .prompt import Prompt
 from .self_check import ShortcutWarning
 from .shortcuts import Shortcuts
@@ -11,6 +13,7 @@ from .shortcuts import Shortcuts
 __all__ = [
     "Edit",
     "LanguageModel",
+    "Leak",
     "MarkupWarning",
     "Prompt",
     "ShortcutWarning",
@@ -18,5 +21,8 @@ __all__ = [
     "applied",
     "generate",
     "generate_runs",
+    "load_leak",
     "load_model",
+    "plant",
+    "save_leak",
 ]

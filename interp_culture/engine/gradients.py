@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from interp_culture.engine.blocks import run_block
 from interp_culture.engine.forward import Trace, can_resume, first_stream, trace
 from interp_culture.engine.hook_bypass import unhooked
 from interp_culture.engine.interventions import Edit
+from interp_culture.engine.leaks import Leak
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch, TokenSequence
@@ -67,7 +69,7 @@ def predict_runs(
             values = {key: totals.clone() for key in runs}
             # Closed after an error too, since `_by_block` holds `unhooked` open between blocks.
             with closing(streams):
-                for stream, gradient in streams:
+                for stream, _, gradient in streams:
                     _add_first_order(values, runs, stream, gradient, rows)
             bar.update(len({path.group for path in batch.paths}))
             group_of = {p.row: p.group for p in rows.paths}
@@ -81,8 +83,70 @@ def predict_runs(
     return predictions
 
 
-# (residual stream, gradient of the weighted score), from the final stream down
-Streams = Generator[tuple[int, Float[Tensor, "row pos d_model"]]]
+@dataclass(frozen=True)
+class StreamGradient:
+    """The weighted score of each group and its gradient at one residual stream.
+
+    Attributes:
+        score: `(scores * weights)`, summed over each group.
+        gradient: summed over all tokens of the group: the effect of one vector at every token.
+        along: `(h . reads - centre) (gradient . writes)` of a leak, summed over all tokens: the
+            derivative of the score by the leak's size, at size 0.
+    """
+
+    score: Float[np.ndarray, " group"]
+    gradient: Float[np.ndarray, "group d_model"]
+    along: Float[np.ndarray, " group"] | None
+
+
+def stream_gradient(
+    model: LanguageModel,
+    groups: Sequence[Sequence[TokenSequence]],
+    score: Score,
+    weights: Float[np.ndarray, "group member value"],
+    stream: int,
+    edits: Sequence[Edit] = (),
+    leak: Leak | None = None,
+) -> StreamGradient:
+    """The gradient of `(scores * weights)` at one residual stream, in a pass under edits.
+
+    Args:
+        stream: the input of block `stream`, or the final stream.
+        edits: added before this stream; those after it would not be in the gradient.
+        leak: also take the derivative by the size of this leak, which acts on `stream`.
+
+    Raises:
+        InputError: edits that do not fit the model, or that act after the stream.
+    """
+    model.check_edits(edits)
+    if any(edit.stream > stream for edit in edits):
+        raise InputError(f"edits after block {stream - 1} change nothing before residual {stream}")
+    totals = np.zeros(len(groups))
+    gradients = np.zeros((len(groups), model.d_model))
+    along = np.zeros(len(groups))
+
+    def work(batch: Batch) -> tuple[list[int], list[Float[Tensor, "row *value"]]]:
+        at_stream = _by_block if can_resume(model, batch) else _at_once
+        values, streams, rows = at_stream(model, batch, score, weights, stream, edits)
+        with closing(streams):
+            number, resid, gradient = next(each for each in streams if each[0] == stream)
+        by_row = [values, gradient.sum(1)]
+        if leak is not None:
+            read = resid.detach().float() @ leak.reads.to(resid.device) - leak.centre
+            written = gradient.float() @ leak.writes.to(resid.device)
+            by_row.append((read * written).double().sum(-1))
+        group_of = {p.row: p.group for p in rows.paths}
+        return [group_of[row] for row in range(len(rows.tokens))], by_row
+
+    for groups_of_rows, by_row in over_batches(model, groups, work, share_stem=False):
+        for total, value in zip((totals, gradients, along), by_row, strict=False):
+            np.add.at(total, groups_of_rows, value.double().cpu().numpy())
+    return StreamGradient(totals, gradients, None if leak is None else along)
+
+
+# (residual stream, its values, gradient of the weighted score), from the final stream down
+Resid = Float[Tensor, "row pos d_model"]
+Streams = Generator[tuple[int, Resid, Resid]]
 # the weighted score of each row, its gradients, and the rows
 Gradients = tuple[Float[Tensor, " row"], Streams, Batch]
 
@@ -93,12 +157,14 @@ def _by_block(
     score: Score,
     weights: Float[np.ndarray, "group member value"],
     first: int,
+    edits: Sequence[Edit] = (),
 ) -> Gradients:
     """Gradients at every stream from the final one down to `first`, one block at a time.
 
     Each block runs a second time for its backward pass, so that no graph of the model is stored.
+    `edits` act before `first`, since they are not run again.
     """
-    kept = trace(model, batch, layers=range(first, model.n_layers))
+    kept = trace(model, batch, edits, layers=range(first, model.n_layers))
     # A copy, since a tensor of inference mode cannot require a gradient.
     final = kept.final.clone().requires_grad_()
     with torch.enable_grad():
@@ -107,11 +173,11 @@ def _by_block(
         (gradient,) = torch.autograd.grad(weighted.sum(), final)
 
     def streams(after: Tensor) -> Streams:
-        yield model.n_layers, after
+        yield model.n_layers, kept.final, after
         with unhooked(model) if model.shortcuts.fused else nullcontext():
             for layer in range(model.n_layers - 1, first - 1, -1):
                 after = _before_block(model, kept, layer, after)
-                yield layer, after
+                yield layer, kept.resid[layer], after
 
     return _by_row(weighted, kept.batch), streams(gradient), kept.batch
 
@@ -122,12 +188,13 @@ def _at_once(
     score: Score,
     weights: Float[np.ndarray, "group member value"],
     first: int,
+    edits: Sequence[Edit] = (),
 ) -> Gradients:
     """The same where passes cannot be resumed: one backward pass through whole plain passes."""
     rows = batch.to(model.device).unrolled()
     layers = range(first, model.n_layers + 1)
     with torch.enable_grad():
-        passes = unrolled_passes(model, rows, (), set(layers), differentiable=True)
+        passes = unrolled_passes(model, rows, edits, set(layers), differentiable=True)
         weighted = _weighted(model, passes.stream(model.n_layers), rows, score, weights)
         recorded = [part.resid[layer] for layer in layers for part in passes.parts]
         gradients = torch.autograd.grad(weighted.sum(), recorded)
@@ -135,7 +202,8 @@ def _at_once(
     def streams() -> Streams:
         n_passes = len(passes.parts)
         for i, layer in enumerate(layers):
-            yield layer, passes.joined(gradients[i * n_passes : (i + 1) * n_passes])
+            gradient = passes.joined(gradients[i * n_passes : (i + 1) * n_passes])
+            yield layer, passes.stream(layer), gradient
 
     return _by_row(weighted, rows), streams(), rows
 
