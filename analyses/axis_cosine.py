@@ -132,9 +132,8 @@ def random_band(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     table = ic.readout.predicted_runs(study.model, scenarios, runs, readout=study.format())
     # By layer, axis and vector; the slope is taken over alpha, the last column of RUN.
     slopes = ic.coupling.slopes(ic.readout.with_keys(table, RUN), RUN[:3])
-    effects = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
-    band = {"null_low": effects.quantile(0.025), "null_high": effects.quantile(0.975)}
-    return pd.DataFrame(band).reset_index()
+    random_slopes = slopes.assign(method="random")
+    return ic.coupling.random_reach(random_slopes, PAIR, "slope")
 
 
 def sections(tables: Tables, about: About) -> list[Section]:

@@ -158,8 +158,7 @@ def drag_rows(cross: pd.DataFrame) -> pd.DataFrame:
         sure=cross.low * cross.high > 0,
         null_low=cross.null_low / cross.alpha,
         null_high=cross.null_high / cross.alpha,
-        # Beyond null_reach, p is at most 0.05; the drawn band leaves the largest vectors out.
-        outside=cross.D.abs() > cross.null_reach / cross.alpha,
+        outside=cross.D.abs() > cross.null_high / cross.alpha,
     )
 
 

@@ -230,7 +230,7 @@ def random_band(study: ic.Study) -> pd.DataFrame:
     response = ic.coupling.response(steered)
     at_top = response[response.alpha == top]
     ranges = ic.coupling.random_range(steered).set_index(["steered", "axis"])
-    reach = ranges.null_reach.div(top).rename("reach")
+    reach = ranges.null_high.div(top).rename("reach")
     band = at_top[["steered", "axis"]].assign(
         low=at_top.null_low / top, high=at_top.null_high / top
     )

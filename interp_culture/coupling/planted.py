@@ -10,15 +10,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
+from interp_culture.coupling.sensitivity import sensitivity
 from interp_culture.coupling.steered import check_axes
-from interp_culture.engine.gradients import StreamGradient, stream_gradient
-from interp_culture.engine.interventions import Edit
 from interp_culture.engine.leaks import Kind, Leak
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError, check_known
-from interp_culture.readout.choices import choice_weights
-from interp_culture.readout.formats import Readout, ReadoutFormat, as_format, token_groups
-from interp_culture.readout.validity import check_readout
+from interp_culture.readout.formats import Readout, ReadoutFormat
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer
 from interp_culture.steering.vectors import SteeringVectors
@@ -71,9 +68,11 @@ def predicted_coupling(
         change = np.zeros(len(scenarios))
         for sign in (1, -1) if seen else ():
             edits = steer(of_axis, seen, sign * alpha)
-            at_sign = _at_stream(model, scenarios, leak.stream, readout, edits, leak)
+            at_sign = sensitivity(
+                model, scenarios, [leak.stream], readout=readout, edits=edits, leak=leak
+            )
             assert at_sign.along is not None
-            change += sign * at_sign.along / (2 * alpha)
+            change += sign * at_sign.slope * at_sign.along / (2 * alpha)
         for axis in sorted(set(axes)):
             growth = leak.size * float(change[axes == axis].mean())
             rows.append({"steered": steered, "axis": axis, "growth": growth})
@@ -137,13 +136,12 @@ def leak_of_size(
             f"{', '.join(map(str, layers[steered]))}; give block {min(layers[steered])} or more"
         )
     read_scenarios = scenarios.filter(axis=axis)
-    plain = _at_stream(model, read_scenarios, block + 1, readout)
     if kind == "readout":
-        own = _at_stream(model, scenarios.filter(axis=steered), block + 1, readout)
-        reads = own.gradient.mean(0)
+        reads = _mean_gradient(model, scenarios.filter(axis=steered), block + 1, readout)
     else:
         reads = vectors[steered].direction[block].numpy()
-    unit = _leak(block, reads, plain.gradient.mean(0), kind)
+    writes = _mean_gradient(model, read_scenarios, block + 1, readout)
+    unit = _leak(block, reads, writes, kind)
     unit = replace(unit, centre=_centre(model, read_scenarios, unit, readout))
     growth = predicted_coupling(
         model, read_scenarios, {steered: vectors[steered]}, layers, unit, alpha=alpha,
@@ -171,29 +169,15 @@ def _centre(
     model: LanguageModel, scenarios: ScenarioSet, leak: Leak, readout: Readout | ReadoutFormat
 ) -> float:
     """The centre at which the leak leaves the plain model's mean P+ where it is, to first order."""
-    plain = _at_stream(model, scenarios, leak.stream, readout, leak=leak)
+    plain = sensitivity(model, scenarios, [leak.stream], readout=readout, leak=leak)
     assert plain.along is not None
-    per_unit = plain.gradient.mean(0) @ leak.writes.double().numpy()
-    return float(plain.along.mean() / per_unit)
+    written = plain.gradient[leak.stream] @ leak.writes.double().numpy()
+    return float((plain.slope * plain.along).sum() / (plain.slope * written).sum())
 
 
-def _at_stream(
-    model: LanguageModel,
-    scenarios: ScenarioSet,
-    stream: int,
-    readout: Readout | ReadoutFormat,
-    edits: Sequence[Edit] = (),
-    leak: Leak | None = None,
-) -> StreamGradient:
-    """The gradient of every scenario's P+ at a residual stream, under edits before it."""
-    form = as_format(readout)
-    letters = check_readout(model, form).letters
-    groups, score = token_groups(model, scenarios, form)
-    n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
-    weights = choice_weights(scenarios, form, letters, n_tokens)
-    of_logit = stream_gradient(model, groups, score, weights, stream, edits, leak)
-    # P+ is the sigmoid of the logit difference.
-    p_positive = 1 / (1 + np.exp(-of_logit.score))
-    slope = p_positive * (1 - p_positive)
-    along = None if of_logit.along is None else slope * of_logit.along
-    return StreamGradient(p_positive, slope[:, None] * of_logit.gradient, along)
+def _mean_gradient(
+    model: LanguageModel, scenarios: ScenarioSet, stream: int, readout: Readout | ReadoutFormat
+) -> Float[np.ndarray, " d_model"]:
+    """The gradient of the mean P+ by a vector that is added at every token."""
+    plain = sensitivity(model, scenarios, [stream], readout=readout)
+    return plain.slope @ plain.gradient[stream] / len(scenarios)

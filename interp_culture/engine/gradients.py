@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -83,69 +83,84 @@ def predict_runs(
     return predictions
 
 
+Resid = Float[Tensor, "row pos d_model"]
+
+
 @dataclass(frozen=True)
-class StreamGradient:
-    """The weighted score of each group and its gradient at one residual stream.
+class StreamGradients:
+    """The weighted score of each group and its gradients at residual streams.
 
     Attributes:
         score: `(scores * weights)`, summed over each group.
-        gradient: summed over all tokens of the group: the effect of one vector at every token.
+        gradient: by stream, summed over all tokens of the group: its dot product with a vector is
+            the effect, to first order, of this vector at every token.
         along: `(h . reads - centre) (gradient . writes)` of a leak, summed over all tokens: the
-            derivative of the score by the leak's size, at size 0.
+            derivative of the score by the leak's size, at size 0. None without a leak.
     """
 
     score: Float[np.ndarray, " group"]
-    gradient: Float[np.ndarray, "group d_model"]
+    gradient: dict[int, Float[np.ndarray, "group d_model"]]
     along: Float[np.ndarray, " group"] | None
 
 
-def stream_gradient(
+def stream_gradients(
     model: LanguageModel,
     groups: Sequence[Sequence[TokenSequence]],
     score: Score,
     weights: Float[np.ndarray, "group member value"],
-    stream: int,
+    streams: Collection[int],
     edits: Sequence[Edit] = (),
     leak: Leak | None = None,
-) -> StreamGradient:
-    """The gradient of `(scores * weights)` at one residual stream, in a pass under edits.
+) -> StreamGradients:
+    """The gradients of `(scores * weights)` at residual streams, in a pass under edits.
 
     Args:
-        stream: the input of block `stream`, or the final stream.
-        edits: added before this stream; those after it would not be in the gradient.
-        leak: also take the derivative by the size of this leak, which acts on `stream`.
+        streams: numbers of residual streams: l is the input of block l, `n_layers` the final one.
+        edits: added at or before the first of these streams.
+        leak: also take the derivative by the size of this leak, which acts on one of the streams.
 
     Raises:
-        InputError: edits that do not fit the model, or that act after the stream.
+        InputError: edits that do not fit the model, or that act after the first stream.
     """
     model.check_edits(edits)
-    if any(edit.stream > stream for edit in edits):
-        raise InputError(f"edits after block {stream - 1} change nothing before residual {stream}")
-    totals = np.zeros(len(groups))
-    gradients = np.zeros((len(groups), model.d_model))
+    first = min(streams)
+    if any(edit.stream > first for edit in edits):
+        raise InputError(f"edits after block {first - 1} are not in a gradient at stream {first}")
+    scores = np.zeros(len(groups))
+    gradients = {stream: np.zeros((len(groups), model.d_model)) for stream in streams}
     along = np.zeros(len(groups))
 
-    def work(batch: Batch) -> tuple[list[int], list[Float[Tensor, "row *value"]]]:
-        at_stream = _by_block if can_resume(model, batch) else _at_once
-        values, streams, rows = at_stream(model, batch, score, weights, stream, edits)
-        with closing(streams):
-            number, resid, gradient = next(each for each in streams if each[0] == stream)
-        by_row = [values, gradient.sum(1)]
-        if leak is not None:
-            read = resid.detach().float() @ leak.reads.to(resid.device) - leak.centre
-            written = gradient.float() @ leak.writes.to(resid.device)
-            by_row.append((read * written).double().sum(-1))
+    def work(batch: Batch) -> tuple[list[int], Tensor, dict[int, Tensor], Tensor | None]:
+        backward = _by_block if can_resume(model, batch) else _at_once
+        values, at_streams, rows = backward(model, batch, score, weights, first, edits)
+        sums = {}
+        by_leak = None
+        # Closed after an error too, since `_by_block` holds `unhooked` open between blocks.
+        with closing(at_streams):
+            for stream, resid, gradient in at_streams:
+                if stream in gradients:
+                    sums[stream] = gradient.double().sum(1)
+                if leak is not None and stream == leak.stream:
+                    by_leak = _along(leak, resid, gradient)
         group_of = {p.row: p.group for p in rows.paths}
-        return [group_of[row] for row in range(len(rows.tokens))], by_row
+        return [group_of[row] for row in range(len(rows.tokens))], values, sums, by_leak
 
-    for groups_of_rows, by_row in over_batches(model, groups, work, share_stem=False):
-        for total, value in zip((totals, gradients, along), by_row, strict=False):
-            np.add.at(total, groups_of_rows, value.double().cpu().numpy())
-    return StreamGradient(totals, gradients, None if leak is None else along)
+    for of_rows, values, sums, by_leak in over_batches(model, groups, work, share_stem=False):
+        np.add.at(scores, of_rows, values.cpu().numpy())
+        for stream, rows in sums.items():
+            np.add.at(gradients[stream], of_rows, rows.cpu().numpy())
+        if by_leak is not None:
+            np.add.at(along, of_rows, by_leak.cpu().numpy())
+    return StreamGradients(scores, gradients, None if leak is None else along)
+
+
+def _along(leak: Leak, resid: Resid, gradient: Resid) -> Float[Tensor, " row"]:
+    read = resid.detach().float() @ leak.reads.to(resid.device) - leak.centre
+    written = gradient.float() @ leak.writes.to(resid.device)
+    return (read * written).double().sum(-1)
 
 
 # (residual stream, its values, gradient of the weighted score), from the final stream down
-Resid = Float[Tensor, "row pos d_model"]
 Streams = Generator[tuple[int, Resid, Resid]]
 # the weighted score of each row, its gradients, and the rows
 Gradients = tuple[Float[Tensor, " row"], Streams, Batch]

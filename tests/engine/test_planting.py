@@ -15,7 +15,7 @@ from reference import forward
 from torch import Tensor
 
 from interp_culture.engine.generation import generate
-from interp_culture.engine.gradients import predict_runs, stream_gradient
+from interp_culture.engine.gradients import predict_runs, stream_gradients
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.leaks import Leak, load_leak, save_leak
 from interp_culture.engine.logprobs import answer_logprob, next_token_logits, score_runs
@@ -134,7 +134,7 @@ def test_the_derivative_by_the_size_is_a_finite_difference(pair: Pair, off: tupl
     edits = [Edit(0, torch.ones(32), 0.5)]
     for block in (1, LAST):
         leak = leak_after(block, size=0.0)
-        found = stream_gradient(plain, groups, answer_logprob, weights, block + 1, edits, leak)
+        found = stream_gradients(plain, groups, answer_logprob, weights, [block + 1], edits, leak)
         up, down = (
             score_runs(plant(pair.model, replace(leak, size=size)), groups, {"": edits},
                        answer_logprob)[""]
@@ -142,8 +142,8 @@ def test_the_derivative_by_the_size_is_a_finite_difference(pair: Pair, off: tupl
         )  # fmt: skip
         slope = ((up - down) * weights).sum((1, 2)) / (2 * STEP)
         np.testing.assert_allclose(found.along, slope, atol=0.05, rtol=0.02)
-    with pytest.raises(InputError, match="change nothing before"):
-        stream_gradient(plain, groups, answer_logprob, weights, 0, edits)
+    with pytest.raises(InputError, match="after block -1 are not in"):
+        stream_gradients(plain, groups, answer_logprob, weights, [0], edits)
 
 
 def test_generation_has_the_leak(pair: Pair) -> None:
