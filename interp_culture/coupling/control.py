@@ -56,7 +56,7 @@ def planted_response(
         before: what `steered_readouts` returned for the plain model.
         alpha: the largest strength of `before`.
         n_random: random vectors that are measured in the planted model; 0 predicts their effects.
-        null_scenarios: those of `scenarios` that are read under random vectors.
+        null_scenarios: those of `scenarios` that are read under measured random vectors.
 
     Returns:
         What `planted_growth` returns.
@@ -87,7 +87,7 @@ def planted_response(
     if not n_random:
         null = predicted_random(
             planted,
-            null_scenarios or scenarios,
+            scenarios,
             vectors,
             layers,
             alpha=alpha,

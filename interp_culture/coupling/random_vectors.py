@@ -21,8 +21,8 @@ from interp_culture.steering.vectors import SteeringVectors, random_like
 
 # Random vectors whose effects are predicted: their spread is then known to 5%.
 PREDICTED = 200
-# Random vectors that are measured to check the prediction.
-CHECKED = 10
+# Random vectors for each axis that are measured to check the prediction: ten for two axes.
+CHECKED = 5
 # Prediction and measurement agree where the regression through 0 and the correlation of the
 # measured effects with the predicted ones are within these. A slope off by a fifth would make the
 # band wrong by a fifth, about as much as the band of 20 measured vectors is uncertain.

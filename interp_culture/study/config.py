@@ -90,7 +90,7 @@ class StudyConfig(BaseModel):
     null_per_item: int | None = Field(
         None,
         ge=1,
-        description="held-out scenarios per item read under the random vectors; default all",
+        description="held-out scenarios per item read under measured random vectors; default all",
     )
     train_per_cell: int | None = Field(
         None, ge=1, description="training scenarios per item x domain; default all"

@@ -56,7 +56,7 @@ from interp_culture.survey import culture_map
 
 # Held-out scenarios per item on which predicted effects of random vectors are compared with
 # measured ones. Both are means over the same scenarios, so that few will do.
-CHECKED_PER_ITEM = 2
+CHECKED_PER_ITEM = 1
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +260,7 @@ class Study:
             "n_test": len(self.test),
             "n_sample": len(self.sample),
             "n_persona": len(self.persona_scenarios),
-            "n_null": len(self.null or self.test),
+            "n_null": len(self.test if self.null_is_predicted else self.null or self.test),
             "null": self.null_record,
             "primary_readout": self.primary_readout,
             "layers": self.layers,
@@ -375,9 +375,10 @@ class Study:
                 seed=self.config.seed,
             )
             if is_predicted:
+                # On all scenarios, since they cost no more than three readouts.
                 null = predicted_random(
                     self.model,
-                    self.null or self.test,
+                    self.test,
                     self.vectors(),
                     self.layers,
                     alpha=max(self.config.alphas),
@@ -395,7 +396,7 @@ class Study:
             "null_check",
             lambda: null_check(
                 self.model,
-                self._sample(self.null or self.test, CHECKED_PER_ITEM, "item"),
+                self._sample(self.test, CHECKED_PER_ITEM, "item"),
                 self.vectors(),
                 self.layers,
                 alpha=max(self.config.alphas),

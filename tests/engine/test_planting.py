@@ -148,16 +148,18 @@ def test_the_derivative_by_the_size_is_a_finite_difference(pair: Pair, off: tupl
 
 def test_generation_has_the_leak(pair: Pair) -> None:
     leak = leak_after(1, size=0.5)
-    prompt = Prompt("Is it late?")
-    tokens = list(pair.model.tokenise(prompt).prompt)
-    written: list[int] = []
+    prompts = [Prompt("Is it late?"), Prompt("What is it?"), Prompt("Go on")]
     end = pair.model.tokenizer.eos_token_id
-    while len(written) < 6 and end not in written:
-        logits, _ = forward(pair.plain, [*tokens, *written], {1: by_hand(leak)})
-        written.append(int(logits[-1].argmax()))
-    expected = pair.model.tokenizer.decode(written, skip_special_tokens=True)
-    assert generate(plant(pair.model, leak), [prompt], 6) == [expected]
-    assert generate(pair.model, [prompt], 6) != [expected]
+    expected = []
+    for prompt in prompts:
+        tokens = list(pair.model.tokenise(prompt).prompt)
+        written: list[int] = []
+        while len(written) < 5 and end not in written:
+            logits, _ = forward(pair.plain, [*tokens, *written], {1: by_hand(leak)})
+            written.append(int(logits[-1].argmax()))
+        expected.append(pair.model.tokenizer.decode(written, skip_special_tokens=True))
+    assert generate(plant(pair.model, leak), prompts, 5) == expected
+    assert generate(pair.model, prompts, 5) != expected
 
 
 def test_a_leak_survives_a_file(tmp_path: Path) -> None:
