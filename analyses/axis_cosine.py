@@ -184,7 +184,7 @@ def coupling_section(cross: pd.DataFrame, names: dict[str, str], how: str) -> Se
         figures.profile_figure(
             both, "layer", colour="way", facet="pair", names=names | {"way": ""}
         ),
-        f"{how} Grey: middle 95% of random vectors of the same norm, to first order. Along the read"
+        f"{how} Grey: 95% band of random vectors of the same norm, to first order. Along the read"
         " axis: the effect expected from the part of the steered vector that is parallel to the"
         " vector of the axis that is read. Table: axis_cosine.coupling.",
     )

@@ -49,7 +49,6 @@ SCHEMAS = (
             NULL_GROUP,
             *(columns.STEERED, columns.AXIS_READ, columns.ALPHA),
             *columns.NULL_BAND,
-            columns.REACH,
             *columns.RANDOM_RATIO,
         ),
     ),

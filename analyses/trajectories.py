@@ -40,7 +40,6 @@ SCHEMAS = (
             *columns.effect("mean change of P+ against the persona's plain readout"),
             # Without a persona, at the largest alpha, on the same scenarios.
             *columns.NULL_BAND,
-            columns.REACH,
         ),
     ),
     TableSchema(
