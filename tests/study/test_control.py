@@ -81,8 +81,8 @@ def test_the_control_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "c.yaml"
     path.write_text("planted: {steered: X, axis: Y, size: 0.03}\n")
     assert load_config(path).planted.size == 0.03
-    path.write_text("planted: {steered: X, axis: Y, blok: 3}\n")
-    with pytest.raises(InputError, match=r"field planted\.blok"):
+    path.write_text("planted: {steered: X, axis: Y, where: 3}\n")
+    with pytest.raises(InputError, match=r"field planted\.where"):
         load_config(path)
     with pytest.raises(InputError, match="unknown axis 'Z'"):
         study_of(tmp_path, monkeypatch, axis="Z").planted()
