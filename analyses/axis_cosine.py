@@ -132,9 +132,8 @@ def random_band(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
     table = ic.readout.predicted_runs(study.model, scenarios, runs, readout=study.format())
     # By layer, axis and vector; the slope is taken over alpha, the last column of RUN.
     slopes = ic.coupling.slopes(ic.readout.with_keys(table, RUN), RUN[:3])
-    effects = slopes.groupby([*PAIR, "draw"]).slope.mean().groupby(PAIR)
-    band = {"null_low": effects.quantile(0.025), "null_high": effects.quantile(0.975)}
-    return pd.DataFrame(band).reset_index()
+    random_slopes = slopes.assign(method="random")
+    return ic.coupling.random_reach(random_slopes, PAIR, "slope")
 
 
 def sections(tables: Tables, about: About) -> list[Section]:
@@ -185,7 +184,7 @@ def coupling_section(cross: pd.DataFrame, names: dict[str, str], how: str) -> Se
         figures.profile_figure(
             both, "layer", colour="way", facet="pair", names=names | {"way": ""}
         ),
-        f"{how} Grey: middle 95% of random vectors of the same norm, to first order. Along the read"
+        f"{how} Grey: 95% band of random vectors of the same norm, to first order. Along the read"
         " axis: the effect expected from the part of the steered vector that is parallel to the"
         " vector of the axis that is read. Table: axis_cosine.coupling.",
     )

@@ -49,7 +49,6 @@ SCHEMAS = (
             NULL_GROUP,
             *(columns.STEERED, columns.AXIS_READ, columns.ALPHA),
             *columns.NULL_BAND,
-            columns.REACH,
             *columns.RANDOM_RATIO,
         ),
     ),
@@ -158,8 +157,7 @@ def drag_rows(cross: pd.DataFrame) -> pd.DataFrame:
         sure=cross.low * cross.high > 0,
         null_low=cross.null_low / cross.alpha,
         null_high=cross.null_high / cross.alpha,
-        # Beyond null_reach, p is at most 0.05; the drawn band leaves the largest vectors out.
-        outside=cross.D.abs() > cross.null_reach / cross.alpha,
+        outside=cross.D.abs() > cross.null_high / cross.alpha,
     )
 
 

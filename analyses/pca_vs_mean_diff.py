@@ -223,14 +223,14 @@ def minus_baseline(slopes: pd.DataFrame) -> pd.DataFrame:
 def random_band(study: ic.Study) -> pd.DataFrame:
     """steered, axis, low, high (95% of random vectors' effects per unit alpha), and reach.
 
-    reach: the size beyond which an effect per unit alpha is outside the null.
+    reach: the size beyond which an effect per unit alpha is outside the null; the upper end.
     """
     top = max(study.config.alphas)
     steered = study.steered(study.primary_readout)
     response = ic.coupling.response(steered)
     at_top = response[response.alpha == top]
     ranges = ic.coupling.random_range(steered).set_index(["steered", "axis"])
-    reach = ranges.null_reach.div(top).rename("reach")
+    reach = ranges.null_high.div(top).rename("reach")
     band = at_top[["steered", "axis"]].assign(
         low=at_top.null_low / top, high=at_top.null_high / top
     )
@@ -316,7 +316,7 @@ def effect_section(tables: Tables, about: About) -> Section:
     ratios = tables["ratios"]
     config = about["config"]
     alpha = max(config["alphas"])
-    n_random = config["n_random"]
+    n_random = about["null"]["n"]
     # A bar needs a point in it: the middle of the band.
     band = null.assign(method=f"{n_random} random vectors", effect=(null.low + null.high) / 2)
     names = {"effect": "change of mean P+ per unit alpha", "axis": "read", "method": ""}
@@ -336,7 +336,7 @@ def effect_section(tables: Tables, about: About) -> Section:
         "held-out scenarios, at"
         f" the layers that a sweep of {config['method']} vectors chose; all methods have the norm"
         f" of these vectors. Bars: 95% bootstrap by item; for the {n_random} random vectors, the"
-        f" middle 95% of their effects at alpha {alpha:g} on {about['n_null']} scenarios. Tables:"
+        f" 95% band of their effects at alpha {alpha:g} on {about['n_null']} scenarios. Tables:"
         " pca_vs_mean_diff.effects, pca_vs_mean_diff.null.",
     )
 

@@ -40,7 +40,6 @@ SCHEMAS = (
             *columns.effect("mean change of P+ against the persona's plain readout"),
             # Without a persona, at the largest alpha, on the same scenarios.
             *columns.NULL_BAND,
-            columns.REACH,
         ),
     ),
     TableSchema(
@@ -141,7 +140,7 @@ def moves(study: ic.Study, by_persona: list[tuple[str, pd.DataFrame]]) -> pd.Dat
     null = study.steered(study.primary_readout)
     ranges = ic.coupling.random_range(null[null.id.isin(read)])
     # Random vectors were read at the largest alpha alone; other strengths have no range.
-    columns = ["steered", "axis", "null_low", "null_high", "null_reach"]
+    columns = ["steered", "axis", "null_low", "null_high"]
     bounds = ranges[columns].assign(size=max(study.config.alphas))
     return table.assign(size=table.alpha.abs()).merge(bounds, how="left").drop(columns="size")
 
@@ -182,7 +181,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
 def effect_section(tables: Tables, top: float, where: str) -> Section:
     table = tables["moves"]
     target = table[(table.axis == table.steered) & (table.alpha.abs() == top)]
-    beyond = (target.low * target.high > 0) & (target.effect.abs() > target.null_reach)
+    beyond = (target.low * target.high > 0) & (target.effect.abs() > target.null_high)
     drawn = target.assign(
         label=target.persona,
         panel=target.steered + " steered",

@@ -1,4 +1,4 @@
-"""The bootstrap covers, respects clusters and strata; ranks among the null are what they say."""
+"""The bootstrap covers, respects clusters and strata; the null band is what it says."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import pytest
 
 from interp_culture.stats import (
     LEVEL,
+    TESTED,
     Estimate,
+    NullBand,
     bootstrap_weights,
+    detectable,
     free_values,
-    null_reach,
-    p_of_null,
     weighted_means,
 )
 
@@ -53,25 +54,68 @@ def test_clustering_widens_the_interval() -> None:
     assert clustered > 2 * loose
 
 
-def test_p_of_null_counts_both_sides_and_the_observed_one() -> None:
-    null = np.tile([-3.0, -1.0, 0.5, 2.0], 5)
-    assert p_of_null(2.5, null) == pytest.approx(6 / 21)
-    assert p_of_null(-10.0, null) == pytest.approx(1 / 21)
-    assert p_of_null(0.0, null) == 1.0
+def test_the_band_holds_as_many_new_effects_as_it_says() -> None:
+    """Also that of few vectors, which is wider; and p is uniform where there is no effect."""
+    rng = np.random.default_rng(4)
+    for n in (3, 10, 200):
+        inside, p_small = [], []
+        for _ in range(1500):
+            band = NullBand.of(rng.normal(0, 2, n))
+            effect = rng.normal(0, 2)
+            inside.append(band.low <= effect <= band.high)
+            p_small.append(band.p(effect) <= 0.2)
+        assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
+        assert np.mean(p_small) == pytest.approx(0.2, abs=0.04)
+    wide, narrow = (np.mean([NullBand.of(rng.normal(0, 1, n)).reach for _ in range(300)])
+                    for n in (3, 200))  # fmt: skip
+    assert wide > 1.3 * narrow
 
 
-def test_fewer_random_vectors_show_nothing() -> None:
-    assert np.isnan(p_of_null(9.0, np.arange(19.0)))
-    assert np.isnan(null_reach(np.arange(19.0)))
+def test_a_band_of_a_thousand_agrees_with_ranks() -> None:
+    """Projections of a fixed vector on random directions, as effects are to first order."""
+    rng = np.random.default_rng(5)
+    directions = rng.normal(size=(2000, 576))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    effects = directions @ rng.normal(size=576)
+    band = NullBand.of(effects[:1000])
+    assert band.reach == pytest.approx(np.quantile(np.abs(effects), 0.95), rel=0.08)
+    for share in (0.3, 0.1, 0.01):
+        effect = np.quantile(np.abs(effects), 1 - share)
+        assert band.p(effect) == pytest.approx(share, rel=0.4)
 
 
-@pytest.mark.parametrize("n", [20, 39, 50, 100])
-def test_an_effect_is_beyond_the_reach_exactly_where_p_is_small(n: int) -> None:
-    rng = np.random.default_rng(n)
-    null = rng.normal(-0.5, 1, n)
-    reach = null_reach(null)
-    for effect in [*rng.normal(0, 2, 50), reach + 1e-9, -reach - 1e-9, reach]:
-        assert (p_of_null(effect, null) <= LEVEL) == (abs(effect) > reach)
+def test_a_quantity_without_a_sign_has_a_band_around_its_mean() -> None:
+    rng = np.random.default_rng(6)
+    inside = []
+    for _ in range(1500):
+        band = NullBand.of(rng.normal(9, 1, 8), centre=None)
+        inside.append(band.low <= rng.normal(9, 1) <= band.high)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
+
+
+def test_an_effect_is_beyond_the_reach_exactly_where_p_is_small() -> None:
+    rng = np.random.default_rng(7)
+    band = NullBand.of(rng.normal(-0.5, 1, 20))
+    for effect in [*rng.normal(0, 2, 50), band.reach + 1e-9, -band.reach - 1e-9]:
+        assert (band.p(effect) <= LEVEL) == (abs(effect) > band.reach)
+
+
+def test_no_random_vectors_show_nothing() -> None:
+    band = NullBand.of(np.empty(0))
+    assert np.isnan([band.low, band.high, band.p(9.0)]).all()
+    assert np.isnan(NullBand.of(np.ones(1), centre=None).reach)
+    assert NullBand.of(np.zeros(5)).p(0.1) == 0
+
+
+@pytest.mark.parametrize("reach", [0.0, 3.0])
+def test_the_detectable_effect_is_found_in_four_of_five_runs(reach: float) -> None:
+    rng = np.random.default_rng(8)
+    effect = detectable(-TESTED, TESTED, reach)
+    estimates = effect + rng.normal(0, 1, 20000)
+    found = (np.abs(estimates) > TESTED) & (np.abs(estimates) > reach)
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+    assert effect >= reach
+    assert np.isnan(detectable(np.nan, np.nan, reach))
 
 
 @pytest.mark.parametrize(("n", "known"), [(1, False), (5, False), (6, True)])

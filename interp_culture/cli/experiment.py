@@ -337,8 +337,8 @@ def entangle(
     form = parse_format(readout)
     if n_random < LEAST_RANDOM:
         raise InputError(
-            f"--n-random {n_random}: give {LEAST_RANDOM} or more; with fewer, no effect can reach "
-            "p 0.05"
+            f"--n-random {n_random}: give {LEAST_RANDOM} or more; with fewer, the "
+            "spread of their effects is too uncertain"
         )
     take = held_out_half(seed, per_cell, steered.values())
     loaded, test = load(

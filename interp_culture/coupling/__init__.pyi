@@ -1,8 +1,11 @@
 # The public names of this room; each is imported when it is first used.
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
+from .control import planted_growth, planted_response
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
 from .null import beside_random, random_effects, random_range, random_reach
+from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
+from .random_vectors import NullAgreement, null_check, predicted_random
 from .ratio import Entanglement, entanglement
 from .reliability import (
     cluster_order,
@@ -15,10 +18,13 @@ from .reliability import (
     within_and_between,
 )
 from .responses import domain_shifts, effects, moved_alone, response, response_matrix
+from .sensitivity import Sensitivity, sensitivity
 from .steered import shifts, slopes, steered_readouts
 
 __all__ = [
     "Entanglement",
+    "NullAgreement",
+    "Sensitivity",
     "axis_cosines",
     "axis_purity",
     "beside_random",
@@ -30,8 +36,14 @@ __all__ = [
     "item_cosines",
     "item_reliability",
     "layer_coupling",
+    "leak_of_size",
     "mean_cosine",
     "moved_alone",
+    "null_check",
+    "planted_growth",
+    "planted_response",
+    "predicted_coupling",
+    "predicted_random",
     "prediction",
     "random_effects",
     "random_range",
@@ -42,6 +54,7 @@ __all__ = [
     "response",
     "response_matrix",
     "scenario_agreement",
+    "sensitivity",
     "shifts",
     "slopes",
     "spearman_brown",

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from interp_culture.coupling.steered import shifts
-from interp_culture.stats import null_reach
+from interp_culture.stats import NullBand
 
-EFFECT_QUANTILES = {"null_low": 0.025, "null_high": 0.975}
+# A ratio lies between 0 and 1 and heaps up at 1, so that it has percentiles and no band.
 RATIO_QUANTILES = {"null_ratio_low": 0.025, "null_ratio_median": 0.5, "null_ratio_high": 0.975}
 
 
@@ -46,10 +46,9 @@ def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
         readouts: what `steered_readouts` returned.
 
     Returns:
-        steered, axis, null_low and null_high (2.5% and 97.5% of the effects, at their alpha),
-        null_reach (the size beyond which an effect is outside the null), null_ratio_low,
-        null_ratio_median and null_ratio_high (2.5%, 50% and 97.5% of the ratios), draws (the
-        number of random vectors).
+        steered, axis, null_low and null_high (the 95% band of the effects, at their alpha),
+        null_ratio_low, null_ratio_median and null_ratio_high (2.5%, 50% and 97.5% of the ratios),
+        draws (the number of random vectors).
 
     >>> random_range(readouts)[["steered", "axis", "draws"]]
       steered axis  draws
@@ -59,9 +58,10 @@ def random_range(readouts: pd.DataFrame) -> pd.DataFrame:
     3       Y    Y     20
     """
     groups = random_effects(readouts).groupby(["steered", "axis"], sort=True)
-    columns = {name: groups.effect.quantile(q) for name, q in EFFECT_QUANTILES.items()}
+    # -reach and +reach, as in `random_reach`.
+    reach = groups.effect.apply(lambda effects: NullBand.of(effects.to_numpy()).reach)
+    columns = {"null_low": -reach, "null_high": reach}
     columns |= {name: groups.ratio.quantile(q) for name, q in RATIO_QUANTILES.items()}
-    columns["null_reach"] = groups.effect.apply(lambda effects: null_reach(effects.to_numpy()))
     columns["draws"] = groups.size()
     return pd.DataFrame(columns).reset_index()
 
@@ -71,9 +71,7 @@ def random_reach(
 ) -> pd.DataFrame:
     """The 95% band of random-vector effects on the mean of `value`, in every group of `by`.
 
-    The band is the root mean square of the effects times Student's t, with as many degrees of
-    freedom as there are vectors, so that few of them will do. Its centre is 0, since a random
-    direction is as likely as its opposite.
+    The band is that of `NullBand`.
 
     Args:
         shifted: what `shifts` returned, random vectors among its rows.
@@ -89,15 +87,10 @@ def random_reach(
       axis  null_low  null_high
     0    Y    -0.032      0.032
     """
-    # Imported here: scipy.stats takes half a second.
-    from scipy.stats import t
-
     random = shifted[shifted.method == "random"]
     scale = random.alpha if per_alpha else 1
     effects = random.assign(effect=random[value] / scale).groupby([*by, "draw"]).effect.mean()
-    squares = effects.pow(2).groupby(list(by))
-    # The centre is known, not estimated, so that no degree of freedom is lost.
-    reach = t.ppf(0.975, squares.size()) * np.sqrt(squares.mean())
+    reach = effects.groupby(list(by)).apply(lambda group: NullBand.of(group.to_numpy()).reach)
     return pd.DataFrame({"null_low": -reach, "null_high": reach}).reset_index()
 
 

@@ -11,9 +11,17 @@ from interp_culture.coupling.null import beside_random, random_reach
 from interp_culture.coupling.ratio import Entanglement, entanglement_of
 from interp_culture.coupling.steered import VALUES, shifts, slopes
 from interp_culture.errors import check_known
-from interp_culture.stats import LEVEL, Estimate, interval_words, means_by_axis, p_of_null
+from interp_culture.stats import (
+    LEVEL,
+    Estimate,
+    NullBand,
+    detectable,
+    interval_words,
+    means_by_axis,
+)
 
 NO_RATIO = Estimate(np.nan, np.nan, np.nan)
+NO_NULL = np.empty(0)
 
 
 def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
@@ -27,10 +35,9 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
     Returns:
         steered, alpha, axis (read), effect (mean change), low and high (95% interval, bootstrap by
         item); at the largest |alpha|, where random vectors are measured, also null_low and
-        null_high (2.5% and 97.5% of their effects), p_null (the rank of |effect| among theirs) and
-        outside_null (p_null <= 0.05: larger than random vectors' effects in either direction).
-        Without an interval, or with fewer than 20 random vectors, p_null is NaN and outside_null
-        is False.
+        null_high (the 95% band of their effects, see `NullBand`), p_null and outside_null (p_null
+        <= 0.05: larger than random vectors' effects in either direction). Without an interval or
+        without random vectors p_null is NaN and outside_null is False.
 
     >>> table = response(readouts)
     >>> table[["steered", "alpha", "axis"]].head(2)
@@ -72,11 +79,19 @@ def _effect(estimate: Estimate) -> dict[str, float]:
 
 def _null(estimate: Estimate, effects: np.ndarray) -> dict[str, float | bool]:
     """The band of random vectors, and the place of an estimate in it."""
-    if not len(effects):
-        return {"null_low": np.nan, "null_high": np.nan, "p_null": np.nan, "outside_null": False}
-    low, high = np.percentile(effects, [2.5, 97.5])
-    p = np.nan if np.isnan(estimate.low) else p_of_null(estimate.value, effects)
-    return {"null_low": low, "null_high": high, "p_null": p, "outside_null": bool(p <= LEVEL)}
+    band = NullBand.of(effects)
+    p = _p_null(estimate, band)
+    return {
+        "null_low": band.low,
+        "null_high": band.high,
+        "p_null": p,
+        "outside_null": bool(p <= LEVEL),
+    }
+
+
+def _p_null(estimate: Estimate, band: NullBand) -> float:
+    """The p value of an estimate; NaN for one without an interval, of which nothing is claimed."""
+    return np.nan if np.isnan(estimate.low) else band.p(estimate.value)
 
 
 def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
@@ -91,8 +106,10 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
         seed: of the bootstrap.
 
     Returns:
-        steered, axis, D, low, high (95% interval), ratio, ratio_low, ratio_high (Eq. 5 from D; NaN
-        on the diagonal) and defined (whether the interval of the steered axis' own D excludes 0).
+        steered, axis, D, low, high (95% interval), p_null (of D among the random vectors' effects
+        per unit of alpha; NaN without them), detectable (the smallest |D| that this run would have
+        found in 80% of cases, see `detectable`), ratio, ratio_low, ratio_high (Eq. 5 from D; NaN on
+        the diagonal) and defined (whether the interval of the steered axis' own D excludes 0).
 
     >>> matrix = response_matrix(readouts)
     >>> matrix.pivot(index="steered", columns="axis", values="D").shape
@@ -100,6 +117,7 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     """
     check_known("value", value, VALUES)
     rows = []
+    bands = _null_slopes(readouts, value)
     by_scenario = slopes(readouts, ["steered"], value)
     for steered, part in by_scenario.groupby("steered", sort=True):
         # The ratio of slopes is that of shifts: the factor 1 / (2 alpha) cancels.
@@ -110,11 +128,22 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
             str(steered),
             seed,
         )
-        rows += [_matrix_row(result, axis) for axis in result.shift]
+        for axis in result.shift:
+            rows.append(_matrix_row(result, axis, NullBand.of(bands.get((steered, axis), NO_NULL))))
     return pd.DataFrame(rows)
 
 
-def _matrix_row(result: Entanglement, axis: str) -> dict[str, object]:
+def _null_slopes(readouts: pd.DataFrame, value: str) -> dict[tuple[str, str], np.ndarray]:
+    """The effects of random vectors per unit of alpha, by steered axis and axis read."""
+    table = shifts(readouts)
+    random = table[table.method == "random"]
+    per_alpha = random.assign(slope=random[value] / random.alpha)
+    means = per_alpha.groupby(["steered", "axis", "draw"]).slope.mean()
+    groups = means.groupby(["steered", "axis"])
+    return {(str(steered), str(axis)): m.to_numpy() for (steered, axis), m in groups}
+
+
+def _matrix_row(result: Entanglement, axis: str, band: NullBand) -> dict[str, object]:
     d = result.shift[axis]
     ratio = result.ratio.get(axis, NO_RATIO)
     return {
@@ -123,6 +152,8 @@ def _matrix_row(result: Entanglement, axis: str) -> dict[str, object]:
         "D": d.value,
         "low": d.low,
         "high": d.high,
+        "p_null": _p_null(d, band),
+        "detectable": detectable(d.low, d.high, band.reach),
         "ratio": ratio.value,
         "ratio_low": ratio.low,
         "ratio_high": ratio.high,

@@ -75,7 +75,7 @@ def steered_readouts(
              random       10
     dtype: int64
     """
-    _check_axes(vectors, layers)
+    check_axes(vectors, layers)
     largest = max((abs(alpha) for alpha in alphas), default=0.0)
     # Among others, strength 0 is a run of its own: it repeats the plain model.
     check_strength(largest)
@@ -109,7 +109,7 @@ def _parts(
     return [(scenarios, steered), (null_scenarios, null)]
 
 
-def _check_axes(vectors: Any, layers: Any) -> None:
+def check_axes(vectors: Any, layers: Any) -> None:
     """Raise InputError unless both are by axis and every axis has layers."""
     check_by_axis(vectors=vectors, layers=layers)
     if missing := [axis for axis in vectors if axis not in layers]:

@@ -2,9 +2,11 @@
 from .generation import generate, generate_runs
 from .installation import install_model, packaged_models
 from .interventions import Edit
+from .leaks import Leak, load_leak, save_leak
 from .loading import load_model
 from .markup import MarkupWarning
 from .model import LanguageModel, applied
+from .planting import plant
 from .prompt import Prompt
 from .self_check import ShortcutWarning
 from .shortcuts import Shortcuts
@@ -12,6 +14,7 @@ from .shortcuts import Shortcuts
 __all__ = [
     "Edit",
     "LanguageModel",
+    "Leak",
     "MarkupWarning",
     "Prompt",
     "ShortcutWarning",
@@ -20,6 +23,9 @@ __all__ = [
     "generate",
     "generate_runs",
     "install_model",
+    "load_leak",
     "load_model",
     "packaged_models",
+    "plant",
+    "save_leak",
 ]

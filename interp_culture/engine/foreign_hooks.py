@@ -1,7 +1,7 @@
 """Hooks that the user has put on a model: where they are, and a context without them.
 
 TransformerLens and transformers put hooks of their own on a model (on OPT's MLP, at the input of
-each norm). Those are not counted and not removed.
+each norm), and a planted leak is one too. Those are not counted and not removed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-LIBRARIES = ("transformer_lens.", "transformers.", "accelerate.")
+# Whose hooks are a part of the model.
+LIBRARIES = ("transformer_lens.", "transformers.", "accelerate.", "interp_culture.engine.planting")
 # Attributes of a module that hold PyTorch hooks, as dictionaries.
 PYTORCH = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # Attributes of a hook point of TransformerLens, as lists of handles.

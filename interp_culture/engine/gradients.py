@@ -5,8 +5,9 @@ One forward and one backward pass serve all edits.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from interp_culture.engine.blocks import run_block
 from interp_culture.engine.forward import Trace, can_resume, first_stream, trace
 from interp_culture.engine.hook_bypass import unhooked
 from interp_culture.engine.interventions import Edit, Positions, tokens_at
+from interp_culture.engine.leaks import Leak
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch, TokenSequence
@@ -70,7 +72,7 @@ def predict_runs(
             values = {key: totals.clone() for key in runs}
             # Closed after an error too, since `_by_block` holds `unhooked` open between blocks.
             with closing(streams):
-                for stream, gradient in streams:
+                for stream, _, gradient in streams:
                     _add_first_order(values, runs, stream, gradient, rows)
             bar.update(len({path.group for path in batch.paths}))
             group_of = {p.row: p.group for p in rows.paths}
@@ -84,66 +86,104 @@ def predict_runs(
     return predictions
 
 
-def mean_gradients(
+Resid = Float[Tensor, "row pos d_model"]
+
+
+@dataclass(frozen=True)
+class StreamGradients:
+    """The weighted score of each group and its gradients at residual streams.
+
+    Attributes:
+        score: `(scores * weights)`, summed over each group.
+        gradient: by stream, with respect to a vector that is added there: its dot product with a
+            vector is the vector's effect on the score, to first order.
+        along: `(h . reads - centre) (gradient . writes)` of a leak, summed over all tokens: the
+            derivative of the score by the leak's size, at size 0. None without a leak.
+    """
+
+    score: Float[np.ndarray, " group"]
+    gradient: dict[int, Float[np.ndarray, "group d_model"]]
+    along: Float[np.ndarray, " group"] | None
+
+
+def stream_gradients(
     model: LanguageModel,
     groups: Sequence[Sequence[TokenSequence]],
     score: Score,
     weights: Float[np.ndarray, "group member value"],
+    streams: Collection[int],
     *,
-    first: int = 0,
     positions: Positions = "all",
     edits: Sequence[Edit] = (),
+    leak: Leak | None = None,
     title: str | None = None,
-) -> Float[Tensor, "stream d_model"]:
-    """The gradient of `(scores * weights)`, summed over a group, with respect to an added vector.
-
-    The mean over the groups is taken. A vector that is added to residual stream s at `positions`
-    changes the weighted score by its dot product with row s, to first order.
+) -> StreamGradients:
+    """The gradients of `(scores * weights)` at residual streams, in a pass under edits.
 
     Args:
         groups, score, weights, title: as for `predict_runs`.
-        first: the first stream; rows before it are 0.
-        positions: the tokens at which the vector is added.
+        streams: numbers of residual streams: l is the input of block l, `n_layers` the final one.
+        positions: the tokens at which a vector is added.
         edits: active meanwhile, so that the gradient is that of the steered model. They add their
-            vectors at "hook_resid_post", of layer `first - 1` or later.
-
-    Returns:
-        One row for each residual stream, float64 on the CPU: row l is the input of block l, the
-        last row is the final stream.
+            vectors at "hook_resid_post".
+        leak: also take the derivative by the size of this leak, which acts on one of the streams.
 
     Raises:
         InputError: no group, edits that do not fit the model or that act elsewhere.
 
     >>> group = [model.tokenise(ic.Prompt("Is it late?", answer)) for answer in ("Yes.", "No.")]
     >>> weights = np.array([[[1.0, 0.0], [-1.0, 0.0]]])
-    >>> mean_gradients(model, [group], answer_logprob, weights).shape  # stream, d_model
-    torch.Size([5, 32])
+    >>> by_stream = stream_gradients(model, [group], answer_logprob, weights, [3, 4]).gradient
+    >>> by_stream[4].shape  # group, d_model
+    (1, 32)
     """
     if not groups:
         raise InputError("no text to take a gradient of; give one scenario or more")
+    model.check_edits(edits)
     _check_added_after_block(edits)
-    totals = torch.zeros(model.n_layers + 1, model.d_model, dtype=torch.float64)
+    first = min(streams)
+    scores = np.zeros(len(groups))
+    gradients = {stream: np.zeros((len(groups), model.d_model)) for stream in streams}
+    along = np.zeros(len(groups))
     with tqdm(
         total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None
     ) as bar:
 
-        def work(batch: Batch) -> dict[int, Float[Tensor, " d_model"]]:
-            gradients = _by_block if can_resume(model, batch) else _at_once
-            _, streams, rows = gradients(model, batch, score, weights, first, edits)
+        def work(batch: Batch) -> tuple[list[int], Tensor, dict[int, Tensor], Tensor | None]:
+            backward = _by_block if can_resume(model, batch) else _at_once
+            values, at_streams, rows = backward(model, batch, score, weights, first, edits)
             where = tokens_at(positions, rows)[..., None]
+            sums = {}
+            by_leak = None
+            # Closed after an error too, since `_by_block` holds `unhooked` open between blocks.
+            with closing(at_streams):
+                for stream, resid, gradient in at_streams:
+                    if stream in gradients:
+                        sums[stream] = (gradient * where).double().sum(1)
+                    if leak is not None and stream == leak.stream:
+                        by_leak = _along(leak, resid, gradient)
             bar.update(len({path.group for path in batch.paths}))
-            with closing(streams):
-                return {stream: (g * where).double().sum((0, 1)).cpu() for stream, g in streams}
+            group_of = {p.row: p.group for p in rows.paths}
+            return [group_of[row] for row in range(len(rows.tokens))], values, sums, by_leak
 
         # With a shared stem, the model would read its tokens once instead of once for each row.
-        for by_stream in over_batches(model, groups, work, share_stem=False):
-            for stream, total in by_stream.items():
-                totals[stream] += total
-    return totals / len(groups)
+        for of_rows, values, sums, by_leak in over_batches(model, groups, work, share_stem=False):
+            np.add.at(scores, of_rows, values.cpu().numpy())
+            for stream, rows in sums.items():
+                np.add.at(gradients[stream], of_rows, rows.cpu().numpy())
+            if by_leak is not None:
+                np.add.at(along, of_rows, by_leak.cpu().numpy())
+    return StreamGradients(scores, gradients, None if leak is None else along)
 
 
-# (residual stream, gradient of the weighted score), from the final stream down
-Streams = Generator[tuple[int, Float[Tensor, "row pos d_model"]]]
+def _along(leak: Leak, resid: Resid, gradient: Resid) -> Float[Tensor, " row"]:
+    read = resid.detach().float() @ leak.reads.to(resid.device) - leak.centre
+    written = gradient.float() @ leak.writes.to(resid.device)
+    return (read * written).double().sum(-1)
+
+
+# (residual stream, its values, gradient of the weighted score), from the final stream down
+Streams = Generator[tuple[int, Resid, Resid]]
 # the weighted score of each row, its gradients, and the rows
 Gradients = tuple[Float[Tensor, " row"], Streams, Batch]
 
@@ -159,6 +199,7 @@ def _by_block(
     """Gradients at every stream from the final one down to `first`, one block at a time.
 
     Each block runs a second time for its backward pass, so that no graph of the model is stored.
+    What `edits` add after a block is not run again: it does not change a gradient.
     """
     kept = trace(model, batch, edits, layers=range(first, model.n_layers))
     # A copy, since a tensor of inference mode cannot require a gradient.
@@ -169,11 +210,11 @@ def _by_block(
         (gradient,) = torch.autograd.grad(weighted.sum(), final)
 
     def streams(after: Tensor) -> Streams:
-        yield model.n_layers, after
+        yield model.n_layers, kept.final, after
         with unhooked(model) if model.shortcuts.fused else nullcontext():
             for layer in range(model.n_layers - 1, first - 1, -1):
                 after = _before_block(model, kept, layer, after)
-                yield layer, after
+                yield layer, kept.resid[layer], after
 
     return _by_row(weighted, kept.batch), streams(gradient), kept.batch
 
@@ -198,7 +239,8 @@ def _at_once(
     def streams() -> Streams:
         n_passes = len(passes.parts)
         for i, layer in enumerate(layers):
-            yield layer, passes.joined(gradients[i * n_passes : (i + 1) * n_passes])
+            gradient = passes.joined(gradients[i * n_passes : (i + 1) * n_passes])
+            yield layer, passes.stream(layer), gradient
 
     return _by_row(weighted, rows), streams(), rows
 

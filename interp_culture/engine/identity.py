@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,10 @@ class ModelIdentity:
     weights: str
     tokenizer: str
     template: str | None
+
+    def changed_by(self, digest: str) -> ModelIdentity:
+        """The identity of the same model with a change that has this hash."""
+        return replace(self, weights=_short_hash(f"{self.weights} {digest}"))
 
 
 def identity_of(hf_model: Any, tokenizer: Any) -> ModelIdentity:

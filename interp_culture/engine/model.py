@@ -25,6 +25,7 @@ from interp_culture.engine.components import Components, find_components
 from interp_culture.engine.context_length import check_fit, max_length
 from interp_culture.engine.identity import ModelIdentity, identity_of
 from interp_culture.engine.interventions import HOOK_POINTS, Edit, as_edits
+from interp_culture.engine.leaks import Leak
 from interp_culture.engine.markup import MarkupWarning
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.shortcuts import NONE, Shortcuts, shortcuts_by_config
@@ -57,6 +58,7 @@ class LanguageModel:
         check: the result of that check; "none" where the model was not checked.
         batch_limit: the largest batch, in tokens, once the device ran out of memory; None before.
         readout_checks: the checks of readouts, each of which is measured once per model.
+        leak: the coupling that `plant` wrote into it; None for a plain model.
     """
 
     bridge: Any
@@ -68,6 +70,7 @@ class LanguageModel:
     batch_limit: int | None = field(default=None, repr=False)
     # Not in `__init__`: a copy made by `replace` may read otherwise, so it measures its own.
     readout_checks: ReadoutChecks = field(default_factory=ReadoutChecks, init=False, repr=False)
+    leak: Leak | None = None
 
     @classmethod
     def wrap(
@@ -129,7 +132,16 @@ class LanguageModel:
 
     @cached_property
     def identity(self) -> ModelIdentity:
-        """Hashes of its weights, tokenizer and template, which do not depend on its name."""
+        """Hashes of its weights, tokenizer and template, which do not depend on its name.
+
+        A leak counts as weights.
+        """
+        plain = self.plain_identity
+        return plain if self.leak is None else plain.changed_by(self.leak.digest)
+
+    @cached_property
+    def plain_identity(self) -> ModelIdentity:
+        """The identity without the leak, which is that of the model in which it was planted."""
         return identity_of(self.bridge.original_model, self.tokenizer)
 
     def describe(self) -> dict[str, Any]:
@@ -144,6 +156,7 @@ class LanguageModel:
             "device": str(self.device),
             "check": self.check,
             "shortcuts_off": list(self.shortcuts.off),
+            **({} if self.leak is None else {"leak": self.leak.describe()}),
         }
 
     # -- tokens -----------------------------------------------------------------------------------
@@ -326,7 +339,8 @@ class LanguageModel:
     def _check_origin(self, edit: Edit) -> None:
         """Raise InputError if the vector comes from other weights (or name, if unknown)."""
         if edit.weights is not None:
-            fits = edit.weights == self.identity.weights
+            # A planted model is steered by the plain model's vectors too, to compare the two.
+            fits = edit.weights in (self.identity.weights, self.plain_identity.weights)
         else:
             fits = edit.model in (None, self.name)
         if not fits:

@@ -90,7 +90,42 @@ def coupling_finding(summary: Summary, row: MatrixRow) -> Finding:
     else:
         answer = f"We found no coupling of {axis} to {steered} beyond random vectors."
         reason = f"{interval} excludes 0, but random vectors change {axis} as far."
-    return Finding(answer, f"{reason} {_coupling_numbers(summary, row)}")
+    evidence = f"{reason} {_coupling_numbers(summary, row)}"
+    # The bound makes a null result one that says something.
+    return Finding(answer, f"{evidence} {_bound(row)}" if _has_interval(row) else evidence)
+
+
+def planted_finding(summary: Summary) -> Finding | None:
+    """Whether the positive control was found; None for a study without one."""
+    control = summary["config"]["planted"]
+    if control is None:
+        return None
+    pair = (control["steered"], control["axis"])
+    row = next(r for r in summary["planted"] if (r["steered"], r["axis"]) == pair)
+    verdict = "is found" if row["found"] else "is not found"
+    answer = (
+        f"A planted coupling of {row['axis']} to {row['steered']}, of {control['size']:+.3f} per "
+        f"unit of alpha, {verdict}."
+    )
+    growth = interval_words(row["growth"], row["growth_low"], row["growth_high"])
+    evidence = (
+        f"We wrote a {row['kind']} leak into the model after block {row['block']}, which by its "
+        f"size adds {row['predicted']:+.3f} to D on the held-out scenarios. The same steering then "
+        f"changes {row['axis']} by D = {interval_words(row['D'], row['low'], row['high'])} per "
+        f"unit of alpha (p {row['p_null']:.2g} among random vectors), which is {growth} more than "
+        "in the plain model."
+    )
+    if not row["found"]:
+        evidence += " So a coupling of this size could be in the plain model without being found."
+    return Finding(answer, evidence)
+
+
+def _bound(row: MatrixRow) -> str:
+    """The smallest coupling that the study would have found."""
+    return (
+        f"A coupling of ±{row['detectable']:.3f} per unit of alpha would have been found in 80% of "
+        "such studies."
+    )
 
 
 def _coupling_numbers(summary: Summary, row: MatrixRow) -> str:

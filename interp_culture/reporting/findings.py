@@ -6,6 +6,7 @@ from interp_culture.reporting.effect_findings import (
     Finding,
     coupling_finding,
     cross_responses,
+    planted_finding,
     steering_finding,
 )
 from interp_culture.study.summary import DistanceRow, Summary
@@ -17,6 +18,9 @@ def findings(summary: Summary) -> list[Finding]:
     The readout comes first if it fails its check, because the other findings then say little.
     """
     answers = [coupling_finding(summary, row) for row in cross_responses(summary)]
+    planted = planted_finding(summary)
+    if planted is not None:
+        answers.append(planted)
     answers += [steering_finding(summary, axis) for axis in summary["layers"]]
     if summary["distances"]:
         answers.append(map_finding(summary))
@@ -33,9 +37,19 @@ def basis(summary: Summary) -> str:
     return (
         f"Effects are measured on {summary['n_test']} held-out scenarios (all axes together), "
         "which were not used to compute vectors or to choose layers. "
-        f"The random vectors ({summary['config']['n_random']} per axis) are measured on "
-        f"{summary['n_null']} of these scenarios."
+        f"{null_words(summary)}."
     )
+
+
+def null_words(summary: Summary) -> str:
+    """How many random vectors there are, and how their effects were computed."""
+    null = summary["null"]
+    how = "predicted to first order" if null["is_predicted"] else "measured"
+    text = (
+        f"The effects of random vectors ({null['n']} per axis) are {how} on {summary['n_null']} of "
+        "these scenarios"
+    )
+    return text if null["check"] is None else f"{text}; {null['check']}"
 
 
 def map_finding(summary: Summary) -> Finding:

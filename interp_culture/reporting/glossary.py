@@ -20,9 +20,13 @@ TERMS = {
     "residual stream at the steered layers. A negative alpha steers toward the negative pole.",
     "D": "The change of the mean P+ of an axis per unit of alpha, from both signs of the largest "
     "alpha: (effect at +alpha − effect at −alpha) / (2 alpha).",
-    "random-vector band": "The middle 95% of the effects of random vectors that have the norm of "
-    "the steering vector and are added at the same layers. An effect is beyond random vectors if "
-    f"hardly any of them has an effect as large, in either direction (p ≤ {LEVEL}).",
+    "random-vector band": "The range of 95% of the effects of random vectors that have the norm of "
+    "the steering vector and are added at the same layers: 0 plus or minus their root mean square "
+    "times Student's t. An effect is beyond random vectors if it is outside the band "
+    f"(p ≤ {LEVEL}).",
+    "planted coupling": "A positive control: a coupling of known size that we write into a copy of "
+    "the model and then look for. If it is found, a coupling of this size that is not found in the "
+    "plain model is not there.",
     "entanglement ratio": "How far the other axis moves, compared with the steered axis: "
     "min(1, |D of the other axis| / |D of the steered axis|). Random vectors can give a large "
     "ratio too, so the ratio alone shows no coupling. It is not defined if the 95% interval of the "
@@ -39,7 +43,7 @@ TERMS = {
 READING_NOTE = (
     "P+ is the model's preference for the positive pole of an axis, from 0 to 1; 0.5 is no "
     "preference. alpha is the strength of steering. Brackets hold 95% intervals. The random-vector "
-    "band is the middle 95% of the effects of random vectors with the same norm; an effect is "
+    "band is the range of 95% of the effects of random vectors with the same norm; an effect is "
     f"beyond random vectors if hardly any of them has one as large (p ≤ {LEVEL})."
 )
 

@@ -12,6 +12,7 @@ from interp_culture.reporting.effect_findings import (
     effects_as_intended,
     headline,
     human_ratios,
+    planted_finding,
     steering_finding,
 )
 from interp_culture.reporting.findings import layers_finding, layers_title, map_title
@@ -46,7 +47,7 @@ def _coupling_section(summary: Summary, tables: Tables) -> Section:
     orange = " Orange: the slope of one axis on the other over 115 countries." if human else ""
     return Section(
         headline(summary),
-        [coupling_finding(summary, row).answer for row in cross_responses(summary)],
+        _coupling_answers(summary),
         study_figures.ratio_figure(
             matrix[of_lead & (matrix.steered != matrix.axis)],
             null[null.axis != null.steered],
@@ -56,6 +57,13 @@ def _coupling_section(summary: Summary, tables: Tables) -> Section:
         "change of P+ per unit of alpha. Error bars: 95% bootstrap intervals. Hollow: the ratio is "
         f"not defined. Grey: the same ratio for random vectors.{orange} Tables: matrix, null.",
     )
+
+
+def _coupling_answers(summary: Summary) -> list[str]:
+    """The answer on each pair of axes, and whether a coupling of known size was found."""
+    answers = [coupling_finding(summary, row).answer for row in cross_responses(summary)]
+    planted = planted_finding(summary)
+    return answers if planted is None else [*answers, planted.answer]
 
 
 def _steering_section(summary: Summary, tables: Tables) -> Section:
@@ -71,7 +79,7 @@ def _steering_section(summary: Summary, tables: Tables) -> Section:
         ),
         f"Change of the mean P+ when all steered layers are steered together, at alpha {top:+g} "
         f"(up) and {-top:+g} (down), on {summary['n_test']} held-out scenarios. Error bars: 95% "
-        f"bootstrap intervals, clustered by item. Grey: {summary['config']['n_random']} random "
+        f"bootstrap intervals, clustered by item. Grey: {summary['null']['n']} random "
         f"vectors of the same norm at alpha {top:+g}, on {summary['n_null']} of the scenarios. "
         "Tables: response, null.",
     )
@@ -98,7 +106,7 @@ def _domain_section(summary: Summary, domains: pd.DataFrame) -> Section:
         [domain_text(domains)],
         plots.forest_figure(_domain_rows(domains), "change of mean P+"),
         f"Change of the mean P+ at alpha {top:+g} on the held-out scenarios of each domain. Error "
-        f"bars: 95% bootstrap intervals, clustered by item. Grey: {summary['config']['n_random']} "
+        f"bars: 95% bootstrap intervals, clustered by item. Grey: {summary['null']['n']} "
         "random vectors of the same norm on the same domain. A hollow marker means that the "
         "interval includes 0, that random vectors reach as far, or that no random vector was "
         "measured there. Table: domains.",

@@ -18,6 +18,7 @@ from interp_culture.readout.probing import predicted_runs, read_runs
 from interp_culture.readout.tables import shifts_from, with_keys
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.stats import NullBand
 from interp_culture.steering.edits import check_strength, steer
 from interp_culture.steering.layer_choice import best_layers, check_k, mean_by_layer
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like
@@ -196,7 +197,8 @@ def sweep_null(
 
     Returns:
         One row a steered axis, layer and alpha: steered, layer, alpha, null_low and null_high (the
-        2.5% and 97.5% quantiles of the n vectors' mean differentials).
+        95% band of the n vectors' mean differentials, see `NullBand`). A differential has no sign,
+        so that the band lies around the mean of the vectors and not around 0.
 
     Raises:
         InputError: no alpha, or an alpha of 0.
@@ -220,9 +222,9 @@ def sweep_null(
         tables.append(shifts.assign(steered=axis, differential=shifts["shift"].abs()))
     keys = ["steered", "layer", "alpha"]
     draw_means = pd.concat(tables).groupby([*keys, "draw"]).differential.mean()
-    by_layer = draw_means.groupby(keys)
-    band = {"null_low": by_layer.quantile(0.025), "null_high": by_layer.quantile(0.975)}
-    return pd.DataFrame(band).reset_index()
+    bands = draw_means.groupby(keys).apply(lambda means: NullBand.of(means.to_numpy(), centre=None))
+    ends = {"null_low": [b.low for b in bands], "null_high": [b.high for b in bands]}
+    return pd.DataFrame(ends, index=bands.index).reset_index()
 
 
 def _random_runs(

@@ -154,7 +154,7 @@ RESPONSE = (
     Column("effect", "mean change against the plain model", "see value"),
     *INTERVAL,
     *NULL_BAND,
-    Column("p_null", "rank of |effect| among random vectors, at the largest |alpha|"),
+    Column("p_null", "p of |effect| among random vectors, at the largest |alpha|"),
     Column("outside_null", "p_null <= 0.05"),
 )
 MATRIX = (
@@ -162,6 +162,8 @@ MATRIX = (
     AXIS_READ,
     Column("D", "change per unit of alpha, from both signs of the largest", "see value"),
     *INTERVAL,
+    Column("p_null", "p of |D| among random vectors"),
+    Column("detectable", "smallest |D| found in 80% of such studies", "see value"),
     *RATIO,
     DEFINED,
 )
@@ -173,7 +175,6 @@ LAYER = Column("layer", "the one steered block, from 0")
 METHOD = Column("method", "plain, the method of the vectors, or random")
 N = Column("n", "number of scenarios")
 SURE = Column("sure", "whether the interval excludes 0 and the effect exceeds the band")
-REACH = Column("null_reach", "size beyond which an effect is outside the random vectors", CHANGE)
 BESIDE_RANDOM = (*NULL_BAND, SURE)
 RANDOM_RATIO = (
     Column("null_ratio_low", "lower end of the 95% band of random vectors' ratios", PROBABILITY),

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from interp_culture.engine.leaks import Kind
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.prompts import Order
 from interp_culture.stats import LEAST_RANDOM
@@ -29,6 +30,24 @@ def _not_zero(alpha: float) -> float:
 
 # A strength of steering; 0 would leave nothing to measure.
 Strength = Annotated[FiniteFloat, AfterValidator(_not_zero)]
+
+
+class PlantedControl(BaseModel):
+    """The positive control of a study: a coupling of known size, which it should find."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steered: str = Field(description="the axis whose steering direction the leak reads")
+    axis: str = Field(description="the axis whose P+ the leak raises")
+    size: float = Field(0.02, description="growth of D, change of P+ per unit of alpha")
+    block: int | None = Field(
+        None, ge=0, description="block after which the leak acts; default the last steered layer"
+    )
+    kind: Kind = Field(
+        "representational",
+        description="representational reads the steering direction; readout couples the readouts, "
+        "after the last block",
+    )
 
 
 class StudyConfig(BaseModel):
@@ -72,12 +91,20 @@ class StudyConfig(BaseModel):
     n_random: int = Field(
         LEAST_RANDOM,
         ge=LEAST_RANDOM,
-        description="how many norm-matched random vectors form the null",
+        description="how many norm-matched random vectors form the null, where they are measured",
+    )
+    null: Literal["predicted", "measured"] = Field(
+        "predicted",
+        description="predicted takes the effects of random vectors from one backward pass, where "
+        "a check by measurement agrees; measured steers with every one of them",
+    )
+    planted: PlantedControl | None = Field(
+        None, description="a positive control: a coupling of known size to be found"
     )
     null_per_item: int | None = Field(
         None,
         ge=1,
-        description="held-out scenarios per item read under the random vectors; default all",
+        description="held-out scenarios per item read under measured random vectors; default all",
     )
     train_per_cell: int | None = Field(
         None, ge=1, description="training scenarios per item x domain; default all"

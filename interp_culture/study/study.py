@@ -14,8 +14,17 @@ import pandas as pd
 import torch
 
 from interp_culture.artifacts import content_key, make_folder, table_once, write_json, write_table
+from interp_culture.coupling.control import planted_response
+from interp_culture.coupling.planted import leak_of_size
+from interp_culture.coupling.random_vectors import (
+    PREDICTED,
+    NullAgreement,
+    null_check,
+    predicted_random,
+)
 from interp_culture.coupling.steered import steered_readouts
 from interp_culture.engine.interventions import Edit
+from interp_culture.engine.leaks import save_leak
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import System
@@ -33,17 +42,22 @@ from interp_culture.steering.sweep import layer_sweep
 from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
 from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.study.analysis import Analysis, Tables, chosen
-from interp_culture.study.config import StudyConfig
+from interp_culture.study.config import PlantedControl, StudyConfig
 from interp_culture.study.manifest import study_manifest
 from interp_culture.study.sources import foreign_package, source_hash
 from interp_culture.study.summary import (
     Manifest,
+    NullRecord,
     StudyDescription,
     Summary,
     derive,
     summarise_study,
 )
 from interp_culture.survey import culture_map
+
+# Held-out scenarios per item on which predicted effects of random vectors are compared with
+# measured ones. Both are means over the same scenarios, so that few will do.
+CHECKED_PER_ITEM = 1
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +98,17 @@ class Study:
         self.on_step("sweeping layers")
         sweep = self.sweep()
         readouts = self._all_steered()
+        if self.config.planted is not None:
+            self.on_step("steering the model with a planted coupling")
+        planted = self.planted()
         self.on_step("writing tables and summary")
         derived = derive(readouts, self.primary_readout)
         for name, table in derived.items():
             write_table(folder, name, table.reset_index(drop=True), self.manifest)
         is_plain = (readouts.method == "plain") & (readouts.readout == self.primary_readout)
         key = self.manifest["key"]
+        if planted is not None:
+            derived["planted"] = planted
         summary = summarise_study(self.about, validity, sweep, readouts[is_plain], derived, key)
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
@@ -245,7 +264,8 @@ class Study:
             "n_test": len(self.test),
             "n_sample": len(self.sample),
             "n_persona": len(self.persona_scenarios),
-            "n_null": len(self.null or self.test),
+            "n_null": len(self.test if self.null_is_predicted else self.null or self.test),
+            "null": self.null_record,
             "primary_readout": self.primary_readout,
             "layers": self.layers,
         }
@@ -355,20 +375,110 @@ class Study:
         """The held-out scenarios under all edits; random vectors by the primary readout alone."""
         strengths = [sign * alpha for alpha in self.config.alphas for sign in (1, -1)]
         n_random = self.config.n_random if readout == self.primary_readout else 0
-        return self.once(
-            f"steered_{readout}",
-            lambda: steered_readouts(
+        is_predicted = n_random > 0 and self.null_is_predicted
+
+        def compute() -> pd.DataFrame:
+            table = steered_readouts(
                 self.model,
                 self.test,
                 self.vectors(),
                 self.layers,
                 alphas=strengths,
-                n_random=n_random,
+                n_random=0 if is_predicted else n_random,
                 null_scenarios=self.null,
                 readout=self.format(readout),
                 seed=self.config.seed,
-            ).assign(readout=readout),
+            )
+            if is_predicted:
+                # On all scenarios, since they cost no more than three readouts.
+                null = predicted_random(
+                    self.model,
+                    self.test,
+                    self.vectors(),
+                    self.layers,
+                    alpha=max(self.config.alphas),
+                    readout=self.format(readout),
+                    seed=self.config.seed,
+                )
+                table = pd.concat([table, null], ignore_index=True)
+            return table.assign(readout=readout)
+
+        return self.once(f"steered_{readout}", compute)
+
+    def null_check(self) -> pd.DataFrame:
+        """Random vectors, predicted and measured on a few held-out scenarios."""
+        return self.once(
+            "null_check",
+            lambda: null_check(
+                self.model,
+                self._sample(self.test, CHECKED_PER_ITEM, "item"),
+                self.vectors(),
+                self.layers,
+                alpha=max(self.config.alphas),
+                readout=self.format(),
+                seed=self.config.seed,
+            ),
         )
+
+    @cached_property
+    def null_is_predicted(self) -> bool:
+        """Whether effects of random vectors are predicted: as configured, if the check agrees."""
+        if self.config.null == "measured":
+            return False
+        agreement = NullAgreement.of(self.null_check())
+        if not agreement.holds:
+            self.on_step(f"{agreement}; measuring {self.config.n_random} of them")
+        return agreement.holds
+
+    @property
+    def null_record(self) -> NullRecord:
+        """How the null was computed, for the report."""
+        if self.config.null == "measured":
+            return {"is_predicted": False, "n": self.config.n_random, "check": None}
+        agreement = NullAgreement.of(self.null_check())
+        n = PREDICTED if agreement.holds else self.config.n_random
+        return {"is_predicted": agreement.holds, "n": n, "check": str(agreement)}
+
+    def planted(self) -> pd.DataFrame | None:
+        """The positive control: the response of the model with a leak of known size.
+
+        The leak comes from training scenarios and is stored as `leak.safetensors`. None where no
+        control is configured.
+        """
+        control = self.config.planted
+        return None if control is None else self.once("planted", lambda: self._planted(control))
+
+    def _planted(self, control: PlantedControl) -> pd.DataFrame:
+        vectors = self.vectors()
+        top = max(self.config.alphas)
+        leak = leak_of_size(
+            self.model,
+            self.sweep_scenarios,
+            vectors,
+            self.layers,
+            steered=control.steered,
+            axis=control.axis,
+            size=control.size,
+            block=control.block,
+            kind=control.kind,
+            alpha=top,
+            readout=self.format(),
+        )
+        save_leak(self.folder / "leak.safetensors", leak)
+        table = planted_response(
+            self.model,
+            leak,
+            self.test,
+            {control.steered: vectors[control.steered]},
+            self.layers,
+            self.steered(self.primary_readout),
+            alpha=top,
+            n_random=0 if self.null_is_predicted else self.config.n_random,
+            null_scenarios=self.null,
+            readout=self.format(),
+            seed=self.config.seed,
+        )
+        return table.assign(block=leak.block, kind=leak.kind, kappa=leak.size)
 
     def plain(self, scenarios: ScenarioSet) -> pd.DataFrame:
         """The primary readout of held-out scenarios without edits, out of `steered`."""
@@ -376,7 +486,9 @@ class Study:
         table = self.steered(self.primary_readout)
         ids = {scenario.id for scenario in scenarios}
         is_plain = (table.method == "plain") & table.id.isin(ids)
-        return table[is_plain].drop(columns=["steered", "method", "draw", "alpha", "readout"])
+        rows = table[is_plain].drop(columns=["steered", "method", "draw", "alpha", "readout"])
+        # Columns that predicted rows do not have are of a wider type in the whole table.
+        return rows.infer_objects()
 
 
 def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> Summary:

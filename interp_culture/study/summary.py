@@ -42,6 +42,16 @@ class Poles(TypedDict):
     positive: str
 
 
+class PlantedSettings(TypedDict):
+    """The fields of `PlantedControl`."""
+
+    steered: str
+    axis: str
+    size: float
+    block: int | None
+    kind: str
+
+
 class SteeringSettings(TypedDict):
     """The fields of `StudyConfig` that the report reads; the stored configuration has all."""
 
@@ -50,6 +60,7 @@ class SteeringSettings(TypedDict):
     top_k: int
     layers: dict[str, list[int]] | None
     n_random: int
+    planted: PlantedSettings | None
 
 
 class ValidityRecord(TypedDict):
@@ -96,6 +107,37 @@ class ResponseRow(TypedDict):
     outside_null: bool
 
 
+class NullRecord(TypedDict):
+    """How the effects of random vectors were computed, and how many vectors there are per axis.
+
+    `check` says in words how predicted and measured effects agree; None where none was predicted.
+    """
+
+    is_predicted: bool
+    n: int
+    check: str | None
+
+
+class PlantedRow(TypedDict):
+    """One row of `planted_growth`: the response of the model with a planted leak."""
+
+    steered: str
+    axis: str
+    D_plain: float
+    D: float
+    low: float
+    high: float
+    p_null: float
+    found: bool
+    growth: float
+    growth_low: float
+    growth_high: float
+    predicted: float
+    block: int
+    kind: str
+    kappa: float
+
+
 class MatrixRow(TypedDict):
     """One row of `response_matrix`, of one readout, in P+ ("shift") or logits ("logit_shift")."""
 
@@ -104,6 +146,8 @@ class MatrixRow(TypedDict):
     D: float
     low: float
     high: float
+    p_null: float
+    detectable: float
     ratio: float
     ratio_low: float
     ratio_high: float
@@ -161,6 +205,7 @@ class StudyDescription(TypedDict):
     n_sample: int
     n_persona: int
     n_null: int
+    null: NullRecord
     primary_readout: str
     layers: dict[str, list[int]]
 
@@ -177,6 +222,8 @@ class Summary(StudyDescription):
     # "X Y": the median entanglement ratio of random vectors at the layers of X, Y being read.
     null_ratio: dict[str, float]
     matrix: list[MatrixRow]
+    # The positive control; empty if none is configured.
+    planted: list[PlantedRow]
     # Absent if the items are not those of the cultural map; `read_summary` then gives [].
     places: NotRequired[list[PlaceRow]]
     distances: list[DistanceRow]
@@ -247,7 +294,7 @@ def summarise_study(
         validity: the check of each readout.
         sweep: the table of the layer sweep.
         plain: the unsteered rows of the primary readout.
-        tables: the tables that `derive` returned.
+        tables: the tables that `derive` returned, and `planted` where there is a control.
         key: the study's key, which its tables carry too.
     """
     response_table = tables["response"]
@@ -267,6 +314,7 @@ def summarise_study(
         "best_layer": {axis: _best_layer(sweep, axis) for axis in about["layers"]},
         "response": leading.drop(columns=["readout", "value"]).to_dict("records"),
         "null_ratio": _null_ratios(tables["null"]),
+        "planted": tables["planted"].to_dict("records") if "planted" in tables else [],
         **records,
         "distances": _to_targets(tables.get("distances")),
         "human": culture_map.human_coupling() if on_map else None,
@@ -281,7 +329,7 @@ def read_summary(folder: Path) -> Summary:
     Raises InputError if there is none, and KeyError if it lacks a field.
     """
     stored = read_json(folder / "summary.json")
-    for name in ("response", "matrix", "places", "distances"):
+    for name in ("response", "matrix", "planted", "places", "distances"):
         rows = stored.get(name) or []
         stored[name] = [{k: _number(value) for k, value in row.items()} for row in rows]
     stored["null_ratio"] = {pair: _number(ratio) for pair, ratio in stored["null_ratio"].items()}

@@ -13,6 +13,7 @@ from declared_tables import check_captions, check_tables
 import interp_culture as ic
 from analyses.entanglement import ANALYSIS, measure, sections
 from interp_culture.coupling.null import random_effects
+from interp_culture.stats import NullBand
 from interp_culture.study import study as study_module
 
 SIZES = {
@@ -89,9 +90,8 @@ def test_the_null_is_that_of_the_scenarios_read(
         row = null.loc[(name, "X", "Y")]
         assert row.draws == len(draws) == 20
         assert row.null_ratio_median == pytest.approx(draws.ratio.median())
-        assert [row.null_low, row.null_high] == pytest.approx(
-            list(np.percentile(draws.effect, [2.5, 97.5]))
-        )
+        reach = NullBand.of(draws.effect.to_numpy()).reach
+        assert [row.null_low, row.null_high] == pytest.approx([-reach, reach])
 
 
 def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFrame]) -> None:
@@ -102,9 +102,7 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     assert drag.figure.to_json()
     matrix = tables["matrix"].query("kind == 'overall'")
     null = tables["null"]
-    wide = null.assign(
-        null_low=-9.0, null_high=9.0, null_reach=9.0, null_ratio_low=0.0, null_ratio_high=1.0
-    )
+    wide = null.assign(null_low=-9.0, null_high=9.0, null_ratio_low=0.0, null_ratio_high=1.0)
     flat = matrix.assign(D=0.0, low=-0.1, high=0.1)
     ratio, drag = sections({"matrix": flat, "null": wide}, study.about)
     assert ratio.title == (
@@ -115,9 +113,7 @@ def test_titles_follow_the_numbers(study: ic.Study, tables: dict[str, pd.DataFra
     assert any(
         "In 2 of 2 cases random vectors reach the ratio's cap" in text for text in ratio.text
     )
-    narrow = wide.assign(
-        null_low=-1e-9, null_high=1e-9, null_reach=1e-9, null_ratio_low=0.1, null_ratio_high=0.2
-    )
+    narrow = wide.assign(null_low=-1e-9, null_high=1e-9, null_ratio_low=0.1, null_ratio_high=0.2)
     ratio, drag = sections(
         {"matrix": matrix.assign(D=0.2, low=0.1, high=0.3, ratio=0.5), "null": narrow}, study.about
     )

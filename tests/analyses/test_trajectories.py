@@ -134,7 +134,6 @@ def test_sections_say_what_is_shown_and_what_is_not(measured: Measured) -> None:
             "null_low": -0.02,
             "null_high": 0.02,
         }
-        sure["null_reach"] = 0.02
         assert (
             words
             in sections(tables | {"moves": tables["moves"].assign(**sure)}, study.about)[1].title

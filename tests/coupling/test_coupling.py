@@ -10,6 +10,7 @@ import pytest
 from conftest import error_without_type_checks
 from planted import COUPLING, planted_model, planted_scenarios
 
+from interp_culture.coupling.null import random_range, random_reach
 from interp_culture.coupling.ratio import entanglement
 from interp_culture.coupling.responses import response, response_matrix
 from interp_culture.coupling.steered import shifts, slopes, steered_readouts
@@ -60,7 +61,7 @@ def test_planted_axes_stand_out_from_random_vectors(readouts: pd.DataFrame) -> N
             assert row.outside_null
             assert np.sign(row.effect) == np.sign(alpha)
             assert row.low <= row.effect <= row.high
-            assert row.p_null == pytest.approx(1 / 21)
+            assert row.p_null < 0.01
     assert (readouts[readouts.method == "random"].groupby("steered").draw.nunique() == 20).all()
 
 
@@ -164,9 +165,16 @@ def test_the_null_has_one_rule() -> None:
     """Twenty random effects around -0.05: an effect of +0.03 is smaller than theirs, one of +0.2 larger."""
     random = -0.05 + np.linspace(-0.01, 0.01, 20)
     for effect, outside in ((0.03, False), (0.2, True)):
-        row = response(rows_of(effect, random, 8)).set_index("alpha").loc[1.0]
+        rows = rows_of(effect, random, 8)
+        row = response(rows).set_index("alpha").loc[1.0]
         assert row.outside_null == outside
         assert (row.p_null <= 0.05) == outside
+        (of_matrix,) = response_matrix(rows).to_dict("records")
+        assert of_matrix["p_null"] == pytest.approx(row.p_null, rel=0.01)
+        reach = random_reach(shifts(rows), ["steered", "axis"]).null_high.item()
+        assert random_range(rows).null_high.item() == pytest.approx(reach)
+        assert row.null_high == pytest.approx(reach)
+        assert of_matrix["detectable"] >= reach
 
 
 def test_nothing_is_claimed_of_few_scenarios_or_few_random_vectors() -> None:
@@ -174,7 +182,10 @@ def test_nothing_is_claimed_of_few_scenarios_or_few_random_vectors() -> None:
     assert np.isnan([few.low, few.high, few.p_null]).all()
     assert not few.outside_null
     assert not response_matrix(rows_of(0.326, np.zeros(20), 3)).defined.any()
-    assert not response(rows_of(0.326, np.zeros(2), 8)).outside_null.any()
+    few = response(rows_of(0.326, np.array([0.08, -0.07]), 8)).set_index("alpha").loc[1.0]
+    assert not few.outside_null
+    assert few.p_null > 0.05
+    assert np.isnan(response(rows_of(0.326, np.empty(0), 8)).p_null).all()
 
 
 def test_a_missing_plain_row_is_said() -> None:
