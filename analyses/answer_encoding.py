@@ -5,6 +5,8 @@ Paper, equations 1 and 2. Run alone: python -m analyses.answer_encoding --preset
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 import interp_culture as ic
@@ -39,14 +41,14 @@ def measure(study: ic.Study) -> Tables:
     """Plain and steered choices under every encoding, split into value and letter.
 
     Returns:
-        readouts: variant, readout, labels, template, and the columns of `steered_readouts`.
+        readouts: variant, readout, labels, template, prefix (of the answer), and the columns of
+        `steered_readouts`.
         effects: `reading_effects`, per unit of alpha. letter: `reading_shifts`, at each alpha.
         agreement: `scenario_agreement` of the encodings' values. validity: labels, and the fields
         of `check_readout`.
     """
-    encodings = ENCODINGS
-    if study.config.brief:
-        encodings = {name: ENCODINGS[name] for name in BRIEF_ENCODINGS}
+    names = BRIEF_ENCODINGS if study.config.brief else ENCODINGS
+    encodings = {name: with_prefix_of(study, ENCODINGS[name]) for name in names}
     readouts = pd.concat(
         [encoding_readouts(study, name, form) for name, form in encodings.items()],
         ignore_index=True,
@@ -62,6 +64,11 @@ def measure(study: ic.Study) -> Tables:
         "agreement": scenario_agreement(slopes[slopes.reading == "value"], "variant"),
         "validity": validity,
     }
+
+
+def with_prefix_of(study: ic.Study, form: ic.ReadoutFormat) -> ic.ReadoutFormat:
+    """The format with the study's answer prefix; without one, each label pair has its own."""
+    return replace(form, prefix=study.config.prefix) if form.readout == "letters" else form
 
 
 def encoding_readouts(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> pd.DataFrame:
@@ -85,7 +92,12 @@ def encoding_readouts(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> 
         )
 
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
-    table = study.once(name, lambda: pd.concat(map(read_axis, study.vectors().values())))
+    table = study.once(
+        name,
+        lambda: pd.concat(map(read_axis, study.vectors().values())).assign(
+            prefix=ic.resolve_format(study.model, form).prefix
+        ),
+    )
     return table.assign(
         variant=variant, readout=form.readout, labels=form.labels, template=form.template
     )

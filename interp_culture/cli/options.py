@@ -97,6 +97,15 @@ Reading = Annotated[
         rich_help_panel=READING,
     ),
 ]
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        "--prefix",
+        help="What the answer begins with, before the letter; '' is the paper's. Letters only.",
+        show_default="chosen on control items",
+        rich_help_panel=READING,
+    ),
+]
 System = Annotated[
     str | None,
     typer.Option(

@@ -39,8 +39,13 @@ class ChatTemplate:
         """The text up to where the answer begins, without the BOS that the tokenizer adds itself.
 
         A blank system message counts as none. Without a system role in the template the system
-        message is put before the user's text.
+        message is put before the user's text. The answer prefix comes last, as it is; after a plain
+        "Answer:" it has a space before it, as an answer has.
         """
+        return self._asked(prompt) + self._begun(prompt)
+
+    def _asked(self, prompt: Prompt) -> str:
+        """The text up to the beginning of the assistant's turn."""
         system = prompt.system if prompt.system and prompt.system.strip() else None
         if not self.exists:
             preamble = f"{system}\n\n" if system else ""
@@ -50,6 +55,12 @@ class ChatTemplate:
         if self._has_system_role:
             return self._apply(_messages(prompt.user, system))
         return self._apply(_messages(f"{system}\n\n{prompt.user}"))
+
+    def _begun(self, prompt: Prompt) -> str:
+        """The answer prefix as it stands in the assistant's turn."""
+        if not prompt.prefix or self.exists:
+            return prompt.prefix
+        return f" {prompt.prefix}"
 
     @cached_property
     def _has_system_role(self) -> bool:

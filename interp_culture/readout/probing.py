@@ -19,7 +19,7 @@ from interp_culture.readout.formats import (
     raw_values,
     token_groups,
 )
-from interp_culture.readout.validity import check_readout, warn_of
+from interp_culture.readout.validity import check_readout, resolve_format, warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
 
 
@@ -32,12 +32,14 @@ def probe(
 ) -> pd.DataFrame:
     """The model's choice on each scenario, plain or under `edits`.
 
-    Warns with ReadoutWarning where the readout fails its check on this model.
+    Warns with ReadoutWarning where the readout fails its check on this model, and once where it
+    passes with a caution.
 
     Args:
         edits: what `steer` gives, or one Edit.
         readout: "letters", "continuation", or a `ReadoutFormat` with its order of the options,
-            labels, template and system message.
+            labels, template, answer prefix and system message. The prefix of letters by name is
+            chosen by `resolve_format`.
 
     Returns:
         One row a scenario: id, axis, item, domain, logit_diff (positive minus negative pole; nats,
@@ -89,8 +91,9 @@ def read_runs(
     form = as_format(readout)
     runs = as_runs(runs)
     warn_of(model, form)
-    raw = raw_values(model, scenarios, form, runs)
     letters = check_readout(model, form).letters
+    form = resolve_format(model, form)
+    raw = raw_values(model, scenarios, form, runs)
     tables = {key: choice_table(scenarios, values, form, letters) for key, values in raw.items()}
     return _by_run(tables)
 
@@ -115,6 +118,7 @@ def predicted_runs(
     form = as_format(readout)
     warn_of(model, form)
     letters = check_readout(model, form).letters
+    form = resolve_format(model, form)
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
     weights = choice_weights(scenarios, form, letters, n_tokens)

@@ -40,6 +40,9 @@ LETTER_TEMPLATES: dict[Template, str] = {
     ),
     "bare": "{situation}\n{x}. {first}\n{y}. {second}\nAnswer:",
 }
+# What the assistant's answer may begin with, before the letter. The paper's answer begins with the
+# letter. The shortest comes first, since ties in the choice of a prefix go to the first.
+PREFIXES = ("", "Answer:", "The answer is (", "My answer is option")
 CONTINUATION_TEMPLATE = "{situation}\n\nWhat is the best choice here? Answer in one sentence."
 
 
@@ -63,6 +66,7 @@ def letter_prompts(
     system: str | None = None,
     labels: Labels = "A/B",
     template: Template = "paper",
+    prefix: str = "",
 ) -> list[LetterPrompt]:
     """The prompts of Eq. 1: both orders of the poles, or one order drawn at random as in the paper.
 
@@ -78,6 +82,7 @@ def letter_prompts(
         system: the system message; None for none.
         labels: the labels of the two poles, a key of `LABELS`.
         template: the wording, a key of `LETTER_TEMPLATES`.
+        prefix: what the assistant's answer begins with, before the letter.
 
     Returns:
         Two prompts for "both": the positive pole with the first label, then with the second. One
@@ -106,7 +111,7 @@ def letter_prompts(
         # Drawn from the id, so that a scenario has the same order in every subset.
         places = (0,) if random.Random(f"{seed}:{scenario.id}").random() < 0.5 else (1,)
     return [
-        _letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template])
+        _letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template], prefix)
         for positive in places
     ]
 
@@ -142,7 +147,7 @@ def contrastive_texts(scenario: Scenario) -> tuple[str, str]:
 
 def template_hash() -> str:
     """A hash of the default wording, for manifests. Tables of another wording name its template."""
-    wording = LETTER_TEMPLATE + CONTINUATION_TEMPLATE
+    wording = "".join([LETTER_TEMPLATE, CONTINUATION_TEMPLATE, *PREFIXES])
     return hashlib.sha256(wording.encode()).hexdigest()[:12]
 
 
@@ -156,7 +161,12 @@ def _check_question(scenario: Scenario) -> None:
 
 
 def _letter_prompt(
-    scenario: Scenario, positive: Literal[0, 1], system: str | None, labels: Labels, template: str
+    scenario: Scenario,
+    positive: Literal[0, 1],
+    system: str | None,
+    labels: Labels,
+    template: str,
+    prefix: str,
 ) -> LetterPrompt:
     poles = (scenario.positive, scenario.negative)
     if positive == 1:
@@ -171,7 +181,8 @@ def _letter_prompt(
         user += text
     user += _instruction(tail, sorted(spans, key=_label_order(labels).index))
     options = tuple(spans[label] for label in LABELS[labels])
-    return LetterPrompt(Prompt(user, system=system, options=options), positive)
+    prompt = Prompt(user, system=system, options=options, prefix=prefix)
+    return LetterPrompt(prompt, positive)
 
 
 def _labelled_choices(

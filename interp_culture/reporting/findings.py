@@ -115,6 +115,8 @@ def readout_finding(summary: Summary) -> Finding:
         f"It finds the right answer on {primary['accuracy']:.0%} of {primary['n']} control "
         f"items (95% interval {primary['accuracy_low']:.0%} to {primary['accuracy_high']:.0%})."
     )
+    if primary["cautions"]:
+        evidence += f" Caution: {'; '.join(primary['cautions'])}; the mean of both cancels this."
     for check in summary["validity"].values():
         if not check["ok"] and check["readout"] != name:
             evidence += f" The {check['readout']} readout fails: {'; '.join(check['failures'])}."

@@ -33,6 +33,11 @@ class StudyConfig(BaseModel):
     device: str | None = None
     dtype: str | None = None
     order: Order = "both"
+    prefix: str | None = Field(
+        None,
+        description="what the answer of the letters readout begins with ('' is the paper's); "
+        "default: chosen on control items",
+    )
     # "random" is not a choice here, since it names the null in a study's tables.
     method: Literal["mean_diff", "pca", "pca_centred", "lda", "logistic"] = Field(
         "mean_diff", description="how activations become a direction"

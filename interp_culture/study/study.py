@@ -23,7 +23,8 @@ from interp_culture.errors import InputError
 from interp_culture.readout.formats import READOUTS, Readout, ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.tables import with_keys
-from interp_culture.readout.validity import Validity, check_readout
+from interp_culture.readout.validity import check_readout, resolve_format
+from interp_culture.readout.verdict import Validity
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, cache_activations
@@ -93,7 +94,9 @@ class Study:
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
         # After the summary: a report is refused while the keys of the two files differ.
-        write_json(folder / "manifest.json", self.manifest)
+        write_json(
+            folder / "manifest.json", {**self.manifest, "prefix": validity["letters"].prefix}
+        )
         # After the manifest, so that an analysis that fails leaves a finished study.
         for analysis in self._analyses():
             self.on_step(f"analysis {analysis.name}: {analysis.question}")
@@ -204,10 +207,13 @@ class Study:
         return next((readout for readout in READOUTS if checks[readout].ok), "continuation")
 
     def format(self, readout: Readout | None = None, system: System = None) -> ReadoutFormat:
-        """A readout, the primary one by default, with the study's order and seed."""
+        """A readout, the primary one by default, with the study's order, prefix and seed."""
+        readout = readout or self.primary_readout
         return ReadoutFormat(
-            readout or self.primary_readout,
+            readout,
             order=self.config.order,
+            # A continuation has no prefix.
+            prefix=self.config.prefix if readout == "letters" else None,
             system=system,
             seed=self.config.seed,
         )
@@ -278,7 +284,8 @@ class Study:
         """The check of every readout, by its name."""
 
         def compute() -> pd.DataFrame:
-            return pd.DataFrame([check_readout(self.model, readout).row for readout in READOUTS])
+            checks = [check_readout(self.model, self.format(readout)) for readout in READOUTS]
+            return pd.DataFrame([check.row for check in checks])
 
         checks = {}
         for row in self.once("validity", compute).to_dict("records"):
@@ -339,9 +346,10 @@ class Study:
         """The held-out scenarios under all edits; random vectors by the primary readout alone."""
         strengths = [sign * alpha for alpha in self.config.alphas for sign in (1, -1)]
         n_random = self.config.n_random if readout == self.primary_readout else 0
-        return self.once(
-            f"steered_{readout}",
-            lambda: steered_readouts(
+        form = self.format(readout)
+
+        def compute() -> pd.DataFrame:
+            table = steered_readouts(
                 self.model,
                 self.test,
                 self.vectors(),
@@ -349,10 +357,12 @@ class Study:
                 alphas=strengths,
                 n_random=n_random,
                 null_scenarios=self.null,
-                readout=self.format(readout),
+                readout=form,
                 seed=self.config.seed,
-            ).assign(readout=readout),
-        )
+            )
+            return table.assign(readout=readout, prefix=resolve_format(self.model, form).prefix)
+
+        return self.once(f"steered_{readout}", compute)
 
     def plain(self, scenarios: ScenarioSet) -> pd.DataFrame:
         """The primary readout of held-out scenarios without edits, out of `steered`."""
@@ -360,7 +370,8 @@ class Study:
         table = self.steered(self.primary_readout)
         ids = {scenario.id for scenario in scenarios}
         is_plain = (table.method == "plain") & table.id.isin(ids)
-        return table[is_plain].drop(columns=["steered", "method", "draw", "alpha", "readout"])
+        of_run = ["steered", "method", "draw", "alpha", "readout", "prefix"]
+        return table[is_plain].drop(columns=of_run)
 
 
 def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> Summary:
