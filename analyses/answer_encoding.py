@@ -67,7 +67,11 @@ def measure(study: ic.Study) -> Tables:
 
 
 def with_prefix_of(study: ic.Study, form: ic.ReadoutFormat) -> ic.ReadoutFormat:
-    """The format with the study's answer prefix; without one, each label pair has its own."""
+    """The format with the study's answer prefix and thoughts.
+
+    Where the study has no prefix, each pair of labels has its own.
+    """
+    form = replace(form, think=study.config.think)
     return replace(form, prefix=study.config.prefix) if form.readout == "letters" else form
 
 

@@ -27,8 +27,9 @@ from interp_culture.engine.hardware import choose_threads, matmul_rate
 from interp_culture.engine.loading import EMBEDDED, load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.readout.formats import ReadoutFormat, token_groups
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.validity import check_readout
+from interp_culture.readout.values import token_groups
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.stats import LEAST_N
 from interp_culture.steering.layer_choice import top_layers

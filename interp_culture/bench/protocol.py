@@ -30,8 +30,8 @@ from interp_culture.engine.hardware import matmul_rate
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
-from interp_culture.readout.formats import token_groups
 from interp_culture.readout.probing import read_runs
+from interp_culture.readout.values import token_groups
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer

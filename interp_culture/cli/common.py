@@ -176,6 +176,7 @@ def parse_format(
     order: str = "both",
     labels: str = "A/B",
     prefix: str | None = None,
+    think: int | None = None,
     system: str | None = None,
     seed: int = 42,
 ) -> ReadoutFormat:
@@ -201,6 +202,7 @@ def parse_format(
         order=cast("Order", order),
         labels=cast("Labels", labels),
         prefix=prefix,
+        think=think,
         system=system,
         seed=seed,
     )

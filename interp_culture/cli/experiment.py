@@ -50,6 +50,7 @@ def probe(
     ] = 42,
     readout: o.Reading = "letters",
     prefix: o.Prefix = None,
+    think: o.Think = None,
     order: Annotated[
         str,
         typer.Option(
@@ -74,7 +75,7 @@ def probe(
 
     message = system_message(system, persona, facts)
     form = parse_format(
-        readout, order=order, labels=labels, prefix=prefix, system=message, seed=seed
+        readout, order=order, labels=labels, prefix=prefix, think=think, system=message, seed=seed
     )
     loaded, selected = load(
         model,
@@ -158,6 +159,7 @@ def sweep(
     seed: o.TrainingSeed = 42,
     readout: o.Reading = "letters",
     prefix: o.Prefix = None,
+    think: o.Think = None,
     vectors: o.Vectors = VECTORS_FILE,
     alpha: o.Alphas = [1.0],  # noqa: B006  (typer copies the default)
     method: Annotated[
@@ -179,7 +181,7 @@ def sweep(
     from interp_culture.steering.vector_files import load_vectors
 
     by_axis = load_vectors(vectors)
-    form = parse_format(readout, prefix=prefix)
+    form = parse_format(readout, prefix=prefix, think=think)
     how = parse_sweep(method)
     take = training_half(seed, per_cell)
     loaded, train = load(
@@ -212,6 +214,7 @@ def steer(
     seed: o.HeldOutSeed = 42,
     readout: o.Reading = "letters",
     prefix: o.Prefix = None,
+    think: o.Think = None,
     system: o.System = None,
     persona: o.PersonaName = None,
     facts: o.FactsFolder = None,
@@ -237,7 +240,7 @@ def steer(
     axis_vectors = pick(load_vectors(vectors), axis)
     edits = edits_of(axis_vectors, parse_layers(layers), alpha, hook_point=hook_point)
     message = system_message(system, persona, facts)
-    form = parse_format(readout, prefix=prefix, system=message)
+    form = parse_format(readout, prefix=prefix, think=think, system=message)
     take = held_out_half(seed, per_cell, [axis_vectors])
     loaded, test = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
@@ -265,6 +268,7 @@ def entangle(
     seed: o.HeldOutSeed = 42,
     readout: o.Reading = "letters",
     prefix: o.Prefix = None,
+    think: o.Think = None,
     alpha: Annotated[
         float,
         typer.Option(help="Strength of steering; both signs are run.", rich_help_panel=o.STEERING),
@@ -297,7 +301,7 @@ def entangle(
     by_axis = load_vectors(vectors)
     chosen_layers = dict(parse_axis_layers(text) for text in layers)
     steered = {axis: pick(by_axis, axis) for axis in chosen_layers}
-    form = parse_format(readout, prefix=prefix)
+    form = parse_format(readout, prefix=prefix, think=think)
     if n_random < LEAST_RANDOM:
         raise InputError(
             f"--n-random {n_random}: give {LEAST_RANDOM} or more; with fewer, no effect can reach "

@@ -106,6 +106,17 @@ Prefix = Annotated[
         rich_help_panel=READING,
     ),
 ]
+Think = Annotated[
+    int | None,
+    typer.Option(
+        "--think",
+        help="For models that think: 0 reads after an empty think block, N after at most N tokens "
+        "of the model's thoughts.",
+        min=0,
+        show_default="as the chat template does without thinking",
+        rich_help_panel=READING,
+    ),
+]
 System = Annotated[
     str | None,
     typer.Option(

@@ -12,14 +12,9 @@ from interp_culture.engine.gradients import predict_runs
 from interp_culture.engine.interventions import Edit, as_edits, as_runs
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.choices import choice_table, choice_weights, with_choice
-from interp_culture.readout.formats import (
-    Readout,
-    ReadoutFormat,
-    as_format,
-    raw_values,
-    token_groups,
-)
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.validity import check_readout, resolve_format, warn_of
+from interp_culture.readout.values import raw_values, token_groups
 from interp_culture.scenarios.scenario import ScenarioSet
 
 
@@ -38,8 +33,8 @@ def probe(
     Args:
         edits: what `steer` gives, or one Edit.
         readout: "letters", "continuation", or a `ReadoutFormat` with its order of the options,
-            labels, template, answer prefix and system message. The prefix of letters by name is
-            chosen by `resolve_format`.
+            labels, template, answer prefix, thoughts and system message. The prefix of letters by
+            name is chosen by `resolve_format`.
 
     Returns:
         One row a scenario: id, axis, item, domain, logit_diff (positive minus negative pole; nats,
@@ -109,6 +104,9 @@ def predicted_runs(
 
     Returns:
         run, id, axis, item, domain, logit_diff and p_positive, as `read_runs`.
+
+    Raises:
+        InputError: as for `probe`, and a format with thoughts, which are other ones in each run.
 
     >>> few = test.filter(domain="family")
     >>> table = predicted_runs(model, few, {"steered": edits}, readout="continuation")

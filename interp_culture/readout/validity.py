@@ -11,15 +11,9 @@ from interp_culture.engine.foreign_hooks import without_hooks
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.readout.choices import Values, choice_table, choose_letters
-from interp_culture.readout.formats import (
-    Readout,
-    ReadoutFormat,
-    as_format,
-    has_letters,
-    raw_values,
-    values_by_prefix,
-)
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.prompts import PREFIXES
+from interp_culture.readout.values import has_letters, raw_values, values_by_prefix
 from interp_culture.readout.verdict import MIN_MASS, Validity, judge
 from interp_culture.scenarios.files import load_controls
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -38,8 +32,9 @@ def check_readout(model: LanguageModel, readout: Readout | ReadoutFormat) -> Val
     """Measure a readout's validity on the shipped control items, once a model.
 
     The model is read plain, without a system message, in both orders and the default template: of a
-    format only the readout, the labels and the answer prefix count. Hooks that somebody has put on
-    the model are taken off meanwhile, since validity is a property of the model itself.
+    format only the readout, the labels, the answer prefix and the thoughts count. Hooks that
+    somebody has put on the model are taken off meanwhile, since validity is a property of the model
+    itself.
 
     Letters without a given prefix are read with each of `PREFIXES`. Every second control item
     chooses: of the prefixes with enough probability on the letters (`MIN_MASS`), the one with the
@@ -149,7 +144,7 @@ def _warning(name: str, validity: Validity) -> str:
 
 def _as_checked(form: ReadoutFormat) -> ReadoutFormat:
     """The format in which the control items are read for `form`."""
-    return ReadoutFormat(form.readout, labels=form.labels, prefix=form.prefix)
+    return ReadoutFormat(form.readout, labels=form.labels, prefix=form.prefix, think=form.think)
 
 
 def _measure(model: LanguageModel, form: ReadoutFormat) -> Validity:

@@ -40,6 +40,7 @@ class Validity:
             one with the larger mass. Letters only.
         prefix: what the answer begins with, before the letter. Letters only.
         n_choice: other control items, on which the prefix was chosen; 0 where it was given.
+        think: the thoughts before the answer, as in `ReadoutFormat`.
         failures: what failed, in words; empty for a readout that may be used.
         cautions: what a user of the readout has to know, in words. A caution is no failure.
     """
@@ -57,6 +58,7 @@ class Validity:
     letters: str | None = None
     prefix: str | None = None
     n_choice: int = 0
+    think: int | None = None
     failures: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
 
@@ -79,7 +81,9 @@ class Validity:
         }
         for name in ("failures", "cautions"):
             values[name] = tuple(text for text in row[name].split("; ") if text)
-        values |= {"n": int(row["n"]), "n_choice": int(row["n_choice"])}
+        # A column with a missing value holds no integers.
+        for name in ("n", "n_choice", "think"):
+            values[name] = None if values[name] is None else int(values[name])
         return cls(**values)
 
     def in_one_order(self) -> Validity:
@@ -130,6 +134,7 @@ def judge(
         accuracy_high=float(interval.high),
         # One item has no deviation.
         spread=float(table.logit_diff.std()) if n > 1 else 0.0,
+        think=form.think,
         failures=tuple(failures),
         cautions=tuple(cautions),
         **of_letters,

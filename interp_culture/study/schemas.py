@@ -124,6 +124,9 @@ _TABLES = (
             Column("letters", "the spelling of the letters that is read"),
             Column("prefix", "what the answer begins with, before the letter"),
             Column("n_choice", "other control items, which chose the prefix; 0 if it was given"),
+            Column(
+                "think", "tokens of thoughts before the answer; empty for the template's own way"
+            ),
             Column("failures", "what failed, in words; empty for a usable readout"),
             Column("cautions", "what a user of the readout has to know, in words"),
             Column("ok", "whether the readout may be used"),

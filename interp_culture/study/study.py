@@ -207,13 +207,14 @@ class Study:
         return next((readout for readout in READOUTS if checks[readout].ok), "continuation")
 
     def format(self, readout: Readout | None = None, system: System = None) -> ReadoutFormat:
-        """A readout, the primary one by default, with the study's order, prefix and seed."""
+        """A readout, the primary one by default, with the settings of the study."""
         readout = readout or self.primary_readout
         return ReadoutFormat(
             readout,
             order=self.config.order,
             # A continuation has no prefix.
             prefix=self.config.prefix if readout == "letters" else None,
+            think=self.config.think,
             system=system,
             seed=self.config.seed,
         )

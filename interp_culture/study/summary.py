@@ -68,6 +68,7 @@ class ValidityRecord(TypedDict):
     letters: str | None
     prefix: str | None
     n_choice: int
+    think: int | None
     failures: list[str] | tuple[str, ...]
     cautions: list[str] | tuple[str, ...]
     ok: bool

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import CHAT, byte_tokenizer, make_pair
 from reference import forward
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -14,16 +16,11 @@ from typer.testing import CliRunner
 
 from interp_culture.cli import app
 from interp_culture.engine.interventions import Edit
-from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.model import ReadoutChecks
 from interp_culture.errors import InputError
 from interp_culture.readout import validity as readout_module
 from interp_culture.readout.choices import Values, choice_table
-from interp_culture.readout.formats import (
-    ReadoutFormat,
-    raw_values,
-    token_groups,
-    values_by_prefix,
-)
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.prompts import PREFIXES, letter_prompts
 from interp_culture.readout.validity import (
@@ -34,6 +31,7 @@ from interp_culture.readout.validity import (
     resolve_format,
     warn_of,
 )
+from interp_culture.readout.values import raw_values, token_groups, values_by_prefix
 from interp_culture.readout.verdict import MAX_BIAS, Validity, judge
 from interp_culture.scenarios.files import load_controls
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -63,6 +61,13 @@ def verdict(values: Values) -> Validity:
 def chosen(**by_prefix: Values) -> Validity:
     forms = dict(zip(by_prefix, FORMS.values(), strict=False))
     return _choose(load_controls(), {forms[name]: values for name, values in by_prefix.items()})
+
+
+@pytest.fixture
+def four_controls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For models that no other test uses, since a model keeps its checks."""
+    four = ScenarioSet(load_controls().scenarios[18:22], load_controls().catalogue)
+    monkeypatch.setattr(readout_module, "load_controls", lambda: four)
 
 
 EVERY_FIFTH_WRONG = np.arange(52) % 5 > 0
@@ -133,6 +138,7 @@ def test_the_items_that_choose_do_not_judge() -> None:
     assert kinds[0] == kinds[1]
 
 
+@pytest.mark.usefixtures("four_controls")
 def test_the_choice_is_made_once_and_shared_by_all_runs(
     few: ScenarioSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,18 +148,22 @@ def test_the_choice_is_made_once_and_shared_by_all_runs(
     monkeypatch.setattr(readout_module, "values_by_prefix", None)
     (scenario,) = few.scenarios[:1]
     one = ScenarioSet((scenario,), few.catalogue)
-    vector = Edit(1, np.ones(model.d_model), 3.0)
+    vector = Edit(1, torch.ones(model.d_model), 3.0)
     named, given = (
         read_runs(model, one, {"": (), "steered": [vector]}, readout=readout)
         for readout in ("letters", form)
     )
     assert named.equals(given)
-    assert check_readout(model, form).n == 52  # a given prefix needs no items that choose
+    assert check_readout(model, "letters").n == 2
+    assert check_readout(model, form).n == 4  # a given prefix needs no items that choose
     with pytest.raises(InputError, match=r"not chosen yet; choose it with resolve_format"):
         token_groups(model, one, ReadoutFormat("letters"))
 
 
-def test_all_prefixes_in_one_pass_are_each_alone(tiny: LanguageModel, few: ScenarioSet) -> None:
+@pytest.mark.usefixtures("four_controls")
+def test_all_prefixes_in_one_pass_are_each_alone(few: ScenarioSet) -> None:
+    tiny = make_pair("qwen3").model
+    few = ScenarioSet(few.scenarios[:4], few.catalogue)
     forms = list(FORMS.values())
     together = values_by_prefix(tiny, few, forms)
     for form, values in zip(forms, together, strict=True):
@@ -168,6 +178,7 @@ def test_all_prefixes_in_one_pass_are_each_alone(tiny: LanguageModel, few: Scena
 # -- the tokens after a prefix --------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("four_controls")
 def test_a_base_model_reads_the_letter_after_the_prefix(few: ScenarioSet) -> None:
     pair = make_pair("llama", chat_template=None)
     one = ScenarioSet(few.scenarios[:1], few.catalogue)
@@ -198,6 +209,7 @@ def merging_tokenizer(*merges: tuple[str, str]) -> PreTrainedTokenizerFast:
     return merged
 
 
+@pytest.mark.usefixtures("four_controls")
 def test_a_letter_that_merges_with_the_prefix_is_not_read(few: ScenarioSet) -> None:
     model = make_pair("llama").model
     bracketed = [("(", "A"), ("(", "B")]
@@ -208,7 +220,7 @@ def test_a_letter_that_merges_with_the_prefix_is_not_read(few: ScenarioSet) -> N
     assert form.prefix not in set(compare_prefixes(model).prefix)
     # With a space the letters are whole tokens, which the text "( A" has too.
     model.tokenizer = merging_tokenizer(*bracketed, ("Ġ", "A"), ("Ġ", "B"))
-    model.readout_checks.validity.clear()
+    model.readout_checks = ReadoutChecks()
     assert check_readout(model, form).letters in ("A", " A")
     (first, *_), *_ = raw_values(model, few, form, {"": ()})[""]
     assert first[0] == first[2]  # both columns hold " A", the only spelling that can be read
@@ -238,7 +250,9 @@ def test_a_caution_is_said_once_and_a_single_order_fails() -> None:
     model.readout_checks.validity[form] = verdict(planted(True, bias=3.0))
     with pytest.warns(ReadoutWarning, match=r"'letters' passes on tiny-llama with a caution: .*0%"):
         warn_of(model, form, again=True)
-    warn_of(model, form, again=True)  # would raise if it warned, by the line below
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of(model, form, again=True)
     one_order = ReadoutFormat("letters", order="random", prefix="")
     assert not check_readout(model, one_order).ok
     with pytest.warns(ReadoutWarning, match="one order alone does not cancel it"):
