@@ -10,6 +10,8 @@ from interp_culture.cli import options as o
 from interp_culture.cli.common import app, parse_format, say
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from interp_culture.readout.verdict import Validity
 
 COLUMNS = [
@@ -57,7 +59,7 @@ def validity(
     ] = False,
 ) -> None:
     """Check both readouts on control items with a known right answer."""
-    import pandas as pd
+    from pandas import DataFrame
 
     from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model
@@ -68,8 +70,7 @@ def validity(
     choose_threads()
     loaded = load_model(model, device=device, dtype=dtype)
     checks = [check_readout(loaded, form) for form in (letters, words)]
-    rows = pd.DataFrame([check.row for check in checks])
-    _print(rows)
+    _print(DataFrame([check.row for check in checks]))
     for check in checks:
         typer.echo(verdict_text(check))
     if all_prefixes:

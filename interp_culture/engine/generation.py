@@ -130,10 +130,9 @@ def generate_tokens(
     Args:
         stop: a token that ends a text, as the model's own end tokens do.
     """
-    before = model.bridge.original_model.generation_config.eos_token_id
-    own_ends = before if isinstance(before, list) else [before]
+    settings = model.bridge.original_model.generation_config
     # After its end a text is padded.
-    ends = {stop, model.pad_token, *own_ends}
+    ends = {model.pad_token, *_end_tokens(settings, stop)}
     tokens_of = {key: list[tuple[int, ...]]() for key in runs}
     for keys, written in _written(model, sequences, runs, max_new_tokens, stop=stop):
         for key, rows in zip(keys, written, strict=True):
@@ -163,8 +162,8 @@ def _written(
             yield keys, list(tokens.split(len(batch)))
 
 
-def _chunks(values: list[T], size: int) -> Iterator[list[T]]:
-    return (values[start : start + size] for start in range(0, len(values), size))
+def _chunks(values: Sequence[T], size: int) -> Iterator[list[T]]:
+    return (list(values[start : start + size]) for start in range(0, len(values), size))
 
 
 def _may_pad(model: LanguageModel, sequences: Sequence[TokenSequence], max_new_tokens: int) -> bool:
@@ -242,13 +241,9 @@ def _greedy_settings(hf_model: Any, pad: int, stop: int | None) -> Iterator[None
     Only the tokens that begin and end a text are taken from those; `stop` ends a text too.
     """
     before = hf_model.generation_config
-    ends = before.eos_token_id
-    if stop is not None:
-        own_ends = ends if isinstance(ends, list) else [ends]
-        ends = [stop, *(end for end in own_ends if end is not None)]
     hf_model.generation_config = GenerationConfig(
         bos_token_id=before.bos_token_id,
-        eos_token_id=ends,
+        eos_token_id=_end_tokens(before, stop) or None,
         pad_token_id=pad,
         do_sample=False,
         use_cache=True,
@@ -257,6 +252,13 @@ def _greedy_settings(hf_model: Any, pad: int, stop: int | None) -> Iterator[None
         yield
     finally:
         hf_model.generation_config = before
+
+
+def _end_tokens(settings: GenerationConfig, stop: int | None) -> list[int]:
+    """The tokens that end a text: those of the checkpoint's settings, and `stop`."""
+    own = settings.eos_token_id
+    candidates = [*(own if isinstance(own, list) else [own]), stop]
+    return [token for token in candidates if token is not None]
 
 
 class _Steps:

@@ -59,7 +59,7 @@ def raw_values(
     prompts = _prompts(scenarios, form)
     names = _names(scenarios, prompts)
     thought = with_thoughts(model, _flat(prompts), runs, form.think, names)
-    values = {}
+    values: dict[Any, Float[np.ndarray, "scenario member value"]] = {}
     for key, edits in runs.items():
         groups = _grouped(thought[key], prompts)
         score = _score(model, scenarios, form, groups)
