@@ -17,7 +17,7 @@ from typer.main import get_command
 from interp_culture.cli import app
 
 VERBS = [
-    "study", "probe", "extract", "sweep", "steer", "entangle", "report",
+    "study", "validity", "probe", "extract", "sweep", "steer", "entangle", "report",
     "validate", "generate", "wvs", "facts", "persona", "ask", "bench",
 ]  # fmt: skip
 

@@ -37,7 +37,9 @@ def with_thoughts(
             token, a prompt that leaves no room for the thoughts, or edits at positions that are
             others once the thoughts are written.
     """
-    _check_positions(runs)
+    for edits in runs.values():
+        model.check_edits(edits)
+        _check_positions(edits)
     closed_prompts = [replace(prompt, thinking="closed") for prompt in prompts]
     closed = model.tokenise_all(closed_prompts, names, new_tokens=max_tokens)
     end = _end_token(model)
@@ -77,12 +79,11 @@ def _end_token(model: LanguageModel) -> int:
     return tokens[0]
 
 
-def _check_positions(runs: Mapping[K, Sequence[Edit]]) -> None:
-    for edits in runs.values():
-        for edit in edits:
-            if edit.positions in MOVING_POSITIONS:
-                raise InputError(
-                    f"positions={edit.positions!r}: thoughts are new tokens while they are written "
-                    "and part of the prompt once the answer is read; with think above 0 steer all "
-                    "positions, a range or the options"
-                )
+def _check_positions(edits: Sequence[Edit]) -> None:
+    for edit in edits:
+        if edit.positions in MOVING_POSITIONS:
+            raise InputError(
+                f"positions={edit.positions!r}: thoughts are new tokens while they are written and "
+                "part of the prompt once the answer is read; with think above 0 steer all "
+                "positions, a range or the options"
+            )

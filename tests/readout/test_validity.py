@@ -244,6 +244,19 @@ def test_prefixes_that_cannot_be_are_refused_in_words() -> None:
     assert "--prefix is for lettered options" in str(result.exception)
 
 
+@pytest.mark.usefixtures("four_controls")
+def test_the_verb_shows_both_readouts_and_each_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_pair("llama").model
+    monkeypatch.setattr("interp_culture.engine.loading.load_model", lambda *a, **k: model)
+    monkeypatch.setattr("interp_culture.engine.hardware.choose_threads", lambda: 1)
+    result = CliRunner().invoke(app, ["validity", "--all-prefixes"])
+    assert result.exit_code == 0, result.exception
+    assert f"letters fails: {'; '.join(check_readout(model, 'letters').failures)}." in result.stdout
+    assert "\ncontinuation fails: " in result.stdout
+    for prefix in PREFIXES:
+        assert f" {prefix!r} " in result.stdout
+
+
 def test_a_caution_is_said_once_and_a_single_order_fails() -> None:
     model = make_pair("llama").model
     form = ReadoutFormat("letters", prefix="")
