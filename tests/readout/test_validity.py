@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from interp_culture.cli import app
 from interp_culture.engine.interventions import Edit
-from interp_culture.engine.model import ReadoutChecks
+from interp_culture.engine.model import LanguageModel, ReadoutChecks
 from interp_culture.errors import InputError
 from interp_culture.readout import validity as readout_module
 from interp_culture.readout.choices import Values, choice_table
@@ -232,14 +232,14 @@ def test_a_letter_that_merges_with_the_prefix_is_not_read(few: ScenarioSet) -> N
 # -- words ----------------------------------------------------------------------------------------
 
 
-def test_prefixes_that_cannot_be_are_refused_in_words() -> None:
+def test_prefixes_that_cannot_be_are_refused_in_words(tiny: LanguageModel) -> None:
     with pytest.raises(InputError, match="only the letters readout has one; a continuation"):
         ReadoutFormat("continuation", prefix="I would")
     with pytest.raises(InputError, match=r"ends with a space.*give 'The answer is'"):
         ReadoutFormat("letters", prefix="The answer is ")
     assert ReadoutFormat("continuation").prefix == ""
     with pytest.raises(InputError, match="no answer prefix to compare"):
-        compare_prefixes(None, "continuation")  # type: ignore[arg-type]
+        compare_prefixes(tiny, "continuation")
     result = CliRunner().invoke(app, ["probe", "--readout", "continuation", "--prefix", "So"])
     assert "--prefix is for lettered options" in str(result.exception)
 
