@@ -39,7 +39,8 @@ def check_readout(model: LanguageModel, readout: Readout | ReadoutFormat) -> Val
     Letters without a given prefix are read with each of `PREFIXES`. Every second control item
     chooses: of the prefixes with enough probability on the letters (`MIN_MASS`), the one with the
     largest sum of accuracy and order consistency. Where none has enough, the one with the most is
-    taken. Ties go to the first. The verdict is measured on the other items.
+    taken. Ties go to the first. The verdict is measured on the other items, and fails too if the
+    accuracy on all items together is no better than chance.
 
     With `order="random"` what is a caution with both orders is a failure: a preference for a letter
     cancels only in the mean of both.
@@ -172,11 +173,15 @@ def _values_by_prefix(
 
 def _choose(controls: ScenarioSet, by_form: dict[ReadoutFormat, Values]) -> Validity:
     """The verdict, on the one half of the items, on the prefix that is best on the other half."""
-    of_choice = {form: values[CHOICE_HALF] for form, values in by_form.items()}
-    chosen, letters = _best(_half(controls, CHOICE_HALF), of_choice)
-    held_out = _half(controls, HELD_OUT_HALF)
-    values = by_form[chosen][HELD_OUT_HALF]
-    return _judged(held_out, values, chosen, letters, len(controls) - len(held_out))
+    choosing = _half(controls, CHOICE_HALF)
+    chosen, letters = _best(
+        choosing, {form: values[CHOICE_HALF] for form, values in by_form.items()}
+    )
+    values = by_form[chosen]
+    held_out = choice_table(_half(controls, HELD_OUT_HALF), values[HELD_OUT_HALF], chosen, letters)
+    return judge(
+        held_out, chosen, letters, choice_table(choosing, values[CHOICE_HALF], chosen, letters)
+    )
 
 
 def _best(controls: ScenarioSet, by_form: dict[ReadoutFormat, Values]) -> tuple[ReadoutFormat, str]:
@@ -207,10 +212,6 @@ def _half(controls: ScenarioSet, half: slice) -> ScenarioSet:
 
 
 def _judged(
-    controls: ScenarioSet,
-    values: Values,
-    form: ReadoutFormat,
-    letters: str | None,
-    n_choice: int = 0,
+    controls: ScenarioSet, values: Values, form: ReadoutFormat, letters: str | None
 ) -> Validity:
-    return judge(choice_table(controls, values, form, letters), form, letters, n_choice)
+    return judge(choice_table(controls, values, form, letters), form, letters)

@@ -95,8 +95,40 @@ class Validity:
         return replace(self, failures=(*self.failures, *uncancelled), cautions=())
 
 
+@dataclass(frozen=True)
+class _Accuracy:
+    """The share of items with the right option preferred, and its 95% Wilson interval."""
+
+    right: int
+    n: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> _Accuracy:
+        # Imported here: scipy.stats takes half a second.
+        from scipy.stats import binomtest
+
+        right = int((table.logit_diff > 0).sum())
+        # Wilson's, since the normal interval has no width where every item is right.
+        interval = binomtest(right, len(table)).proportion_ci(method="wilson")
+        return cls(right, len(table), float(interval.low), float(interval.high))
+
+    def failures(self, which: str = "") -> list[str]:
+        """The failure to be better than chance, in words; none if the interval is above it."""
+        if self.low > 0.5:
+            return []
+        return [
+            f"it finds the right answer on {self.right} of {which}{self.n} control items, no more "
+            f"than chance would (95% interval {self.low:.2f} to {self.high:.2f})"
+        ]
+
+
 def judge(
-    table: pd.DataFrame, form: ReadoutFormat, letters: str | None, n_choice: int = 0
+    table: pd.DataFrame,
+    form: ReadoutFormat,
+    letters: str | None,
+    choosing: pd.DataFrame | None = None,
 ) -> Validity:
     """The verdict on a readout.
 
@@ -104,21 +136,15 @@ def judge(
         table: the choices on control items, as `choice_table` gives them.
         form: the format in which they were read, with both orders of lettered options.
         letters: the spelling of the letters.
-        n_choice: other control items, on which the prefix of the format was chosen.
+        choosing: the choices on other control items, on which the prefix of the format was chosen.
+            They count against the readout only: a choice makes them too good and never too bad, so
+            that a readout no better than chance on all items together has shown nothing.
     """
-    # Imported here: scipy.stats takes half a second.
-    from scipy.stats import binomtest
-
-    n = len(table)
-    right = int((table.logit_diff > 0).sum())
-    # Wilson's, since the normal interval has no width where every item is right.
-    interval = binomtest(right, n).proportion_ci(method="wilson")
-    failures = []
-    if interval.low <= 0.5:
-        failures.append(
-            f"it finds the right answer on {right} of {n} control items, no more than chance would "
-            f"(95% interval {interval.low:.2f} to {interval.high:.2f})"
-        )
+    accuracy = _Accuracy.of(table)
+    failures = accuracy.failures()
+    if choosing is not None and not failures:
+        failures += _Accuracy.of(pd.concat([choosing, table])).failures("all ")
+    n_choice = 0 if choosing is None else len(choosing)
     of_letters: dict[str, Any] = {}
     cautions = []
     if form.readout == "letters":
@@ -128,12 +154,12 @@ def judge(
         of_letters |= {"letters": letters, "prefix": form.prefix, "n_choice": n_choice}
     return Validity(
         readout=form.readout,
-        n=n,
-        accuracy=right / n,
-        accuracy_low=float(interval.low),
-        accuracy_high=float(interval.high),
+        n=accuracy.n,
+        accuracy=accuracy.right / accuracy.n,
+        accuracy_low=accuracy.low,
+        accuracy_high=accuracy.high,
         # One item has no deviation.
-        spread=float(table.logit_diff.std()) if n > 1 else 0.0,
+        spread=float(table.logit_diff.std()) if accuracy.n > 1 else 0.0,
         think=form.think,
         failures=tuple(failures),
         cautions=tuple(cautions),

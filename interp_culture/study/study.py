@@ -199,12 +199,15 @@ class Study:
 
     @cached_property
     def primary_readout(self) -> Readout:
-        """The primary readout: letters, as in the paper, where they pass their check.
+        """The primary readout: letters, as in the paper, where they pass without a caution.
 
-        Where they fail it, the first readout that passes; where none does, continuation.
+        Else continuation where it passes; else letters where they pass with a caution. Where no
+        readout passes, continuation.
         """
         checks = self.validity()
-        return next((readout for readout in READOUTS if checks[readout].ok), "continuation")
+        passing = [readout for readout in READOUTS if checks[readout].ok]
+        clean = [readout for readout in passing if not checks[readout].cautions]
+        return next(iter([*clean, *passing]), "continuation")
 
     def format(self, readout: Readout | None = None, system: System = None) -> ReadoutFormat:
         """A readout, the primary one by default, with the settings of the study."""

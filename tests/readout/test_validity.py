@@ -127,6 +127,14 @@ def test_the_prefix_with_accuracy_and_consistency_is_chosen() -> None:
     assert chosen(none=planted(True, mass=0.1), answer=planted(ODD, mass=0.3)).prefix == "Answer:"
 
 
+def test_a_lucky_half_is_not_enough() -> None:
+    lucky = np.arange(52) % 4 != 0  # half of the items that choose, all of the others
+    assert chosen(none=planted(lucky)).failures == ()
+    unlucky = np.where(ODD, np.arange(52) < 26, np.arange(52) < 40)  # 13 and 20 of 26
+    (failure,) = chosen(none=planted(unlucky)).failures
+    assert "right answer on 33 of all 52 control items, no more than chance" in failure
+
+
 def test_the_items_that_choose_do_not_judge() -> None:
     found = chosen(none=planted(~ODD), answer=planted(ODD))
     assert found.prefix == "Answer:"  # right on all items that choose, and on no other
@@ -215,7 +223,9 @@ def test_a_letter_that_merges_with_the_prefix_is_not_read(few: ScenarioSet) -> N
     bracketed = [("(", "A"), ("(", "B")]
     form = ReadoutFormat("letters", prefix="The answer is (")
     model.tokenizer = merging_tokenizer(*bracketed)
-    with pytest.raises(InputError, match=r"single, different tokens .* after the prefix 'The answer"):
+    with pytest.raises(
+        InputError, match=r"single, different tokens .* after the prefix 'The answer"
+    ):
         token_groups(model, few, form)
     assert form.prefix not in set(compare_prefixes(model).prefix)
     # With a space the letters are whole tokens, which the text "( A" has too.
