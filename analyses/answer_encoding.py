@@ -5,6 +5,8 @@ Paper, equations 1 and 2. Run alone: python -m analyses.answer_encoding --preset
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 
 import interp_culture as ic
@@ -109,9 +111,8 @@ def measure(study: ic.Study) -> Tables:
     Returns:
         the tables of `SCHEMAS`.
     """
-    encodings = ENCODINGS
-    if study.config.brief:
-        encodings = {name: ENCODINGS[name] for name in BRIEF_ENCODINGS}
+    names = BRIEF_ENCODINGS if study.config.brief else ENCODINGS
+    encodings = {name: with_prefix_of(study, ENCODINGS[name]) for name in names}
     readouts = pd.concat(
         [encoding_readouts(study, name, form) for name, form in encodings.items()],
         ignore_index=True,
@@ -127,6 +128,15 @@ def measure(study: ic.Study) -> Tables:
         "agreement": scenario_agreement(slopes[slopes.reading == "value"], "variant"),
         "validity": validity,
     }
+
+
+def with_prefix_of(study: ic.Study, form: ic.ReadoutFormat) -> ic.ReadoutFormat:
+    """The format with the study's answer prefix and thoughts.
+
+    Where the study has no prefix, each pair of labels has its own.
+    """
+    form = replace(form, think=study.config.think)
+    return replace(form, prefix=study.config.prefix) if form.readout == "letters" else form
 
 
 def encoding_readouts(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> pd.DataFrame:
@@ -150,7 +160,12 @@ def encoding_readouts(study: ic.Study, variant: str, form: ic.ReadoutFormat) -> 
         )
 
     name = "answer_encoding.readouts_" + variant.replace("/", "").replace(" ", "_")
-    table = study.once(name, lambda: pd.concat(map(read_axis, study.vectors().values())))
+    table = study.once(
+        name,
+        lambda: pd.concat(map(read_axis, study.vectors().values())).assign(
+            prefix=ic.resolve_format(study.model, form).prefix
+        ),
+    )
     return table.assign(
         variant=variant, readout=form.readout, labels=form.labels, template=form.template
     )

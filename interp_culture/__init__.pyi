@@ -13,7 +13,7 @@ from .errors import InputError
 from .readout.formats import ReadoutFormat
 from .readout.probing import probe
 from .readout.tables import summarise
-from .readout.validity import ReadoutWarning, check_readout
+from .readout.validity import ReadoutWarning, check_readout, resolve_format
 from .reporting.html import write_report
 from .scenarios.data_faults import DataWarning
 from .scenarios.files import load_controls, load_scenarios
@@ -66,6 +66,7 @@ __all__ = [
     "read_activations",
     "readout",
     "reporting",
+    "resolve_format",
     "response_matrix",
     "run_study",
     "save_vectors",

@@ -22,6 +22,7 @@ def test_a_recipe_has_the_papers_layers_and_strengths(name: str) -> None:
     assert config.layers == {"X": PAPER[name], "Y": PAPER[name]}
     assert (config.alphas, config.order, config.analyses) == ([0.2, 0.4], "random", ["all"])
     assert config.sweep_per_item is None
+    assert config.prefix == ""
 
 
 def test_every_recipe_is_known_here() -> None:

@@ -22,14 +22,15 @@ from interp_culture.bench.limits import bfloat16, utilisation
 from interp_culture.bench.memory import peak_memory
 from interp_culture.bench.peers import Peer, build_environment
 from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens
-from interp_culture.bench.tasks import Setting, Task, make_tasks, spread
+from interp_culture.bench.tasks import LETTERS, Setting, Task, make_tasks, spread
 from interp_culture.engine.hardware import choose_threads, matmul_rate
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.packaged import PACKAGED
 from interp_culture.errors import InputError
-from interp_culture.readout.formats import READOUTS, ReadoutFormat, token_groups
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.validity import check_readout
+from interp_culture.readout.values import token_groups
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.stats import LEAST_N
 from interp_culture.steering.extraction import extract
@@ -207,8 +208,8 @@ def _setting(model: LanguageModel) -> Setting:
     """Vectors from a few scenarios, and the layers that are steered together."""
     vectors = extract(model, spread(load_scenarios(), 12))
     # Validity is measured once per model and then cached; it must not fall into a timed task.
-    for readout in READOUTS:
-        check_readout(model, readout)
+    for form in (LETTERS, ReadoutFormat("continuation")):
+        check_readout(model, form)
     # Four neighbouring layers, as many as a study steers by default.
     middle = model.n_layers // 2
     return Setting(model, vectors, tuple(range(middle - 1, middle + 3)))

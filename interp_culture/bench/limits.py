@@ -16,8 +16,9 @@ from interp_culture.engine.interventions import Edit
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch
-from interp_culture.readout.formats import ReadoutFormat, token_groups
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import read_runs
+from interp_culture.readout.values import token_groups
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import bootstrap_weights, weighted_means
 

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,15 +23,15 @@ import typer
 from interp_culture.artifacts import prepare_file, write_json
 from interp_culture.bench.limits import readout_flops
 from interp_culture.bench.plain import PlainHuggingFace
-from interp_culture.bench.tasks import spread
+from interp_culture.bench.tasks import LETTERS, spread
 from interp_culture.engine.batching import lay_out
 from interp_culture.engine.generation import generate
 from interp_culture.engine.hardware import matmul_rate
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
-from interp_culture.readout.formats import ReadoutFormat, token_groups
 from interp_culture.readout.probing import read_runs
+from interp_culture.readout.values import token_groups
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer
@@ -114,16 +115,15 @@ class Protocol:
         with self.step("extraction"):
             vectors = extract(self.model, self.train)
         with self.step("sweep, all layers, both signs"):
-            sweep = layer_sweep(self.model, self.train, vectors, alpha=[SWEEP_ALPHA, -SWEEP_ALPHA])
+            alphas = [SWEEP_ALPHA, -SWEEP_ALPHA]
+            sweep = layer_sweep(self.model, self.train, vectors, alpha=alphas, readout=LETTERS)
         edits = self.edits(vectors, {axis: top_layers(sweep, axis) for axis in vectors})
         runs = {"": (), **edits}
         with self.step("steering, both axes and signs"):
-            read_runs(self.model, self.test, runs, readout="letters")
+            read_runs(self.model, self.test, runs, readout=LETTERS)
         with self.step("nine personas, plain and steered"):
             for system in personas():
-                read_runs(
-                    self.model, self.test, runs, readout=ReadoutFormat("letters", system=system)
-                )
+                read_runs(self.model, self.test, runs, readout=replace(LETTERS, system=system))
         questions = [Prompt(f"{s.situation} What would you do?") for s in self.test.scenarios[:16]]
         with self.step("generation"):
             for run in edits.values():
@@ -163,13 +163,11 @@ def readout_share(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
     The readout has an advanced persona.
     """
     system = advanced_persona("India").text
-    groups, _ = token_groups(model, scenarios, ReadoutFormat("letters", system=system))
+    groups, _ = token_groups(model, scenarios, replace(LETTERS, system=system))
     work = readout_flops(model, lay_out(model, groups))
     seconds = timed(
         model,
-        lambda: read_runs(
-            model, scenarios, {"": ()}, readout=ReadoutFormat("letters", system=system)
-        ),
+        lambda: read_runs(model, scenarios, {"": ()}, readout=replace(LETTERS, system=system)),
     )
     # Large enough that the product itself, not its launch, takes the time.
     size = 8192 if model.device.type == "cuda" else 1024
@@ -192,15 +190,13 @@ def against_plain(model: LanguageModel, scenarios: ScenarioSet) -> dict[str, flo
     norms = directions.norm(dim=-1)
     vectors = SteeringVectors("X", "random", directions, norms, {"model": model.name})
     edits = steer(vectors, [layer], ALPHA)
-    groups, _ = token_groups(model, scenarios, ReadoutFormat("letters", system=system))
+    groups, _ = token_groups(model, scenarios, replace(LETTERS, system=system))
     prompts = [list(s.prompt) for members in groups for s in members]
     plain = PlainHuggingFace(model.bridge.original_model, model.tokenizer)
     run: Any = {"layers": [layer], "vectors": directions.numpy(), "alpha": ALPHA}
     ours = timed(
         model,
-        lambda: read_runs(
-            model, scenarios, {"": edits}, readout=ReadoutFormat("letters", system=system)
-        ),
+        lambda: read_runs(model, scenarios, {"": edits}, readout=replace(LETTERS, system=system)),
     )
     # Any token will do: the time does not depend on which logit is read.
     theirs = timed(model, lambda: plain.read(prompts, [5], [run]))

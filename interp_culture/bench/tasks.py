@@ -7,7 +7,7 @@ that the timed outputs are also compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -35,6 +35,8 @@ from interp_culture.survey.personas import advanced_persona
 # The largest strength of a study by default.
 ALPHA = 2.0
 NEW_TOKENS = 24
+# The paper's letters, right after the prompt, so that no answer prefix has to be chosen.
+LETTERS = ReadoutFormat("letters", prefix="")
 
 
 @runtime_checkable
@@ -215,14 +217,13 @@ def _scored(
 
 def _letters(setting: Setting, scenarios: ScenarioSet) -> Float[np.ndarray, " scenario"]:
     runs = {"": setting.edits()}
-    table = read_runs(
-        setting.model, scenarios, runs, readout=ReadoutFormat("letters", system=_persona())
-    )
+    form = replace(LETTERS, system=_persona())
+    table = read_runs(setting.model, scenarios, runs, readout=form)
     return table.logit_diff.to_numpy()
 
 
 def _their_letters(setting: Setting, scenarios: ScenarioSet, worker: Worker) -> np.ndarray:
-    letters = check_readout(setting.model, "letters").letters
+    letters = check_readout(setting.model, LETTERS).letters
     space = " " if letters == " A" else ""
     tokens = [setting.model.tokenizer.encode(space + x, add_special_tokens=False)[0] for x in "AB"]
     prompts = [p for s in scenarios for p in letter_prompts(s, "both", 42, _persona())]

@@ -9,6 +9,9 @@ from __future__ import annotations
 from interp_culture.cli import study
 
 # isort: split
+from interp_culture.cli import validity
+
+# isort: split
 from interp_culture.cli import experiment
 
 # isort: split
@@ -27,7 +30,7 @@ from interp_culture.cli.common import app, run
 
 __all__ = [
     "app", "bench", "data", "experiment", "generate", "main", "models", "run_alone", "study",
-    "survey", "wvs",
+    "survey", "validity", "wvs",
 ]  # fmt: skip
 
 

@@ -175,10 +175,15 @@ def parse_format(
     *,
     order: str = "both",
     labels: str = "A/B",
+    prefix: str | None = None,
+    think: int | None = None,
     system: str | None = None,
     seed: int = 42,
 ) -> ReadoutFormat:
-    """The readout format of these options. Only the letters readout has an order and labels."""
+    """The readout format of these options.
+
+    Only the letters readout has an order, labels and an answer prefix.
+    """
     from interp_culture.readout.formats import READOUTS, ReadoutFormat
     from interp_culture.readout.prompts import LABELS
 
@@ -190,12 +195,29 @@ def parse_format(
         raise InputError(
             f"--order and --labels are for lettered options; --readout {readout} shows none"
         )
+    if readout != "letters" and prefix is not None:
+        raise InputError(f"--prefix is for lettered options; --readout {readout} has none")
     return ReadoutFormat(
         cast("Readout", readout),
         order=cast("Order", order),
         labels=cast("Labels", labels),
+        prefix=prefix,
+        think=think,
         system=system,
         seed=seed,
+    )
+
+
+def tell_prefix(model: LanguageModel, form: ReadoutFormat) -> None:
+    """Print on standard error the answer prefix that was chosen for a letters readout."""
+    if form.prefix is not None:
+        return
+    from interp_culture.readout.validity import check_readout
+
+    validity = check_readout(model, form)
+    say(
+        f"answer prefix {validity.prefix!r}, chosen on {validity.n_choice} control items (give "
+        "--prefix for another)"
     )
 
 

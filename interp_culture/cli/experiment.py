@@ -21,6 +21,7 @@ from interp_culture.cli.common import (
     pick,
     show,
     system_message,
+    tell_prefix,
     training_half,
     write_out,
 )
@@ -48,6 +49,8 @@ def probe(
         int, typer.Option(help="Seed of the sample and of --order random.", rich_help_panel=o.DATA)
     ] = 42,
     readout: o.Reading = "letters",
+    prefix: o.Prefix = None,
+    think: o.Think = None,
     order: Annotated[
         str,
         typer.Option(
@@ -71,7 +74,9 @@ def probe(
     from interp_culture.readout.probing import probe as read
 
     message = system_message(system, persona, facts)
-    form = parse_format(readout, order=order, labels=labels, system=message, seed=seed)
+    form = parse_format(
+        readout, order=order, labels=labels, prefix=prefix, think=think, system=message, seed=seed
+    )
     loaded, selected = load(
         model,
         scenarios,
@@ -82,6 +87,7 @@ def probe(
         take=lambda whole: whole if per_cell is None else whole.sample(per_cell, seed),
         faults=fault_policy(strict),
     )
+    tell_prefix(loaded, form)
     table = read(loaded, selected, readout=form)
     write_out(table, out)
     show(table.groupby(["axis", "item"]).p_positive.agg(["mean", "size"]).reset_index())
@@ -190,6 +196,8 @@ def sweep(
     per_cell: o.PerCell = None,
     seed: o.TrainingSeed = 42,
     readout: o.Reading = "letters",
+    prefix: o.Prefix = None,
+    think: o.Think = None,
     vectors: o.Vectors = VECTORS_FILE,
     alpha: o.Alphas = [1.0],  # noqa: B006  (typer copies the default)
     method: Annotated[
@@ -215,12 +223,13 @@ def sweep(
     for strength in alpha:
         check_strength(strength)
     by_axis = load_vectors(vectors)
-    form = parse_format(readout)
+    form = parse_format(readout, prefix=prefix, think=think)
     how = parse_sweep(method)
     take = training_half(seed, per_cell)
     loaded, train = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
+    tell_prefix(loaded, form)
     table = layer_sweep(loaded, train, by_axis, alpha=alpha, readout=form, method=how, k=top_k)
     write_out(table, out)
     show(summarise_sweep(table).sort_values("differential", ascending=False).head(10))
@@ -246,6 +255,8 @@ def steer(
     per_cell: o.PerCell = None,
     seed: o.HeldOutSeed = 42,
     readout: o.Reading = "letters",
+    prefix: o.Prefix = None,
+    think: o.Think = None,
     system: o.System = None,
     persona: o.PersonaName = None,
     facts: o.FactsFolder = None,
@@ -273,11 +284,12 @@ def steer(
     axis_vectors = pick(load_vectors(vectors), axis)
     edits = edits_of(axis_vectors, parse_layers(layers), alpha, hook_point=hook_point)
     message = system_message(system, persona, facts)
-    form = parse_format(readout, system=message)
+    form = parse_format(readout, prefix=prefix, think=think, system=message)
     take = held_out_half(seed, per_cell, [axis_vectors])
     loaded, test = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
+    tell_prefix(loaded, form)
     before = read(loaded, test, readout=form)
     after = read(loaded, test, edits=edits, readout=form)
     write_out(shifts_from(before, after), out)
@@ -299,6 +311,8 @@ def entangle(
     per_cell: o.PerCell = None,
     seed: o.HeldOutSeed = 42,
     readout: o.Reading = "letters",
+    prefix: o.Prefix = None,
+    think: o.Think = None,
     alpha: Annotated[
         float,
         typer.Option(help="Strength of steering; both signs are run.", rich_help_panel=o.STEERING),
@@ -334,7 +348,7 @@ def entangle(
     by_axis = load_vectors(vectors)
     chosen_layers = parse_axis_layers(layers)
     steered = {axis: pick(by_axis, axis) for axis in chosen_layers}
-    form = parse_format(readout)
+    form = parse_format(readout, prefix=prefix, think=think)
     if n_random < LEAST_RANDOM:
         raise InputError(
             f"--n-random {n_random}: give {LEAST_RANDOM} or more; with fewer, the "
@@ -344,6 +358,7 @@ def entangle(
     loaded, test = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
+    tell_prefix(loaded, form)
     table = steered_readouts(
         loaded,
         test,

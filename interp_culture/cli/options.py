@@ -98,6 +98,26 @@ Reading = Annotated[
         rich_help_panel=READING,
     ),
 ]
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        "--prefix",
+        help="What the answer begins with, before the letter; '' is the paper's. Letters only.",
+        show_default="chosen on control items",
+        rich_help_panel=READING,
+    ),
+]
+Think = Annotated[
+    int | None,
+    typer.Option(
+        "--think",
+        help="For models that think: 0 reads after an empty think block, N after at most N tokens "
+        "of the model's thoughts.",
+        min=0,
+        show_default="as the chat template does without thinking",
+        rich_help_panel=READING,
+    ),
+]
 System = Annotated[
     str | None,
     typer.Option(

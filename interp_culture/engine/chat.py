@@ -41,7 +41,7 @@ class ChatFormat:
         plain: dict[int, Prompt] = {}
         marked: dict[int, Prompt] = {}
         for place, prompt in enumerate(prompts):
-            if self.markup_in(prompt.user, prompt.system, prompt.answer):
+            if self.markup_in(*prompt.words):
                 marked[place] = self._markup.hide_in(prompt)
             else:
                 plain[place] = prompt
@@ -63,17 +63,18 @@ class ChatFormat:
 
     def answers_after(self, prompt: Prompt, texts: Sequence[str]) -> list[Tokens]:
         """The tokens of each text as it would follow the rendered prompt."""
-        encode: Encode = self._encode
-        if self.markup_in(prompt.user, prompt.system):
-            encode = self._markup.encode
-            prompt = self._markup.hide_in(prompt)
-        rendered = self.render(prompt)
-        encoded = encode([rendered, *(rendered + text for text in texts)])
-        prompt_tokens = encoded[0][0]
+        encode, prompt = self._encoder_of(prompt)
+        prompt_tokens, whole_texts = self._continued(prompt, texts, encode)
         return [
             self._following(prompt_tokens, tokens, text, encode)
-            for (tokens, _), text in zip(encoded[1:], texts, strict=True)
+            for tokens, text in zip(whole_texts, texts, strict=True)
         ]
+
+    def follow_on(self, prompt: Prompt, texts: Sequence[str]) -> list[bool]:
+        """Whether the tokens of the prompt stay as they are when each text follows it."""
+        encode, prompt = self._encoder_of(prompt)
+        prompt_tokens, whole_texts = self._continued(prompt, texts, encode)
+        return [tokens[: len(prompt_tokens)] == prompt_tokens for tokens in whole_texts]
 
     def render(self, prompt: Prompt) -> str:
         """The text up to where the answer begins, without the BOS that the tokenizer adds."""
@@ -90,6 +91,20 @@ class ChatFormat:
     @cached_property
     def _markup(self) -> Markup:
         return Markup(self.tokenizer, self.name)
+
+    def _encoder_of(self, prompt: Prompt) -> tuple[Encode, Prompt]:
+        """The encoder for a prompt, and the prompt with its control tokens hidden if it has any."""
+        if self.markup_in(*prompt.words):
+            return self._markup.encode, self._markup.hide_in(prompt)
+        return self._encode, prompt
+
+    def _continued(
+        self, prompt: Prompt, texts: Sequence[str], encode: Encode
+    ) -> tuple[Tokens, list[Tokens]]:
+        """The tokens of the rendered prompt, and those of the prompt followed by each text."""
+        rendered = self.render(prompt)
+        first, *others = encode([rendered, *(rendered + text for text in texts)])
+        return first[0], [tokens for tokens, _ in others]
 
     def _sequences(self, prompts: Sequence[Prompt], encode: Encode) -> list[TokenSequence]:
         if not prompts:

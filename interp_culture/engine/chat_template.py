@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from interp_culture.engine.prompt import Prompt
+from interp_culture.engine.prompt import Prompt, Thinking
 from interp_culture.errors import InputError
 
 # Marker words that no template contains: they show what a template does with a message.
 SYSTEM_MARKER = "zqsystem"
 USER_MARKER = "zquser"
+THINK = "<think>"
+THINK_END = "</think>"
 
 
 @dataclass(frozen=True)
@@ -39,17 +41,51 @@ class ChatTemplate:
         """The text up to where the answer begins, without the BOS that the tokenizer adds itself.
 
         A blank system message counts as none. Without a system role in the template the system
-        message is put before the user's text.
+        message is put before the user's text. The answer prefix comes last, as it is; after a plain
+        "Answer:" it has a space before it, as an answer has.
         """
+        asked = self._asked(prompt)
+        return asked + self._think_block(asked, prompt.thinking) + self._begun(prompt)
+
+    def _asked(self, prompt: Prompt) -> str:
+        """The text up to the beginning of the assistant's turn."""
         system = prompt.system if prompt.system and prompt.system.strip() else None
+        thinks = prompt.thinking == "open"
         if not self.exists:
             preamble = f"{system}\n\n" if system else ""
             return f"{preamble}{prompt.user}\nAnswer:"
         if system is None:
-            return self._apply(_messages(prompt.user))
+            return self._apply(_messages(prompt.user), thinks)
         if self._has_system_role:
-            return self._apply(_messages(prompt.user, system))
-        return self._apply(_messages(f"{system}\n\n{prompt.user}"))
+            return self._apply(_messages(prompt.user, system), thinks)
+        return self._apply(_messages(f"{system}\n\n{prompt.user}"), thinks)
+
+    def _think_block(self, asked: str, thinking: Thinking) -> str:
+        """What opens or closes the think block after the text of the template.
+
+        Templates begin the answer in three ways: with no block, an open one, or a closed one.
+        """
+        if thinking == "template":
+            return ""
+        if THINK_END not in str(self.tokenizer.chat_template or ""):
+            raise InputError(
+                f"think: the chat template of {self.name} has no think tags ({THINK}, "
+                f"{THINK_END}); leave think out for a model that does not think"
+            )
+        begun = asked.rstrip()
+        if thinking == "open":
+            return "" if begun.endswith(THINK) else f"{THINK}\n"
+        if begun.endswith(THINK_END):
+            return ""
+        if begun.endswith(THINK):
+            return f"\n{THINK_END}\n\n"
+        return f"{THINK}\n\n{THINK_END}\n\n"
+
+    def _begun(self, prompt: Prompt) -> str:
+        """The answer prefix as it stands in the assistant's turn."""
+        if not prompt.prefix or self.exists:
+            return prompt.prefix
+        return f" {prompt.prefix}"
 
     @cached_property
     def _has_system_role(self) -> bool:
@@ -83,17 +119,17 @@ class ChatTemplate:
             "chat format"
         )
 
-    def _apply(self, messages: list[dict[str, str]]) -> str:
+    def _apply(self, messages: list[dict[str, str]], thinks: bool = False) -> str:
         as_parts = self._takes_parts
         try:
-            return self._run(messages, as_parts)
+            return self._run(messages, as_parts, thinks)
         except Exception as error:  # a template is a program, which may raise anything
             raise InputError(
                 f"the chat template of {self.name} does not accept this message: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
-    def _run(self, messages: list[dict[str, str]], as_parts: bool) -> str:
+    def _run(self, messages: list[dict[str, str]], as_parts: bool, thinks: bool = False) -> str:
         conversation: Any = messages
         if as_parts:
             conversation = [
@@ -106,8 +142,8 @@ class ChatTemplate:
             add_generation_prompt=True,
             # Llama's template prints today's date, which would change the numbers from day to day.
             date_string="26 Jul 2024",
-            # Qwen3 would open a thinking block, and the answer would not come first.
-            enable_thinking=False,
+            # By default Qwen3 would think, and the answer would not come first.
+            enable_thinking=thinks,
         )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
@@ -111,16 +112,55 @@ def generate_runs(
         model.check_edits(edits)
     sequences = model.tokenise_all(prompts, new_tokens=max_new_tokens)
     texts = {key: list[str]() for key in runs}
+    decode = model.tokenizer.batch_decode
+    for keys, written in _written(model, sequences, runs, max_new_tokens, temperature, seed):
+        for key, tokens in zip(keys, written, strict=True):
+            texts[key] += decode(tokens, skip_special_tokens=True)
+    return texts
+
+
+def generate_tokens(
+    model: LanguageModel,
+    sequences: Sequence[TokenSequence],
+    runs: Mapping[K, Sequence[Edit]],
+    max_new_tokens: int,
+    stop: int,
+) -> dict[K, list[tuple[int, ...]]]:
+    """The greedy tokens after each prompt under each run, without the token that ends them.
+
+    Args:
+        stop: a token that ends a text, as the model's own end tokens do.
+    """
+    settings = model.bridge.original_model.generation_config
+    # After its end a text is padded.
+    ends = {model.pad_token, *_end_tokens(settings, stop)}
+    tokens_of = {key: list[tuple[int, ...]]() for key in runs}
+    for keys, written in _written(model, sequences, runs, max_new_tokens, stop=stop):
+        for key, rows in zip(keys, written, strict=True):
+            for row in rows.tolist():
+                tokens_of[key].append(tuple(takewhile(lambda token: token not in ends, row)))
+    return tokens_of
+
+
+def _written(
+    model: LanguageModel,
+    sequences: Sequence[TokenSequence],
+    runs: Mapping[K, Sequence[Edit]],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 42,
+    stop: int | None = None,
+) -> Iterator[tuple[list[K], list[Tensor]]]:
+    """Some runs and their new tokens [prompt, token], for one batch of prompts after the other."""
     batch_prompts = BATCH_PROMPTS if _may_pad(model, sequences, max_new_tokens) else 1
     for number, batch in enumerate(_chunks(sequences, batch_prompts)):
         n_stacked = max(1, STACKED_ROWS // len(batch))
         for keys in _chunks(list(runs), n_stacked):
             # New noise for each stack, with the same seed: every run sees the same random numbers.
             noise = [_Noise(temperature, f"{seed} {number}", len(batch))] if temperature else []
-            written = write(model, batch, max_new_tokens, [runs[key] for key in keys], noise)
-            for key, run_texts in zip(keys, _chunks(written, len(batch)), strict=True):
-                texts[key] += run_texts
-    return texts
+            edits = [runs[key] for key in keys]
+            tokens = write(model, batch, max_new_tokens, edits, noise, stop)
+            yield keys, list(tokens.split(len(batch)))
 
 
 def check_length(max_new_tokens: int) -> None:
@@ -129,8 +169,8 @@ def check_length(max_new_tokens: int) -> None:
         raise InputError(f"max_new_tokens is {max_new_tokens}: give 1 or more")
 
 
-def _chunks(values: list[T], size: int) -> Iterator[list[T]]:
-    return (values[start : start + size] for start in range(0, len(values), size))
+def _chunks(values: Sequence[T], size: int) -> Iterator[list[T]]:
+    return (list(values[start : start + size]) for start in range(0, len(values), size))
 
 
 def _may_pad(model: LanguageModel, sequences: Sequence[TokenSequence], max_new_tokens: int) -> bool:
@@ -171,17 +211,18 @@ def write(
     max_new_tokens: int,
     runs: Sequence[Sequence[Edit]],
     processors: Sequence[LogitsProcessor],
-) -> list[str]:
-    """The texts for one batch of prompts: those of the first run, then of the second, and so on.
+    stop: int | None = None,
+) -> Int[Tensor, "run_row new"]:
+    """The new tokens for one batch of prompts: of the first run, then of the second, and so on.
 
-    `processors` act on the logits of each new token before it is chosen.
+    `processors` act on the logits of each new token before it is chosen. `stop` ends a text too.
     """
     # On the left, since `generate` writes new tokens at the right end of all rows.
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
     hf_model = model.bridge.original_model
     with (
         torch.inference_mode(),
-        _greedy_settings(hf_model, model.pad_token),
+        _greedy_settings(hf_model, model.pad_token, stop),
         Hooks(model, runs) as hooks,
     ):
         reset_rope(hf_model)
@@ -197,20 +238,19 @@ def write(
             )
         finally:
             handle.remove()
-    new_tokens = tokens[:, prompts.tokens.shape[1] :]
-    return model.tokenizer.batch_decode(new_tokens, skip_special_tokens=True)
+    return tokens[:, prompts.tokens.shape[1] :]
 
 
 @contextmanager
-def _greedy_settings(hf_model: Any, pad: int) -> Iterator[None]:
+def _greedy_settings(hf_model: Any, pad: int, stop: int | None) -> Iterator[None]:
     """Greedy generation with a cache, whatever the checkpoint's own settings.
 
-    Only the tokens that begin and end a text are taken from those.
+    Only the tokens that begin and end a text are taken from those; `stop` ends a text too.
     """
     before = hf_model.generation_config
     hf_model.generation_config = GenerationConfig(
         bos_token_id=before.bos_token_id,
-        eos_token_id=before.eos_token_id,
+        eos_token_id=_end_tokens(before, stop) or None,
         pad_token_id=pad,
         do_sample=False,
         use_cache=True,
@@ -219,6 +259,13 @@ def _greedy_settings(hf_model: Any, pad: int) -> Iterator[None]:
         yield
     finally:
         hf_model.generation_config = before
+
+
+def _end_tokens(settings: GenerationConfig, stop: int | None) -> list[int]:
+    """The tokens that end a text: those of the checkpoint's settings, and `stop`."""
+    own = settings.eos_token_id
+    candidates = [*(own if isinstance(own, list) else [own]), stop]
+    return [token for token in candidates if token is not None]
 
 
 class _Steps:

@@ -78,6 +78,7 @@ class Markup:
             user=self.hide(prompt.user),
             answer=self.hide(prompt.answer),
             system=self.hide(prompt.system) if prompt.system else prompt.system,
+            prefix=self.hide(prompt.prefix),
         )
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:

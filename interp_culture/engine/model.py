@@ -36,15 +36,17 @@ from interp_culture.errors import InputError
 
 @dataclass
 class ReadoutChecks:
-    """The results of the checks of readouts on one model, by (readout, labels).
+    """The results of the checks of readouts on one model, by `ReadoutFormat`.
 
     Attributes:
         validity: what each check measured, a `Validity` of the readout room.
+        prefixes: the control items read with every candidate of the answer prefix.
         warned: the readouts about which the user was warned already.
     """
 
-    validity: dict[tuple[str, str], Any] = field(default_factory=dict)
-    warned: set[tuple[str, str]] = field(default_factory=set)
+    validity: dict[Any, Any] = field(default_factory=dict)
+    prefixes: dict[Any, Any] = field(default_factory=dict)
+    warned: set[Any] = field(default_factory=set)
 
 
 @dataclass
@@ -184,7 +186,7 @@ class LanguageModel:
                 chat template that fails.
         """
         chat = self.chat
-        markup = [chat.markup_in(p.user, p.system, p.answer) for p in prompts]
+        markup = [chat.markup_in(*prompt.words) for prompt in prompts]
         return self._checked(chat.tokenise_all(prompts), names, "prompt", new_tokens, markup)
 
     def tokenise_text(self, text: str) -> TokenSequence:
@@ -209,6 +211,14 @@ class LanguageModel:
         before a text's first word, which a model that answers on a new line does not write.
         """
         return self.chat.answers_after(prompt, texts)
+
+    def follow_on(self, prompt: Prompt, texts: Sequence[str]) -> list[bool]:
+        """Whether each text's tokens come after those of the rendered prompt, unmerged with them.
+
+        >>> model.follow_on(Prompt("Is it late?", prefix="The answer is ("), ["A", " A"])
+        [True, True]
+        """
+        return self.chat.follow_on(prompt, texts)
 
     def render(self, prompt: Prompt) -> str:
         """The text that the model reads for a prompt, up to the start of its answer.

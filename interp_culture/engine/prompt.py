@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from interp_culture.errors import InputError
+
+Thinking = Literal["template", "closed", "open"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,11 @@ class Prompt:
         user: the text of the question.
         answer: text whose probability is computed; empty where there is none.
         system: the system message; a Persona is replaced by its text.
+        prefix: what the model's answer begins with. It is the beginning of the assistant's turn and
+            a part of the prompt: the tokens after it are read.
+        thinking: "closed" puts the answer after an empty think block, and "open" leaves the block
+            open for the model's thoughts; both need a chat template with think tags. "template"
+            begins the answer as the chat template does when thinking is switched off.
         options: (start, stop) of the options' words in `user`, in characters, if it contains them.
 
     Raises:
@@ -30,6 +37,8 @@ class Prompt:
     answer: str = ""
     system: str | None = None
     options: tuple[tuple[int, int], ...] = ()
+    prefix: str = ""
+    thinking: Thinking = "template"
 
     def __post_init__(self) -> None:
         if not isinstance(self.user, str):
@@ -38,6 +47,11 @@ class Prompt:
             )
         # The dataclass is frozen.
         object.__setattr__(self, "system", system_text(self.system))
+
+    @property
+    def words(self) -> tuple[str | None, ...]:
+        """Its texts, none of which the chat template wrote."""
+        return self.user, self.system, self.answer, self.prefix
 
 
 # A protocol, since `survey`, where Persona is, imports the engine and not the reverse.
@@ -76,7 +90,7 @@ def as_prompts(prompts: Iterable[Prompt | str]) -> list[Prompt]:
     Raises InputError for a single prompt, and for an element that is neither text nor a Prompt.
 
     >>> as_prompts(["Is it late?"])
-    [Prompt(user='Is it late?', answer='', system=None, options=())]
+    [Prompt(user='Is it late?', answer='', system=None, options=(), prefix='', thinking='template')]
     """
     if isinstance(prompts, str | Prompt):
         raise InputError("prompts is one prompt; give a list of them: prompts=[...]")

@@ -3,7 +3,8 @@ from .formats import Readout, ReadoutFormat
 from .probing import predicted_runs, probe, read_runs
 from .prompts import continuation_prompts, contrastive_texts, letter_prompts
 from .tables import shifts_from, summarise, with_keys
-from .validity import ReadoutWarning, Validity, check_readout
+from .validity import ReadoutWarning, check_readout, compare_prefixes, resolve_format
+from .verdict import Validity
 
 __all__ = [
     "Readout",
@@ -11,12 +12,14 @@ __all__ = [
     "ReadoutWarning",
     "Validity",
     "check_readout",
+    "compare_prefixes",
     "continuation_prompts",
     "contrastive_texts",
     "letter_prompts",
     "predicted_runs",
     "probe",
     "read_runs",
+    "resolve_format",
     "shifts_from",
     "summarise",
     "with_keys",

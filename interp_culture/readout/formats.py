@@ -1,20 +1,11 @@
-"""The prompt format of a readout, and the token sequences and raw values that it leads to."""
+"""The prompt format of a readout: how a scenario is put to the model, and what is read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal, get_args
 
-import numpy as np
-from jaxtyping import Float
-
-from interp_culture.engine.interventions import Edit
-from interp_culture.engine.logprobs import Score, answer_logprob, next_token_logits, score_runs
-from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.prompt import Prompt, System, system_text
-from interp_culture.engine.token_tree import TokenSequence
+from interp_culture.engine.prompt import Prompt, System, Thinking, system_text
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.prompts import (
     LABELS,
@@ -26,7 +17,7 @@ from interp_culture.readout.prompts import (
     continuation_prompts,
     letter_prompts,
 )
-from interp_culture.scenarios.scenario import Scenario, ScenarioSet
+from interp_culture.scenarios.scenario import Scenario
 
 Readout = Literal["letters", "continuation"]
 READOUTS: tuple[Readout, ...] = ("letters", "continuation")
@@ -47,12 +38,19 @@ class ReadoutFormat:
             drawn with `seed`. Letters only.
         labels: the options' names. "1/2" and "X/Y" are controls for "A/B". Letters only.
         template: the wording of the prompt, one of `LETTER_TEMPLATES`. Letters only.
+        prefix: what the assistant's answer begins with; the label is read after it. "" is the
+            paper's. None lets `resolve_format` choose one of `PREFIXES` on control items, once per
+            model. Letters only: a continuation is the whole answer.
+        think: None begins the answer as the chat template does with thinking switched off. 0 reads
+            it after an empty think block. N reads it after the model's own thoughts, greedy and at
+            most N tokens, which it writes anew under the edits of each run.
         system: the system message before the situation: a text, or a Persona.
         seed: of the random order.
 
     Raises:
-        InputError: an unknown readout, order, label pair or template, or a system message that is
-            neither a text nor a Persona.
+        InputError: an unknown readout, order, label pair or template, a prefix that is no text or
+            that a continuation cannot have, a negative think, or a system message that is neither a
+            text nor a Persona.
 
     >>> ReadoutFormat("letters", order="random", seed=7).order
     'random'
@@ -62,6 +60,8 @@ class ReadoutFormat:
     order: Order = "both"
     labels: Labels = "A/B"
     template: Template = "paper"
+    prefix: str | None = None
+    think: int | None = None
     system: System = None
     seed: int = 42
 
@@ -70,16 +70,34 @@ class ReadoutFormat:
         check_known("order", self.order, get_args(Order))
         check_known("labels", self.labels, LABELS)
         check_known("template", self.template, LETTER_TEMPLATES)
+        _check_prefix(self.readout, self.prefix)
+        if self.readout == "continuation":
+            object.__setattr__(self, "prefix", "")
+        if self.think is not None and self.think < 0:
+            raise InputError(f"think is {self.think}: give the largest number of tokens, 0 or more")
         object.__setattr__(self, "system", system_text(self.system))
+
+    @property
+    def thinking(self) -> Thinking:
+        """The think block of its prompts, before any thoughts."""
+        return "template" if self.think is None else "closed"
 
     def prompts(self, scenario: Scenario) -> list[Prompt]:
         """The prompts of one scenario: one for each order, or one for each pole's words."""
         if self.readout == "letters":
             return [lettered.prompt for lettered in self.letter_prompts(scenario)]
-        return list(continuation_prompts(scenario, system_text(self.system)))
+        return list(continuation_prompts(scenario, system_text(self.system), self.thinking))
 
     def letter_prompts(self, scenario: Scenario) -> list[LetterPrompt]:
-        """The prompts of Eq. 1, each with the place of the positive pole."""
+        """The prompts of Eq. 1, each with the place of the positive pole.
+
+        Raises InputError for a format whose prefix is not chosen yet.
+        """
+        if self.prefix is None:
+            raise InputError(
+                "the answer prefix of this format is not chosen yet; choose it with "
+                "resolve_format(model, form), or give one: ReadoutFormat('letters', prefix='')"
+            )
         return letter_prompts(
             scenario,
             self.order,
@@ -87,6 +105,26 @@ class ReadoutFormat:
             system_text(self.system),
             self.labels,
             self.template,
+            self.prefix,
+            self.thinking,
+        )
+
+
+def _check_prefix(readout: Readout, prefix: Any) -> None:
+    if prefix is None or prefix == "":
+        return
+    if not isinstance(prefix, str):
+        raise InputError(f"prefix is a {type(prefix).__name__}; give the answer's first words")
+    if readout != "letters":
+        raise InputError(
+            f"prefix {prefix!r}: only the letters readout has one; a continuation scores the whole "
+            "answer, so leave the prefix out"
+        )
+    if prefix.endswith(" "):
+        # Tokenizers join a space to the word after it: nothing natural follows a lone space.
+        raise InputError(
+            f"prefix {prefix!r} ends with a space, which belongs to the letter's token; give "
+            f"{prefix.rstrip(' ')!r}"
         )
 
 
@@ -97,79 +135,3 @@ def as_format(readout: Readout | ReadoutFormat) -> ReadoutFormat:
     'both'
     """
     return readout if isinstance(readout, ReadoutFormat) else ReadoutFormat(readout)
-
-
-def token_groups(
-    model: LanguageModel, scenarios: ScenarioSet, form: ReadoutFormat
-) -> tuple[list[list[TokenSequence]], Score]:
-    """The token sequences of each scenario, and the score that reads them.
-
-    Raises InputError for no scenario, labels that are not one token each, options without a token
-    and options that are the same tokens.
-    """
-    if not len(scenarios):
-        raise InputError("no scenario to read")
-    prompts = [form.prompts(scenario) for scenario in scenarios]
-    names = [
-        f"scenario {scenario.id}"
-        for scenario, members in zip(scenarios, prompts, strict=True)
-        for _ in members
-    ]
-    flat = [prompt for members in prompts for prompt in members]
-    sequences = iter(model.tokenise_all(flat, names))
-    groups = [list(islice(sequences, len(members))) for members in prompts]
-    if form.readout == "letters":
-        return groups, next_token_logits(_letter_tokens(model, form.labels, prompts[0][0]))
-    _check_distinct(model, scenarios, groups)
-    return groups, answer_logprob
-
-
-def raw_values(
-    model: LanguageModel,
-    scenarios: ScenarioSet,
-    form: ReadoutFormat,
-    runs: Mapping[Any, Sequence[Edit]],
-) -> dict[Any, Float[np.ndarray, "scenario member value"]]:
-    """The values of every prompt under every run; `choices` names their columns."""
-    groups, score = token_groups(model, scenarios, form)
-    return score_runs(model, groups, runs, score, f"reading {form.readout}")
-
-
-def _letter_tokens(model: LanguageModel, labels: Labels, prompt: Prompt) -> list[int]:
-    """Token ids of both labels without a space before them, then with one.
-
-    They are the tokens that the model would write after `prompt`; all prompts of a format end
-    alike. A spelling in which a label is not one token is replaced by the other spelling.
-    """
-    spellings = [space + label for space in ("", " ") for label in LABELS[labels]]
-    tokens = dict(zip(spellings, model.answers_after(prompt, spellings), strict=True))
-    usable: dict[str, list[int]] = {}
-    for space in ("", " "):
-        first, second = (tokens[space + label] for label in LABELS[labels])
-        if len(first) == len(second) == 1 and first != second:
-            usable[space] = [first[0], second[0]]
-    if not usable:
-        raise InputError(
-            f"the labels {labels} are not single, different tokens of {model.name}'s tokenizer "
-            f"({tokens}); use other labels or readout='continuation'"
-        )
-    # Always four tokens, since the columns of `LetterValue` are fixed.
-    bare = usable.get("", usable.get(" ", []))
-    spaced = usable.get(" ", usable.get("", []))
-    return bare + spaced
-
-
-def _check_distinct(
-    model: LanguageModel, scenarios: ScenarioSet, groups: list[list[TokenSequence]]
-) -> None:
-    for scenario, (positive, negative) in zip(scenarios, groups, strict=True):
-        for name, sequence in (("positive", positive), ("negative", negative)):
-            if not sequence.answer:
-                raise InputError(
-                    f"scenario {scenario.id}: field '{name}' is no token for {model.name}"
-                )
-        if positive.answer == negative.answer:
-            raise InputError(
-                f"scenario {scenario.id}: both options are the same tokens "
-                f"{list(positive.answer)} for {model.name}; word them differently"
-            )

@@ -14,14 +14,9 @@ from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import TokenSequence
 from interp_culture.readout.choices import Values, choice_table, choice_weights, with_choice
-from interp_culture.readout.formats import (
-    Readout,
-    ReadoutFormat,
-    as_format,
-    raw_values,
-    token_groups,
-)
-from interp_culture.readout.validity import check_readout, warn_of
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
+from interp_culture.readout.validity import check_readout, resolve_format, warn_of
+from interp_culture.readout.values import raw_values, token_groups
 from interp_culture.scenarios.scenario import ScenarioSet
 
 
@@ -34,12 +29,14 @@ def probe(
 ) -> pd.DataFrame:
     """The model's choice on each scenario, plain or under `edits`.
 
-    Warns with ReadoutWarning where the readout fails its check on this model.
+    Warns with ReadoutWarning where the readout fails its check on this model, and once where it
+    passes with a caution.
 
     Args:
         edits: what `steer` gives, or one Edit.
         readout: "letters", "continuation", or a `ReadoutFormat` with its order of the options,
-            labels, template and system message.
+            labels, template, answer prefix, thoughts and system message. The prefix of letters by
+            name is chosen by `resolve_format`.
 
     Returns:
         One row a scenario: id, axis, item, domain, logit_diff (positive minus negative pole; nats,
@@ -91,8 +88,9 @@ def read_runs(
     form = as_format(readout)
     runs = as_runs(runs)
     warn_of(model, form)
-    raw = raw_values(model, scenarios, form, runs)
     letters = check_readout(model, form).letters
+    form = resolve_format(model, form)
+    raw = raw_values(model, scenarios, form, runs)
     tables = {key: choice_table(scenarios, values, form, letters) for key, values in raw.items()}
     return _by_run(tables)
 
@@ -108,6 +106,9 @@ def predicted_runs(
 
     Returns:
         run, id, axis, item, domain, logit_diff and p_positive, as `read_runs`.
+
+    Raises:
+        InputError: as for `probe`, and a format with thoughts, which are other ones in each run.
 
     >>> few = test.filter(domain="family")
     >>> table = predicted_runs(model, few, {"steered": edits}, readout="continuation")
@@ -131,6 +132,7 @@ def logit_diff_score(
     The sum of a scenario's weighted scores is its logit difference, positive minus negative pole.
     """
     letters = check_readout(model, form).letters
+    form = resolve_format(model, form)
     groups, score = token_groups(model, scenarios, form)
     n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
     return groups, score, choice_weights(scenarios, form, letters, n_tokens)

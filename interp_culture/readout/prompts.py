@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from interp_culture.engine.prompt import Prompt
+from interp_culture.engine.prompt import Prompt, Thinking
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import Scenario
 
@@ -40,6 +40,9 @@ LETTER_TEMPLATES: dict[Template, str] = {
     ),
     "bare": "{situation}\n{x}. {first}\n{y}. {second}\nAnswer:",
 }
+# What the assistant's answer may begin with, before the letter. The paper's answer begins with the
+# letter. The shortest comes first, since ties in the choice of a prefix go to the first.
+PREFIXES = ("", "Answer:", "The answer is (", "My answer is option")
 CONTINUATION_TEMPLATE = "{situation}\n\nWhat is the best choice here? Answer in one sentence."
 
 
@@ -63,6 +66,8 @@ def letter_prompts(
     system: str | None = None,
     labels: Labels = "A/B",
     template: Template = "paper",
+    prefix: str = "",
+    thinking: Thinking = "template",
 ) -> list[LetterPrompt]:
     """The prompts of Eq. 1: both orders of the poles, or one order drawn at random as in the paper.
 
@@ -78,6 +83,8 @@ def letter_prompts(
         system: the system message; None for none.
         labels: the labels of the two poles, a key of `LABELS`.
         template: the wording, a key of `LETTER_TEMPLATES`.
+        prefix: what the assistant's answer begins with, before the letter.
+        thinking: the think block before it, as in `Prompt`.
 
     Returns:
         Two prompts for "both": the positive pole with the first label, then with the second. One
@@ -105,13 +112,16 @@ def letter_prompts(
     if order == "random":
         # Drawn from the id, so that a scenario has the same order in every subset.
         places = (0,) if random.Random(f"{seed}:{scenario.id}").random() < 0.5 else (1,)
+    frame = Prompt("", system=system, prefix=prefix, thinking=thinking)
     return [
-        _letter_prompt(scenario, positive, system, labels, LETTER_TEMPLATES[template])
+        _letter_prompt(scenario, positive, labels, LETTER_TEMPLATES[template], frame)
         for positive in places
     ]
 
 
-def continuation_prompts(scenario: Scenario, system: str | None = None) -> tuple[Prompt, Prompt]:
+def continuation_prompts(
+    scenario: Scenario, system: str | None = None, thinking: Thinking = "template"
+) -> tuple[Prompt, Prompt]:
     """The dilemma without options, answered with the positive and with the negative option's words.
 
     Raises InputError for a bare pair of texts.
@@ -123,7 +133,9 @@ def continuation_prompts(scenario: Scenario, system: str | None = None) -> tuple
     """
     _check_question(scenario)
     user = CONTINUATION_TEMPLATE.format(situation=scenario.situation)
-    return Prompt(user, scenario.positive, system), Prompt(user, scenario.negative, system)
+    question = Prompt(user, system=system, thinking=thinking)
+    positive = replace(question, answer=scenario.positive)
+    return positive, replace(question, answer=scenario.negative)
 
 
 def contrastive_texts(scenario: Scenario) -> tuple[str, str]:
@@ -142,7 +154,7 @@ def contrastive_texts(scenario: Scenario) -> tuple[str, str]:
 
 def template_hash() -> str:
     """A hash of the default wording, for manifests. Tables of another wording name its template."""
-    wording = LETTER_TEMPLATE + CONTINUATION_TEMPLATE
+    wording = "".join([LETTER_TEMPLATE, CONTINUATION_TEMPLATE, *PREFIXES])
     return hashlib.sha256(wording.encode()).hexdigest()[:12]
 
 
@@ -156,8 +168,13 @@ def _check_question(scenario: Scenario) -> None:
 
 
 def _letter_prompt(
-    scenario: Scenario, positive: Literal[0, 1], system: str | None, labels: Labels, template: str
+    scenario: Scenario,
+    positive: Literal[0, 1],
+    labels: Labels,
+    template: str,
+    frame: Prompt,
 ) -> LetterPrompt:
+    """The prompt of one order; `frame` holds what is around the user's text."""
     poles = (scenario.positive, scenario.negative)
     if positive == 1:
         poles = poles[::-1]
@@ -171,7 +188,7 @@ def _letter_prompt(
         user += text
     user += _instruction(tail, sorted(spans, key=_label_order(labels).index))
     options = tuple(spans[label] for label in LABELS[labels])
-    return LetterPrompt(Prompt(user, system=system, options=options), positive)
+    return LetterPrompt(replace(frame, user=user, options=options), positive)
 
 
 def _labelled_choices(

@@ -1,167 +1,217 @@
-"""Whether a readout can tell right from wrong on a model, measured on control items."""
+"""Check a readout on control items, and choose what the answer of a letters readout begins with."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 
 from interp_culture.engine.foreign_hooks import without_hooks
 from interp_culture.engine.model import LanguageModel
-from interp_culture.readout.choices import choice_table, choose_letters
-from interp_culture.readout.formats import Readout, ReadoutFormat, as_format, raw_values
+from interp_culture.errors import InputError
+from interp_culture.readout.choices import Values, choice_table, choose_letters
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
+from interp_culture.readout.prompts import PREFIXES
+from interp_culture.readout.values import has_letters, raw_values, values_by_prefix
+from interp_culture.readout.verdict import MIN_MASS, Validity, judge
 from interp_culture.scenarios.files import load_controls
+from interp_culture.scenarios.scenario import ScenarioSet
 
-# Below these, letters are not bound to options: most of the probability is on other tokens, or
-# the preferred letter does not follow its option when the order changes.
-MIN_MASS = 0.5
-MIN_CONSISTENCY = 0.5
+# Items 1, 3, 5, ... of the control set choose the prefix, and items 2, 4, 6, ... judge it. The two
+# kinds of items, facts and common sense, are equally many in both halves.
+CHOICE_HALF = slice(0, None, 2)
+HELD_OUT_HALF = slice(1, None, 2)
 
 
 class ReadoutWarning(UserWarning):
-    """The readout failed its validity check on this model, so that its numbers mean little."""
-
-
-@dataclass(frozen=True)
-class Validity:
-    """How well a readout works on a model, measured on control items with a known right answer.
-
-    Attributes:
-        n: control items.
-        accuracy: share of control items on which the right option is preferred, with its 95% Wilson
-            interval (accuracy_low, accuracy_high).
-        spread: standard deviation over items of the logit difference (nats).
-        mass: mean probability on the two letters together. Letters only.
-        position_bias: mean logit of the first label minus that of the second, over both orders.
-            Letters only.
-        consistency: share of items on which both orders prefer the same option. Letters only.
-        letters: the spelling of the letters that is read, with or without a space before them: the
-            one with the larger mass. Letters only.
-        failures: what failed, in words; empty for a readout that may be used.
-    """
-
-    readout: Readout
-    n: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    spread: float
-    mass: float | None = None
-    position_bias: float | None = None
-    consistency: float | None = None
-    letters: str | None = None
-    failures: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether the readout may be used on this model."""
-        return not self.failures
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """The fields and `ok` for a table; failures in one text."""
-        return {**vars(self), "failures": "; ".join(self.failures), "ok": self.ok}
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Validity:
-        """The check that `row` was made from, so that a stored one need not be read again."""
-        values: dict[str, Any] = {
-            name: None if pd.isna(value) else value for name, value in row.items() if name != "ok"
-        }
-        failures = tuple(text for text in row["failures"].split("; ") if text)
-        values |= {"failures": failures, "n": int(row["n"])}
-        return cls(**values)
+    """The readout failed its validity check on this model, or passed it with a caution."""
 
 
 def check_readout(model: LanguageModel, readout: Readout | ReadoutFormat) -> Validity:
     """Measure a readout's validity on the shipped control items, once a model.
 
     The model is read plain, without a system message, in both orders and the default template: of a
-    format only the readout and the labels count. Hooks that somebody has put on the model are taken
-    off meanwhile, since validity is a property of the model itself.
+    format only the readout, the labels, the answer prefix and the thoughts count. Hooks that
+    somebody has put on the model are taken off meanwhile, since validity is a property of the model
+    itself.
+
+    Letters without a given prefix are read with each of `PREFIXES`. Every second control item
+    chooses: of the prefixes with enough probability on the letters (`MIN_MASS`), the one with the
+    largest sum of accuracy and order consistency. Where none has enough, the one with the most is
+    taken. Ties go to the first. The verdict is measured on the other items, and fails too if the
+    accuracy on all items together is no better than chance.
+
+    With `order="random"` what is a caution with both orders is a failure: a preference for a letter
+    cancels only in the mean of both.
 
     >>> validity = ic.check_readout(model, "continuation")
     >>> validity.n, validity.ok  # a model with random weights fails the check
     (52, False)
+    >>> ic.check_readout(model, "letters").n_choice  # the other 26 chose the prefix
+    26
     """
-    given = as_format(readout)
-    form = ReadoutFormat(given.readout, labels=given.labels)
+    form = as_format(readout)
+    key = _as_checked(form)
     measured = model.readout_checks.validity
-    key = (form.readout, form.labels)
     if key not in measured:
-        controls = load_controls()
-        with without_hooks(model.bridge):
-            values = raw_values(model, controls, form, {"": ()})[""]
-        letters = choose_letters(values, form.labels) if form.readout == "letters" else None
-        table = choice_table(controls, values, form, letters)
-        measured[key] = _judge(table, form.readout, letters)
-    return measured[key]
+        measured[key] = _measure(model, key)
+    is_one_order = form.readout == "letters" and form.order == "random"
+    return measured[key].in_one_order() if is_one_order else measured[key]
+
+
+def resolve_format(model: LanguageModel, readout: Readout | ReadoutFormat) -> ReadoutFormat:
+    """The format with the answer prefix that it has on this model: as given, or chosen by rule.
+
+    The choice is that of `check_readout`. It is made once per model, on the plain model, so that
+    plain and steered readouts share it.
+
+    >>> resolve_format(model, "letters").prefix in PREFIXES
+    True
+    >>> resolve_format(model, ic.ReadoutFormat("letters", prefix="I choose")).prefix
+    'I choose'
+    """
+    form = as_format(readout)
+    if form.prefix is not None:
+        return form
+    return replace(form, prefix=check_readout(model, form).prefix)
+
+
+def compare_prefixes(
+    model: LanguageModel, readout: Readout | ReadoutFormat = "letters"
+) -> pd.DataFrame:
+    """The validity of letters with each of `PREFIXES`, on all control items.
+
+    Returns:
+        One row a prefix: the fields of `Validity`, `ok`, and chosen: whether it is the one that
+        `resolve_format` takes. Prefixes after which the labels are not single tokens are left out.
+
+    Raises:
+        InputError: a continuation, which has no prefix.
+
+    >>> table = compare_prefixes(model)
+    >>> table.n.unique().tolist(), int(table.chosen.sum())
+    ([52], 1)
+    """
+    form = as_format(readout)
+    if form.readout != "letters":
+        raise InputError("a continuation has no answer prefix to compare; give readout='letters'")
+    by_rule = replace(form, prefix=None)
+    chosen = resolve_format(model, by_rule).prefix
+    controls = load_controls()
+    rows = []
+    for key, values in _values_by_prefix(model, controls, _as_checked(by_rule)).items():
+        validity = _judged(controls, values, key, choose_letters(values, key.labels))
+        if form.order == "random":
+            validity = validity.in_one_order()
+        rows.append({**validity.row, "chosen": key.prefix == chosen})
+    return pd.DataFrame(rows)
 
 
 def warn_of(model: LanguageModel, form: ReadoutFormat, *, again: bool = False) -> None:
-    """Warn with ReadoutWarning where the readout fails its check: once a model, or each time."""
+    """Warn with ReadoutWarning of a readout's failures and cautions, once a model.
+
+    With `again` a failure is a warning each time.
+    """
     validity = check_readout(model, form)
     warned = model.readout_checks.warned
-    key = (form.readout, form.labels)
-    if validity.ok or (key in warned and not again):
+    key = (_as_checked(form), form.order)
+    may_repeat = again and not validity.ok
+    if not (validity.failures or validity.cautions) or (key in warned and not may_repeat):
         return
     warned.add(key)
-    other = "continuation" if form.readout == "letters" else "letters"
     warnings.warn(
-        f"readout {form.readout!r} fails on {model.name}: {'; '.join(validity.failures)}. "
-        f"Consider readout={other!r}.",
+        _warning(model.name, validity),
         ReadoutWarning,
         # The line that called `probe`, `layer_sweep` or the like.
         stacklevel=3,
     )
 
 
-def _judge(table: pd.DataFrame, readout: Readout, letters: str | None) -> Validity:
-    # Imported here: scipy.stats takes half a second.
-    from scipy.stats import binomtest
-
-    n = len(table)
-    right = int((table.logit_diff > 0).sum())
-    # Wilson's, since the normal interval has no width where every item is right.
-    interval = binomtest(right, n).proportion_ci(method="wilson")
-    failures = []
-    if interval.low <= 0.5:
-        failures.append(
-            f"it finds the right answer on {right} of {n} control items, no more than chance would "
-            f"(95% interval {interval.low:.2f} to {interval.high:.2f})"
+def _warning(name: str, validity: Validity) -> str:
+    after = f" (answer prefix {validity.prefix!r})" if validity.prefix else ""
+    if validity.ok:
+        return (
+            f"readout {validity.readout!r}{after} passes on {name} with a caution: "
+            f"{'; '.join(validity.cautions)}. The mean of both orders cancels this bias; a single "
+            "order would not."
         )
-    of_letters = _letter_measures(table, letters) if readout == "letters" else {}
-    return Validity(
-        readout=readout,
-        n=n,
-        accuracy=right / n,
-        accuracy_low=float(interval.low),
-        accuracy_high=float(interval.high),
-        spread=float(table.logit_diff.std()),
-        failures=(*failures, *_letter_failures(of_letters)),
-        **of_letters,
+    other = "continuation" if validity.readout == "letters" else "letters"
+    return (
+        f"readout {validity.readout!r} fails on {name}: {'; '.join(validity.failures)}{after}. "
+        f"Consider readout={other!r}."
     )
 
 
-def _letter_measures(table: pd.DataFrame, letters: str | None) -> dict[str, Any]:
-    return {
-        "mass": float(table.letter_mass.mean()),
-        "position_bias": float(table.position_bias.mean()),
-        "consistency": float(table.consistent.mean()),
-        "letters": letters,
+def _as_checked(form: ReadoutFormat) -> ReadoutFormat:
+    """The format in which the control items are read for `form`."""
+    return ReadoutFormat(form.readout, labels=form.labels, prefix=form.prefix, think=form.think)
+
+
+def _measure(model: LanguageModel, form: ReadoutFormat) -> Validity:
+    controls = load_controls()
+    if form.prefix is None:
+        return _choose(controls, _values_by_prefix(model, controls, form))
+    with without_hooks(model.bridge):
+        values = raw_values(model, controls, form, {"": ()})[""]
+    letters = choose_letters(values, form.labels) if form.readout == "letters" else None
+    return _judged(controls, values, form, letters)
+
+
+def _values_by_prefix(
+    model: LanguageModel, controls: ScenarioSet, form: ReadoutFormat
+) -> dict[ReadoutFormat, Values]:
+    """The control items read with every usable candidate of the prefix, once a model."""
+    known = model.readout_checks.prefixes
+    if form not in known:
+        candidates = [replace(form, prefix=prefix) for prefix in PREFIXES]
+        usable = [f for f in candidates if not f.prefix or has_letters(model, controls, f)]
+        with without_hooks(model.bridge):
+            known[form] = dict(zip(usable, values_by_prefix(model, controls, usable), strict=True))
+    return known[form]
+
+
+def _choose(controls: ScenarioSet, by_form: dict[ReadoutFormat, Values]) -> Validity:
+    """The verdict, on the one half of the items, on the prefix that is best on the other half."""
+    choosing = _half(controls, CHOICE_HALF)
+    chosen, letters = _best(
+        choosing, {form: values[CHOICE_HALF] for form, values in by_form.items()}
+    )
+    values = by_form[chosen]
+    held_out = choice_table(_half(controls, HELD_OUT_HALF), values[HELD_OUT_HALF], chosen, letters)
+    return judge(
+        held_out, chosen, letters, choice_table(choosing, values[CHOICE_HALF], chosen, letters)
+    )
+
+
+def _best(controls: ScenarioSet, by_form: dict[ReadoutFormat, Values]) -> tuple[ReadoutFormat, str]:
+    """The best format by the rule of `check_readout`, and the spelling of its letters."""
+    spellings = {form: choose_letters(values, form.labels) for form, values in by_form.items()}
+    verdicts = {
+        form: _judged(controls, values, form, spellings[form]) for form, values in by_form.items()
     }
+    enough = [form for form, verdict in verdicts.items() if _mass(verdict) >= MIN_MASS]
+    # `max` takes the first of equals.
+    if enough:
+        best = max(enough, key=lambda form: _merit(verdicts[form]))
+    else:
+        best = max(verdicts, key=lambda form: _mass(verdicts[form]))
+    return best, spellings[best]
 
 
-def _letter_failures(measures: Mapping[str, Any]) -> list[str]:
-    failures = []
-    if measures and measures["mass"] < MIN_MASS:
-        failures.append(f"only {measures['mass']:.2f} of the probability is on the two letters")
-    if measures and measures["consistency"] <= MIN_CONSISTENCY:
-        failures.append(
-            f"the two orders of the options agree on {measures['consistency']:.0%} of the control "
-            f"items (position bias {measures['position_bias']:+.2f} logits)"
-        )
-    return failures
+def _merit(verdict: Validity) -> float:
+    return verdict.accuracy + (verdict.consistency or 0.0)
+
+
+def _mass(verdict: Validity) -> float:
+    return verdict.mass or 0.0
+
+
+def _half(controls: ScenarioSet, half: slice) -> ScenarioSet:
+    return ScenarioSet(controls.scenarios[half], controls.catalogue)
+
+
+def _judged(
+    controls: ScenarioSet, values: Values, form: ReadoutFormat, letters: str | None
+) -> Validity:
+    return judge(choice_table(controls, values, form, letters), form, letters)

@@ -9,7 +9,7 @@ from interp_culture.reporting.effect_findings import (
     planted_finding,
     steering_finding,
 )
-from interp_culture.study.summary import DistanceRow, Summary
+from interp_culture.study.summary import DistanceRow, Summary, ValidityRecord
 
 
 def findings(summary: Summary) -> list[Finding]:
@@ -118,7 +118,7 @@ def readout_finding(summary: Summary) -> Finding:
     """The primary readout with its check, and why other readouts fail theirs."""
     primary = summary["validity"][summary["primary_readout"]]
     name = primary["readout"]
-    # "too": a study uses another readout than letters only if letters failed.
+    # "too": the other readout failed as well, or it would be the primary one.
     answer = (
         f"We read choices with the {name} readout, which passes its validity check."
         if primary["ok"]
@@ -129,7 +129,19 @@ def readout_finding(summary: Summary) -> Finding:
         f"It finds the right answer on {primary['accuracy']:.0%} of {primary['n']} control "
         f"items (95% interval {primary['accuracy_low']:.0%} to {primary['accuracy_high']:.0%})."
     )
+    if primary["cautions"]:
+        evidence += f" Caution: {'; '.join(primary['cautions'])}; the mean of both cancels this."
     for check in summary["validity"].values():
-        if not check["ok"] and check["readout"] != name:
-            evidence += f" The {check['readout']} readout fails: {'; '.join(check['failures'])}."
+        if check["readout"] != name:
+            evidence += _other_readout(check)
     return Finding(answer, evidence)
+
+
+def _other_readout(check: ValidityRecord) -> str:
+    """Why a readout is not the primary one; empty if it could have been."""
+    if not check["ok"]:
+        return f" The {check['readout']} readout fails: {'; '.join(check['failures'])}."
+    if check["cautions"]:
+        cautions = "; ".join(check["cautions"])
+        return f" The {check['readout']} readout passes with a caution: {cautions}."
+    return ""

@@ -36,7 +36,10 @@ TERMS = {
     "readout": "The way a choice is read from the model: from the logits of the two option letters "
     "(letters), or from the log-probability of the words of each option (continuation).",
     "validity": "Whether a readout works on this model: it has to find the right answer on control "
-    "items that have one by plain fact or common sense.",
+    "items that have one by plain fact or common sense. A preference for a letter that the mean of "
+    "both orders cancels is a caution and no failure.",
+    "answer prefix": "The words with which the model's answer begins, before the letter that is "
+    "read. A study chooses them on one half of the control items and checks them on the other.",
 }
 
 # The words without which the findings cannot be read, for a page and for a terminal.

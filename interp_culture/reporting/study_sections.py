@@ -212,13 +212,19 @@ def _readout_section(summary: Summary, tables: Tables) -> Section:
 
 def _readout_text(v: ValidityRecord) -> str:
     """A passing readout with its numbers; a failing one with its failures, which hold theirs."""
+    text = f"{_verdict_text(v)}{_tokens_text(v)}"
+    if v["cautions"]:
+        text += f" Caution: {'; '.join(v['cautions'])}. The mean of both orders cancels this bias."
+    return text
+
+
+def _verdict_text(v: ValidityRecord) -> str:
     spread = f"The logit difference has a standard deviation of {v['spread']:.2f} over the items."
-    tokens = "" if v["letters"] is None else f" The letter tokens read are {v['letters']!r}."
     if not v["ok"]:
-        return f"The {v['readout']} readout fails: {'; '.join(v['failures'])}. {spread}{tokens}"
+        return f"The {v['readout']} readout fails: {'; '.join(v['failures'])}. {spread}"
     text = (
         f"The {v['readout']} readout passes: it is right on {v['accuracy']:.0%} of {v['n']} "
-        f"control items. {spread}{tokens}"
+        f"control items. {spread}"
     )
     if v["mass"] is None:
         return text
@@ -226,4 +232,18 @@ def _readout_text(v: ValidityRecord) -> str:
         f" The two letters together have a probability of {v['mass']:.2f}, the position bias is "
         f"{v['position_bias']:+.2f} logits toward A, and both orders of the options agree on "
         f"{v['consistency']:.0%} of the items."
+    )
+
+
+def _tokens_text(v: ValidityRecord) -> str:
+    """The letter tokens that are read, and the answer prefix before them."""
+    if v["letters"] is None:
+        return ""
+    if not v["n_choice"]:
+        chosen = "given in the configuration"
+    else:
+        chosen = f"chosen on {v['n_choice']} other control items"
+    return (
+        f" The letter tokens read are {v['letters']!r}, after the answer prefix {v['prefix']!r} "
+        f"({chosen})."
     )

@@ -82,6 +82,7 @@ ALPHA = Column("alpha", "strength; its sign is the direction, 0 is the plain mod
 AXIS_READ = Column("axis", "the axis that was read")
 DRAW = Column("draw", "number of the random vector; -1 for none")
 READOUT = Column("readout", "letters or continuation")
+PREFIX = Column("prefix", "what the answer begins with, before the letter; empty for none")
 VALUE = Column("value", "shift (of P+) or logit_shift (of the logit difference)")
 DEFINED = Column("defined", "whether the interval of the steered axis' own change excludes 0")
 INTERVAL = (
@@ -135,16 +136,21 @@ PLACE = tuple(
 )
 VALIDITY = (
     READOUT,
-    Column("n", "number of control items"),
+    Column("n", "number of control items on which it was measured"),
     Column("accuracy", "share of items with the right option preferred", PROBABILITY),
     Column("accuracy_low", "lower end of its 95% Wilson interval", PROBABILITY),
     Column("accuracy_high", "upper end of its 95% Wilson interval", PROBABILITY),
     Column("spread", "standard deviation of the logit difference over items", NATS),
     Column("mass", "mean probability on the two letters", PROBABILITY),
     Column("position_bias", "mean logit of the first label minus the second", "logits"),
+    Column("bias_ratio", "mean |position bias| divided by mean |logit difference|"),
     Column("consistency", "share of items on which both orders agree", PROBABILITY),
     Column("letters", "the spelling of the letters that is read"),
+    Column("prefix", "what the answer begins with, before the letter"),
+    Column("n_choice", "other control items, which chose the prefix; 0 if it was given"),
+    Column("think", "tokens of thoughts before the answer; empty for the template's own way"),
     Column("failures", "what failed, in words; empty for a usable readout"),
+    Column("cautions", "what a user of the readout has to know, in words"),
     Column("ok", "whether the readout may be used"),
 )
 RESPONSE = (

@@ -70,6 +70,17 @@ class StudyConfig(BaseModel):
     device: str | None = None
     dtype: str | None = None
     order: Order = "both"
+    prefix: str | None = Field(
+        None,
+        description="what the answer of the letters readout begins with ('' is the paper's); "
+        "default: chosen on control items",
+    )
+    think: int | None = Field(
+        None,
+        ge=0,
+        description="for models that think: 0 reads after an empty think block, N after at most N "
+        "tokens of the model's own thoughts; default: as the chat template does without thinking",
+    )
     # "random" is not a choice here, since it names the null in a study's tables.
     method: Literal[
         "mean_diff", "pca", "pca_centred", "lda", "logistic", "gradient", "optimised"

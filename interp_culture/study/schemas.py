@@ -18,6 +18,7 @@ from interp_culture.study.columns import (
     OF_CONTINUATION,
     OF_LETTERS,
     PLACE,
+    PREFIX,
     PROBABILITY,
     RATIO,
     READOUT,
@@ -73,13 +74,13 @@ _TABLES = (
         "steered_letters",
         "a run and held-out scenario, read by letters",
         "coupling.steered_readouts",
-        (*STEERED_RUN, *OF_LETTERS, READOUT),
+        (*STEERED_RUN, *OF_LETTERS, READOUT, PREFIX),
     ),
     TableSchema(
         "steered_continuation",
         "a run and held-out scenario, read by the words of the options",
         "coupling.steered_readouts",
-        (*STEERED_RUN, *OF_CONTINUATION, READOUT),
+        (*STEERED_RUN, *OF_CONTINUATION, READOUT, PREFIX),
     ),
     TableSchema(
         "response",

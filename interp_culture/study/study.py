@@ -32,7 +32,8 @@ from interp_culture.errors import InputError
 from interp_culture.readout.formats import READOUTS, Readout, ReadoutFormat
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.tables import with_keys
-from interp_culture.readout.validity import Validity, check_readout
+from interp_culture.readout.validity import check_readout, resolve_format
+from interp_culture.readout.verdict import Validity
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, cache_activations
@@ -113,7 +114,9 @@ class Study:
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
         # After the summary: a report is refused while the keys of the two files differ.
-        write_json(folder / "manifest.json", self.manifest)
+        write_json(
+            folder / "manifest.json", {**self.manifest, "prefix": validity["letters"].prefix}
+        )
         # After the manifest, so that an analysis that fails leaves a finished study.
         for analysis in self._analyses():
             self.on_step(f"analysis {analysis.name}: {analysis.question}")
@@ -217,18 +220,25 @@ class Study:
 
     @cached_property
     def primary_readout(self) -> Readout:
-        """The primary readout: letters, as in the paper, where they pass their check.
+        """The primary readout: letters, as in the paper, where they pass without a caution.
 
-        Where they fail it, the first readout that passes; where none does, continuation.
+        Else continuation where it passes; else letters where they pass with a caution. Where no
+        readout passes, continuation.
         """
         checks = self.validity()
-        return next((readout for readout in READOUTS if checks[readout].ok), "continuation")
+        passing = [readout for readout in READOUTS if checks[readout].ok]
+        clean = [readout for readout in passing if not checks[readout].cautions]
+        return next(iter([*clean, *passing]), "continuation")
 
     def format(self, readout: Readout | None = None, system: System = None) -> ReadoutFormat:
-        """A readout, the primary one by default, with the study's order and seed."""
+        """A readout, the primary one by default, with the settings of the study."""
+        readout = readout or self.primary_readout
         return ReadoutFormat(
-            readout or self.primary_readout,
+            readout,
             order=self.config.order,
+            # A continuation has no prefix.
+            prefix=self.config.prefix if readout == "letters" else None,
+            think=self.config.think,
             system=system,
             seed=self.config.seed,
         )
@@ -303,7 +313,8 @@ class Study:
         """The check of every readout, by its name."""
 
         def compute() -> pd.DataFrame:
-            return pd.DataFrame([check_readout(self.model, readout).row for readout in READOUTS])
+            checks = [check_readout(self.model, self.format(readout)) for readout in READOUTS]
+            return pd.DataFrame([check.row for check in checks])
 
         checks = {}
         for row in self.once("validity", compute).to_dict("records"):
@@ -376,6 +387,7 @@ class Study:
         strengths = [sign * alpha for alpha in self.config.alphas for sign in (1, -1)]
         n_random = self.config.n_random if readout == self.primary_readout else 0
         is_predicted = n_random > 0 and self.null_is_predicted
+        form = self.format(readout)
 
         def compute() -> pd.DataFrame:
             table = steered_readouts(
@@ -386,7 +398,7 @@ class Study:
                 alphas=strengths,
                 n_random=0 if is_predicted else n_random,
                 null_scenarios=self.null,
-                readout=self.format(readout),
+                readout=form,
                 seed=self.config.seed,
             )
             if is_predicted:
@@ -397,11 +409,12 @@ class Study:
                     self.vectors(),
                     self.layers,
                     alpha=max(self.config.alphas),
-                    readout=self.format(readout),
+                    readout=form,
                     seed=self.config.seed,
                 )
                 table = pd.concat([table, null], ignore_index=True)
-            return table.assign(readout=readout)
+            prefix = resolve_format(self.model, form).prefix
+            return table.assign(readout=readout, prefix=prefix)
 
         return self.once(f"steered_{readout}", compute)
 
@@ -486,9 +499,9 @@ class Study:
         table = self.steered(self.primary_readout)
         ids = {scenario.id for scenario in scenarios}
         is_plain = (table.method == "plain") & table.id.isin(ids)
-        rows = table[is_plain].drop(columns=["steered", "method", "draw", "alpha", "readout"])
+        of_run = ["steered", "method", "draw", "alpha", "readout", "prefix"]
         # Columns that predicted rows do not have are of a wider type in the whole table.
-        return rows.infer_objects()
+        return table[is_plain].drop(columns=of_run).infer_objects()
 
 
 def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) -> Summary:

@@ -13,7 +13,7 @@ from interp_culture.artifacts import read_json
 from interp_culture.coupling.null import random_effects
 from interp_culture.coupling.responses import domain_shifts, response, response_matrix
 from interp_culture.readout.formats import Readout
-from interp_culture.readout.validity import Validity
+from interp_culture.readout.verdict import Validity
 from interp_culture.steering.sweep import summarise_sweep
 from interp_culture.survey import culture_map
 from interp_culture.survey.wvs import TARGETS
@@ -74,9 +74,14 @@ class ValidityRecord(TypedDict):
     spread: float
     mass: float | None
     position_bias: float | None
+    bias_ratio: float | None
     consistency: float | None
     letters: str | None
+    prefix: str | None
+    n_choice: int
+    think: int | None
     failures: list[str] | tuple[str, ...]
+    cautions: list[str] | tuple[str, ...]
     ok: bool
 
 
@@ -242,6 +247,9 @@ class Manifest(ModelRecord):
     source: str
     versions: dict[str, str]
     key: str
+    # What the answer of the letters readout begins with: of the configuration, or chosen. Not in
+    # the key, since it follows from the rest; `Study.run` adds it.
+    prefix: NotRequired[str | None]
     commit: str | None
     dirty: bool | None
     threads: int

@@ -33,10 +33,10 @@ def encode(model: LanguageModel, text: str) -> list[int]:
     return model.tokenizer.encode(text, add_special_tokens=False)
 
 
-@pytest.mark.parametrize("labels", ["A/B", "X/Y"])
-def test_letters_by_hand(pair: Pair, few: ScenarioSet, labels: Labels) -> None:
+@pytest.mark.parametrize(("labels", "prefix"), [("A/B", ""), ("X/Y", "The answer is (")])
+def test_letters_by_hand(pair: Pair, few: ScenarioSet, labels: Labels, prefix: str) -> None:
     few = ScenarioSet(few.scenarios[::6], few.catalogue)
-    table = probe(pair.model, few, readout=ReadoutFormat("letters", labels=labels))
+    table = probe(pair.model, few, readout=ReadoutFormat("letters", labels=labels, prefix=prefix))
     x, y = labels.split("/")
     a, b = encode(pair.model, x)[0], encode(pair.model, y)[0]
     for scenario, row in zip(few, table.itertuples(), strict=True):
@@ -45,7 +45,7 @@ def test_letters_by_hand(pair: Pair, few: ScenarioSet, labels: Labels) -> None:
             options = (scenario.positive, scenario.negative)
             one, two = options if first == "positive" else options[::-1]
             asked = f"{scenario.situation}\n\nOption {x}: {one}\nOption {y}: {two}\n\nAnswer with {x} or {y}."
-            text = f"<|user|>{asked}\n<|assistant|>"
+            text = f"<|user|>{asked}\n<|assistant|>{prefix}"
             z = forward(pair.plain, encode(pair.model, text))[0][-1].double()
             differences.append(float(z[a] - z[b]) if first == "positive" else float(z[b] - z[a]))
             bias.append(float(z[a] - z[b]))
