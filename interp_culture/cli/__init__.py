@@ -9,6 +9,9 @@ from __future__ import annotations
 from interp_culture.cli import study
 
 # isort: split
+from interp_culture.cli import compare
+
+# isort: split
 from interp_culture.cli import experiment
 
 # isort: split
@@ -23,7 +26,8 @@ from interp_culture.cli.analysis import run_alone
 from interp_culture.cli.common import app, run
 
 __all__ = [
-    "app", "bench", "data", "experiment", "generate", "main", "run_alone", "study", "survey", "wvs",
+    "app", "bench", "compare", "data", "experiment", "generate", "main", "run_alone", "study",
+    "survey", "wvs",
 ]  # fmt: skip
 
 

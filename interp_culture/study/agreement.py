@@ -9,7 +9,7 @@ import pandas as pd
 
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.formats import READOUTS, Readout
-from interp_culture.study.config import StudyConfig
+from interp_culture.study.config import load_config
 from interp_culture.study.finished import FinishedStudy
 
 # Fields of the configuration that may differ. Every other one must agree, new ones included.
@@ -120,5 +120,4 @@ def _allowed(study: FinishedStudy) -> dict[str, Any]:
 
 def _config(study: FinishedStudy) -> dict[str, Any]:
     """The stored configuration, with the defaults of fields that are newer than the study."""
-    defaults = StudyConfig().key()
-    return {**defaults, **study.manifest["config"]}
+    return {**load_config().key(), **study.manifest["config"]}

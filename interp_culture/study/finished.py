@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from interp_culture.artifacts import read_table
+from interp_culture.artifacts import read_json, read_table
 from interp_culture.errors import InputError
 from interp_culture.study.summary import Manifest, Summary, read_manifest, read_summary
 
@@ -49,7 +48,7 @@ class FinishedStudy:
         path = self.folder / f"{analysis}.tables.json"
         if not path.exists():
             return None
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
         # An analysis of an earlier study may still be in the folder.
         if stored.get("study") != self.manifest["key"]:
             return None
@@ -70,7 +69,7 @@ def read_study(folder: str | Path) -> FinishedStudy:
     try:
         summary = read_summary(folder)
         manifest = read_manifest(folder)
-    except (OSError, ValueError, KeyError) as error:
+    except (InputError, KeyError) as error:
         raise InputError(
             f"{folder}: no finished study there ({error}); "
             f"run `interp-culture study --out {folder}`"

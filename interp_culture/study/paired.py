@@ -62,20 +62,21 @@ def shared_scenarios(readouts: list[pd.DataFrame]) -> list[pd.DataFrame]:
 
 
 def _pair(one: pd.DataFrame, other: pd.DataFrame, seed: int) -> Iterator[dict[str, Any]]:
-    plain = [table[table.method == "plain"] for table in (one, other)]
-    for axis, row in _by_axis(*plain, "p_positive", seed):
+    plain, other_plain = (table[table.method == "plain"] for table in (one, other))
+    for axis, row in _by_axis(plain, other_plain, "p_positive", seed):
         yield {"quantity": "score", "steered": "", "axis": axis, **row}
-    by_scenario = [slopes(table, ["steered"]) for table in (one, other)]
-    for steered in sorted(set(by_scenario[0].steered)):
-        of_axis = [table[table.steered == steered] for table in by_scenario]
-        for axis, row in _by_axis(*of_axis, "slope", seed):
+    slope, other_slope = (slopes(table, ["steered"]) for table in (one, other))
+    for steered in sorted(set(slope.steered)):
+        of_axis = slope[slope.steered == steered]
+        other_of_axis = other_slope[other_slope.steered == steered]
+        for axis, row in _by_axis(of_axis, other_of_axis, "slope", seed):
             yield {"quantity": "D", "steered": steered, "axis": axis, **row}
-    if culture_map.covers(set(plain[0]["item"])):
+    if culture_map.covers(set(plain["item"])):
         # The change from the second model to the first is first minus second.
-        shift = culture_map.displacements(plain[1], plain[0], seed)
+        shift = culture_map.displacements(other_plain, plain, seed)
         for column, axis in enumerate("xy"):
             estimate = Estimate.of_samples(shift[:, column])
-            row = _row(estimate, len(plain[0]))
+            row = _row(estimate, len(plain))
             yield {"quantity": "place", "steered": "", "axis": axis, **row}
 
 
