@@ -18,7 +18,7 @@ from interp_culture.cli import app
 from interp_culture.errors import InputError
 
 VERBS = [
-    "study", "probe", "extract", "sweep", "steer", "entangle", "report",
+    "study", "compare", "probe", "extract", "sweep", "steer", "entangle", "report",
     "validate", "generate", "wvs", "facts", "persona", "ask", "bench",
 ]  # fmt: skip
 

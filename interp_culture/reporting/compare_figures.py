@@ -21,7 +21,9 @@ from interp_culture.reporting.map_points import SYMBOLS, add_countries
 
 # One dash a steered axis; the colour is the model's.
 DASHES = ["solid", "dot", "dash", "dashdot"]
-ROW = 26  # height of one interval, pixels
+# Height of one interval in pixels, for labels of one and of two lines.
+ROW = 26
+TWO_LINES = 40
 
 
 def model_colours(models: Sequence[str]) -> dict[str, str]:
@@ -50,17 +52,18 @@ def panels_figure(table: pd.DataFrame, value: str, colours: dict[str, str]) -> g
     """
     panels = list(dict.fromkeys(table.panel))
     sizes = [table[table.panel == panel].label.nunique() for panel in panels]
-    height = ROW * sum(sizes) + 52 * len(panels) + 40
+    row = TWO_LINES if table.label.str.contains("<br>").any() else ROW
+    height = row * sum(sizes) + 60 * len(panels) + 40
     figure = make_subplots(
         rows=len(panels),
         cols=1,
         shared_xaxes="all",
         subplot_titles=panels,
         row_heights=sizes,
-        vertical_spacing=min(0.5 / len(panels), 46 / height),
+        vertical_spacing=min(0.5 / len(panels), 56 / height),
     )
-    for row, panel in enumerate(panels, start=1):
-        here = {"row": row, "col": 1}
+    for number, panel in enumerate(panels, start=1):
+        here = {"row": number, "col": 1}
         _add_panel(figure, table[table.panel == panel], colours, here)
         figure.add_vline(x=0, line={"color": INK, "width": 1}, **here)
     figure.update_annotations(font_size=13, x=0, xanchor="left")

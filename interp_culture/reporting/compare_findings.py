@@ -103,7 +103,7 @@ def own_responses(comparison: Comparison, axis: str) -> pd.DataFrame:
 
 def has_null(comparison: Comparison) -> bool:
     """Whether random vectors were read; a study reads them by its primary readout alone."""
-    return bool(comparison.response.p_null.notna().any())
+    return bool(comparison.response.null_low.notna().any())
 
 
 def _moves(comparison: Comparison, axis: str, model: str) -> bool:
@@ -232,7 +232,7 @@ def steps_finding(comparison: Comparison) -> Finding:
         f"{alpha:g} the vector of each steered layer has this share of the residual norm, "
         f"{'; '.join(shares)}.",
         "Vectors are differences of means and have the norm that the model gives them. "
-        "`ic.steering.calibrate` finds strengths of equal cost. Table: steps.",
+        "The function ic.steering.calibrate finds strengths of equal cost. Table: steps.",
     )
 
 
@@ -251,7 +251,7 @@ def cost_finding(comparison: Comparison) -> Finding:
     missing = [model for model in comparison.models if model not in set(rows.model)]
     evidence = "KL(plain || steered) in nats per token, with 95% intervals over texts."
     if missing:
-        evidence += f" Not measured: {', '.join(missing)} (no analysis `coefficients`)."
+        evidence += f" Not measured: {', '.join(missing)} (no analysis coefficients)."
     return Finding(
         f"At alpha {largest:+g} steering costs on neutral text, {'; '.join(costs)}.", evidence
     )

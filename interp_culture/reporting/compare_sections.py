@@ -65,7 +65,7 @@ def left_out(comparison: Comparison) -> list[str]:
         )
     if comparison.cost is None:
         reasons.append(
-            "The cost of steering is left out: no study has finished the analysis `coefficients`, "
+            "The cost of steering is left out: no study has finished the analysis coefficients, "
             "or the studies have no strength in common there."
         )
     return reasons
@@ -87,7 +87,7 @@ def _matrix_section(comparison: Comparison) -> Section:
         sure=rows.low * rows.high > 0,
     )
     return Section(
-        " ".join(moves_most_finding(comparison, axis).answer for axis in axes),
+        _title(" ".join(moves_most_finding(comparison, axis).answer for axis in axes)),
         [coupling_finding(comparison).answer],
         panels_figure(drawn, CHANGE, model_colours(comparison.models)),
         f"Response matrix: D, from both signs of alpha {top:g}, on the {comparison.n_shared} "
@@ -97,11 +97,15 @@ def _matrix_section(comparison: Comparison) -> Section:
     )
 
 
+def _title(sentence: str) -> str:
+    return sentence.removesuffix(".")
+
+
 def _steering_difference_section(comparison: Comparison) -> Section:
     table = comparison.differences[comparison.differences.quantity == "D"]
     drawn = _pairs(table).assign(panel=table.steered + " steered, " + table.axis + " read")
     return Section(
-        steering_differences_finding(comparison).answer,
+        _title(steering_differences_finding(comparison).answer),
         [],
         panels_figure(drawn, f"difference in the {CHANGE}", {}),
         _paired_caption(comparison),
@@ -112,7 +116,7 @@ def _score_difference_section(comparison: Comparison) -> Section:
     table = comparison.differences[comparison.differences.quantity == "score"]
     drawn = _pairs(table).assign(panel=table.axis + " read, plain models")
     return Section(
-        score_differences_finding(comparison).answer,
+        _title(score_differences_finding(comparison).answer),
         [],
         panels_figure(drawn, "difference in the mean P+", {}),
         _paired_caption(comparison),
@@ -161,17 +165,18 @@ def _map_section(comparison: Comparison, places: pd.DataFrame) -> Section:
 
 
 def _profile_section(comparison: Comparison, profile: pd.DataFrame) -> Section:
-    best = profile.loc[profile.groupby(["model", "steered"]).differential.idxmax()]
+    by_line = profile.groupby(["model", "steered"], sort=False)
+    best = profile.loc[by_line.differential.idxmax()]
     peaks = []
     for axis, rows in best.groupby("steered"):
         by_depth = [f"{row.model} {row.depth:.2f}" for row in rows.itertuples()]
         peaks.append(f"{axis} at {', '.join(by_depth)}")
-    predicted = profile[profile.method != "exact"]
+    n_predicted = int((profile.method != "exact").sum())
     text = []
-    if len(predicted):
+    if n_predicted:
         text = [
-            f"{len(predicted)} of {len(profile)} points are predicted from gradients, to first "
-            "order; the others are measured."
+            f"{n_predicted} of {len(profile)} points are predicted from gradients, to first order. "
+            "Layers are chosen among measured ones, if there are any."
         ]
     return Section(
         f"Relative depth at which one steered layer moves its axis most: {'; '.join(peaks)}",
@@ -187,7 +192,8 @@ def _profile_section(comparison: Comparison, profile: pd.DataFrame) -> Section:
 def _item_effect_section(comparison: Comparison) -> Section:
     own = _labelled_items(comparison, comparison.items[_is_own(comparison.items)])
     excluding = own[own.low * own.high > 0]
-    strongest = own.loc[own.groupby("model", sort=False).effect.idxmax()]
+    largest = own.effect.abs().groupby(own.model, sort=False).idxmax()
+    strongest = own.loc[[largest[model] for model in comparison.models]]
     names = [f"{row.model} {row.item} ({100 * row.effect:+.1f})" for row in strongest.itertuples()]
     return Section(
         f"The item that steering moves most, in points of P+: {', '.join(names)}",
@@ -279,7 +285,7 @@ def _cost_section(comparison: Comparison) -> Section:
     # The strengths that were run, in place of powers of ten.
     figure.update_xaxes(tickvals=sorted(set(drawn.alpha)))
     return Section(
-        finding.answer.rstrip("."),
+        _title(finding.answer),
         [finding.evidence],
         figure,
         "Strengths that all studies have, toward the positive pole. Error bars: 95% bootstrap "
