@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from interp_culture.reporting import figures as plots
 from interp_culture.reporting import study_figures
@@ -107,7 +108,7 @@ def _steering_difference_section(comparison: Comparison) -> Section:
     return Section(
         _title(steering_differences_finding(comparison).answer),
         [],
-        panels_figure(drawn, f"difference in the {CHANGE}", {}),
+        panels_figure(drawn, "difference in D (P+ per unit of alpha)", {}),
         _paired_caption(comparison),
     )
 
@@ -201,13 +202,7 @@ def _item_effect_section(comparison: Comparison) -> Section:
             f"{len(excluding) or 'None'} of {len(own)} effects on one item of one model have a 95% "
             "interval that excludes 0."
         ],
-        plots.grid_figure(
-            own.assign(points=100 * own.effect),
-            "label",
-            "model",
-            "points",
-            names={"label": "item read", "model": "model", "points": "points"},
-        ),
+        _item_grid(own.assign(points=100 * own.effect), "points", "points"),
         "Percentage points of P+ per unit of alpha when the item's own axis is steered, on "
         f"{own.n.min()} or more shared scenarios a cell. Intervals by scenario are in the table "
         "items; they are missing for fewer than six scenarios.",
@@ -221,17 +216,17 @@ def _item_score_section(comparison: Comparison) -> Section:
         f"The models' scores without steering are furthest apart on {spread.idxmax()}: "
         f"{spread.max():.2f} of P+",
         [],
-        plots.grid_figure(
-            own,
-            "label",
-            "model",
-            "score",
-            names={"label": "item read", "model": "model", "score": "P+"},
-            middle=0.5,
-        ),
+        _item_grid(own, "score", "P+", middle=0.5),
         "Mean P+ of the plain model by item: 0 is the negative pole, 1 the positive one, white is "
         "no preference. Table: items.",
     )
+
+
+def _item_grid(items: pd.DataFrame, value: str, unit: str, middle: float = 0.0) -> go.Figure:
+    names = {"label": "", "model": "", value: unit}
+    figure = plots.grid_figure(items, "label", "model", value, names=names, middle=middle)
+    # The numbers are in the cells, and a colour bar would take a third of a narrow page.
+    return figure.update_coloraxes(showscale=False)
 
 
 def _is_own(items: pd.DataFrame) -> pd.Series:

@@ -26,10 +26,13 @@ def model_labels(studies: Sequence[FinishedStudy]) -> list[str]:
     folders = [_short(study.folder.resolve().name) for study in studies]
     for suffixes in (dtypes, folders, [str(number) for number in range(1, len(studies) + 1)]):
         counts = Counter(labels)
-        labels = [
+        longer = [
             f"{label}, {suffix}" if counts[label] > 1 else label
             for label, suffix in zip(labels, suffixes, strict=True)
         ]
+        # A suffix that is the same for all would only make labels longer.
+        if len(set(longer)) > len(counts):
+            labels = longer
     return labels
 
 

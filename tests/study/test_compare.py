@@ -60,6 +60,7 @@ def check(readout: str, failures: tuple[str, ...] = ()) -> Validity:
 def tiny(architecture: str) -> LanguageModel:
     """A random model whose readouts count as checked: letters fail, continuation passes."""
     model = make_pair(architecture).model
+    model.name = f"tiny/{architecture}"
     model.readout_checks.validity.update(
         {
             ("letters", "A/B"): check("letters", ("they are not bound",)),
@@ -383,7 +384,7 @@ def test_labels_are_short_and_different(folders: list[Path], tmp_path: Path) -> 
     assert len(set(labels)) == 4
     assert labels[0].endswith("parts-7B")
     assert len(labels[0]) <= LONGEST_LABEL
-    assert labels[2:] == ["tiny-llama, float32, study2", "tiny-llama, float32, study3"]
+    assert labels[2:] == ["tiny-llama, study2", "tiny-llama, study3"]
 
 
 # -- report ----------------------------------------------------------------------------------------
@@ -464,7 +465,8 @@ def with_lead(comparison: Comparison, first: str, second: str, *numbers: Any) ->
         & (table.steered == "X")
         & (table.axis == "X")
     )
-    table.loc[here, ["difference", "low", "high", "shown"]] = numbers
+    for column, value in zip(("difference", "low", "high", "shown"), numbers, strict=True):
+        table.loc[here, column] = value
     return replace(comparison, differences=table)
 
 
