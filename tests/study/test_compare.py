@@ -48,6 +48,7 @@ SMALL: dict[str, Any] = {
     "train_per_cell": 1,
     "null_per_item": 1,
     "top_k": 1,
+    "brief": True,
 }
 COST = {"steered": ["", "X", "X", "X"], "method": ["plain", "mean_diff", "mean_diff", "random"]}
 ONE_AXIS = {"X": ("X1", "X2", "X3")}
@@ -134,18 +135,6 @@ def with_cost(folder: Path, alphas: tuple[float, ...] = (2.0,)) -> None:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def test_every_table_is_that_of_its_schema(folders: list[Path], tmp_path: Path) -> None:
-    first = copied(folders[0], tmp_path / "a")
-    with_cost(first)
-    tables = compare([first, *folders[1:]]).tables
-    assert set(tables) == set(COMPARISON_SCHEMAS)
-    for name, table in tables.items():
-        schema = COMPARISON_SCHEMAS[name]
-        assert not schema.unknown(list(table)), name
-        assert {column.name for column in schema.columns} <= set(table), name
-        assert len(table) or name == "settings"
-
-
 def test_the_numbers_are_those_of_the_studies(folders: list[Path], compared: Comparison) -> None:
     assert compared.models == ["llama", "qwen3", "gemma3_text"]
     for folder, model in zip(folders, compared.models, strict=True):
@@ -194,7 +183,7 @@ def test_differences_are_paired(folders: list[Path]) -> None:
     assert scores.shown.all()
     slopes = differences[differences.quantity == "D"]
     np.testing.assert_allclose(slopes[["difference", "low", "high"]], 0, atol=1e-12)
-    assert not slopes.shown.any()
+    assert not paired_differences({"one": table, "same": table}).shown.any()
     # The map is linear in P+, so that its difference is constant too.
     places = differences[differences.quantity == "place"]
     np.testing.assert_allclose(places.low, places.high)
@@ -333,27 +322,36 @@ def test_what_may_differ_is_listed(
     assert "different versions of the code" in " ".join(notes(comparison))
 
 
+def with_letters(folder: Path, to: Path, primary: str) -> Path:
+    """A copy that was read by letters too, without random vectors."""
+    copy = copied(folder, to)
+    table = pd.read_parquet(copy / "steered_continuation.parquet")
+    rewrite(copy, "steered_letters", table[table.method != "random"].assign(readout="letters"))
+
+    def change(summary: dict[str, Any]) -> None:
+        summary["matrix"] += [{**row, "readout": "letters"} for row in summary["matrix"]]
+        summary["primary_readout"] = primary
+
+    edit_json(copy / "summary.json", change)
+    return copy
+
+
 def test_different_primary_readouts_need_a_choice(folders: list[Path], tmp_path: Path) -> None:
-    other = copied(folders[1], tmp_path / "letters")
-    edit_json(other / "summary.json", lambda s: s.update(primary_readout="letters"))
-    message = r"field primary_readout: 'continuation' in .*a, 'letters' in .*letters; .*--readout"
+    one = with_letters(folders[0], tmp_path / "one", "continuation")
+    other = with_letters(folders[1], tmp_path / "other", "letters")
+    message = r"field primary_readout: 'continuation' in .*one, 'letters' in .*other; .*--readout"
     with pytest.raises(InputError, match=message):
-        compare([folders[0], other])
-    comparison = compare([folders[0], other], readout="letters")
+        compare([one, other])
+    comparison = compare([one, other], readout="letters")
     assert comparison.profile is None
     assert "Layer profiles are left out" in " ".join(left_out(comparison))
     # Random vectors are read by the primary readout alone.
     assert "No coupling is judged" in comparison_answer(comparison)
-    assert write_comparison(comparison, tmp_path).exists()
+    assert len(comparison_sections(comparison)) == 7
     with pytest.raises(InputError, match="unknown readout 'words'"):
         compare(folders, readout="words")
-
-    def only_primary(summary: dict[str, Any]) -> None:
-        summary["matrix"] = [r for r in summary["matrix"] if r["readout"] == "continuation"]
-
-    edit_json(other / "summary.json", only_primary)
-    with pytest.raises(InputError, match=r"not read by it: .*letters; run them without `brief`"):
-        compare([folders[0], other], readout="letters")
+    with pytest.raises(InputError, match=r"not read by it: .*a; run them without `brief`"):
+        compare([folders[0], one], readout="letters")
 
 
 def test_folders_that_are_no_two_studies_are_refused(folders: list[Path], tmp_path: Path) -> None:
@@ -414,14 +412,22 @@ def test_two_models_of_one_axis_have_no_map(one_axis: list[Path], tmp_path: Path
     assert page.count("plotly-graph-div") == 7
 
 
-def test_four_models_with_long_names(folders: list[Path], tmp_path: Path) -> None:
+def test_four_models_have_every_table(folders: list[Path], tmp_path: Path) -> None:
     name = "<script>alert(1)</script>-a-name-that-does-not-end"
     fourth = renamed(folders[2], tmp_path / "fourth", name)
+    with_cost(fourth)
     comparison = compare([*folders, fourth])
     assert len(comparison.models) == 4
     assert len(comparison.differences) == 6 * 8
+    assert set(comparison.tables) == set(COMPARISON_SCHEMAS)
+    for name, table in comparison.tables.items():
+        schema = COMPARISON_SCHEMAS[name]
+        assert not schema.unknown(list(table)), name
+        assert {column.name for column in schema.columns} <= set(table), name
+        assert len(table) or name == "settings"
     page = write_comparison(comparison, tmp_path / "out").read_text(encoding="utf-8")
     assert "<script>alert" not in page
+    assert page.count("plotly-graph-div") == 9
 
 
 def test_the_command_writes_report_and_tables(folders: list[Path], tmp_path: Path) -> None:
