@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from interp_culture.study.analysis import Analysis  # noqa: E402
 from interp_culture.study.columns import TableSchema  # noqa: E402
-from interp_culture.study.compare_schemas import COMPARISON_SCHEMAS  # noqa: E402
+from interp_culture.study.comparison_schemas import COMPARISON_SCHEMAS  # noqa: E402
 from interp_culture.study.schemas import SCHEMAS  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"

@@ -35,10 +35,10 @@ def compare(
     The studies may differ in model, steered layers, device and dtype; other differences are
     refused. No model is loaded.
     """
-    from interp_culture.reporting.compare_findings import comparison_findings
-    from interp_culture.reporting.compare_page import write_comparison
-    from interp_culture.study.compare import compare as compare_studies
-    from interp_culture.study.compare import save_comparison
+    from interp_culture.reporting.comparison_findings import comparison_findings
+    from interp_culture.reporting.comparison_page import write_comparison
+    from interp_culture.study.comparison import compare as compare_studies
+    from interp_culture.study.comparison import save_comparison
 
     comparison = compare_studies(folders, readout)
     save_comparison(comparison, out)

@@ -1,6 +1,6 @@
 # The public names of this room; each is imported when it is first used.
 from . import figures
-from .compare_page import write_comparison
+from .comparison_page import write_comparison
 from .html import write_page, write_report
 from .map_points import points_figure
 

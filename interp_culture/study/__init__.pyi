@@ -2,11 +2,11 @@
 from . import columns
 from .analysis import About, Analysis, Section, Tables, find_analysis, interval_text
 from .columns import Column, TableSchema
-from .compare import Comparison, compare, save_comparison
-from .compare_schemas import COMPARISON_SCHEMAS
+from .comparison import Comparison, compare, save_comparison
+from .comparison_schemas import COMPARISON_SCHEMAS
 from .config import StudyConfig, load_config
 from .finished import FinishedStudy, read_study
-from .layer_profile import layer_profile
+from .layer_profiles import layer_profile
 from .paired import paired_differences
 from .study import Study, run_study
 

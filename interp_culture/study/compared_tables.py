@@ -10,7 +10,7 @@ import pandas as pd
 from interp_culture.coupling.responses import effects
 from interp_culture.coupling.steered import slopes
 from interp_culture.study.finished import FinishedStudy
-from interp_culture.study.layer_profile import layer_profile
+from interp_culture.study.layer_profiles import layer_profile
 
 # Longer names of models are cut, since figures have one label a model.
 LONGEST_LABEL = 24

@@ -10,7 +10,7 @@ from tables_page import COMMAND, ROOT, analyses, pages
 
 import interp_culture as ic
 from interp_culture.study.columns import TableSchema
-from interp_culture.study.compare_schemas import COMPARISON_SCHEMAS
+from interp_culture.study.comparison_schemas import COMPARISON_SCHEMAS
 from interp_culture.study.schemas import SCHEMAS
 
 ALL = [

@@ -7,13 +7,13 @@ import plotly.graph_objects as go
 
 from interp_culture.reporting import figures as plots
 from interp_culture.reporting import study_figures
-from interp_culture.reporting.compare_figures import (
+from interp_culture.reporting.comparison_figures import (
     depth_figure,
     model_colours,
     models_map_figure,
     panels_figure,
 )
-from interp_culture.reporting.compare_findings import (
+from interp_culture.reporting.comparison_findings import (
     cost_finding,
     coupling_finding,
     moves_most_finding,
@@ -24,7 +24,7 @@ from interp_culture.reporting.compare_findings import (
 )
 from interp_culture.stats import interval_words
 from interp_culture.study.analysis import Section
-from interp_culture.study.compare import Comparison
+from interp_culture.study.comparison import Comparison
 from interp_culture.survey.wvs import TARGETS, countries
 
 # A label of an item is cut here, since it stands at the side of a figure.

@@ -22,7 +22,7 @@ from interp_culture.artifacts import write_table
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.readout.validity import Validity
-from interp_culture.reporting.compare_findings import (
+from interp_culture.reporting.comparison_findings import (
     comparison_answer,
     comparison_findings,
     cost_finding,
@@ -30,15 +30,15 @@ from interp_culture.reporting.compare_findings import (
     moves_most_finding,
     steering_differences_finding,
 )
-from interp_culture.reporting.compare_page import basis, notes, write_comparison
-from interp_culture.reporting.compare_sections import comparison_sections, left_out
+from interp_culture.reporting.comparison_page import basis, notes, write_comparison
+from interp_culture.reporting.comparison_sections import comparison_sections, left_out
 from interp_culture.study import study as study_module
 from interp_culture.study.agreement import check_agreement, differing_settings
-from interp_culture.study.compare import Comparison, compare, save_comparison
-from interp_culture.study.compare_schemas import COMPARISON_SCHEMAS
 from interp_culture.study.compared_tables import LONGEST_LABEL, costs, model_labels
+from interp_culture.study.comparison import Comparison, compare, save_comparison
+from interp_culture.study.comparison_schemas import COMPARISON_SCHEMAS
 from interp_culture.study.finished import read_study
-from interp_culture.study.layer_profile import layer_profile
+from interp_culture.study.layer_profiles import layer_profile
 from interp_culture.study.paired import paired_differences
 
 SMALL: dict[str, Any] = {

@@ -13,7 +13,7 @@ from interp_culture.reporting.effect_findings import (
     is_coupled,
 )
 from interp_culture.stats import LEAST_N, interval_words
-from interp_culture.study.compare import Comparison
+from interp_culture.study.comparison import Comparison
 from interp_culture.study.summary import MatrixRow
 
 # Up to so many rows an evidence names them all; beyond, only the largest.

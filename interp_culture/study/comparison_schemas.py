@@ -6,29 +6,23 @@ tables of a real comparison.
 
 from __future__ import annotations
 
-from interp_culture.study.schemas import CHANGE, PROBABILITY, SCHEMAS, Column, TableSchema
+from interp_culture.study.columns import (
+    ALPHA,
+    INTERVAL,
+    MATRIX,
+    PER_ALPHA,
+    PLACE,
+    PROBABILITY,
+    RESPONSE,
+    VALIDITY,
+    Column,
+    N,
+    TableSchema,
+    interval,
+)
 
 MODEL = Column("model", "label of the model; `studies` has its whole name")
-
-
-def _with_model(name: str, row: str, left_out: tuple[str, ...] = ()) -> TableSchema:
-    """A table of a study with one more column, computed on the shared scenarios."""
-    schema = SCHEMAS[name]
-    columns = [column for column in schema.columns if column.name not in left_out]
-    return TableSchema(name, row, schema.made_by, (MODEL, *columns))
-
-
-def _ends(prefix: str, unit: str, what: str) -> tuple[Column, Column]:
-    return (
-        Column(f"{prefix}low", f"lower end of the 95% interval{what}", unit),
-        Column(f"{prefix}high", f"upper end of the 95% interval{what}", unit),
-    )
-
-
 STEERED = Column("steered", "the steered axis")
-N = Column("n", "number of scenarios")
-# Columns that say which readout and value a row is of; a comparison has one of each.
-ONE_KIND = ("readout", "value")
 
 _TABLES = (
     TableSchema(
@@ -55,9 +49,25 @@ _TABLES = (
         "study.compare",
         (Column("field", "the field"), MODEL, Column("value", "its value, as text")),
     ),
-    _with_model("matrix", "a model, steered axis and axis read", ONE_KIND),
-    _with_model("response", "a model, steered axis, alpha and axis read", ONE_KIND),
-    _with_model("places", "a model and run on the cultural map"),
+    TableSchema(
+        "matrix",
+        "a model, steered axis and axis read, in P+",
+        "coupling.response_matrix",
+        (MODEL, *MATRIX),
+    ),
+    TableSchema(
+        "response",
+        "a model, steered axis, alpha and axis read, in P+",
+        "coupling.response",
+        (MODEL, *RESPONSE),
+    ),
+    TableSchema(
+        "places",
+        "a model and run on the cultural map; the run `neutral` prefers nothing",
+        "survey.culture_map.places",
+        (MODEL, Column("steered", "the steered axis; empty for the plain model"), ALPHA, *PLACE),
+        on_map=True,
+    ),
     TableSchema(
         "profile",
         "a model, steered axis and layer; means over training scenarios and strengths",
@@ -68,10 +78,9 @@ _TABLES = (
             Column("layer", "the one steered layer, from 0"),
             Column("depth", "layer / (n_layers - 1)", PROBABILITY),
             Column("method", "exact (measured) or gradient (predicted)"),
-            Column("differential", "mean |change of P+|", PROBABILITY),
-            *_ends("differential_", PROBABILITY, ", bootstrap by item"),
-            Column("effect", "mean change of P+ per unit of alpha", CHANGE),
-            *_ends("", CHANGE, " of effect"),
+            *interval("differential", "mean |change of P+|", PROBABILITY),
+            Column("effect", "mean change of P+", PER_ALPHA),
+            *INTERVAL,
             N,
             Column("chosen", "whether the layer is part of the model's intervention"),
         ),
@@ -97,14 +106,18 @@ _TABLES = (
             STEERED,
             Column("item", "the item read"),
             Column("axis", "its axis"),
-            Column("effect", "change of the item's mean P+ per unit of alpha", CHANGE),
-            *_ends("", CHANGE, ", bootstrap over scenarios; NaN below six"),
+            Column("effect", "change of the item's mean P+", PER_ALPHA),
+            *INTERVAL,
             N,
-            Column("score", "mean P+ of the plain model", PROBABILITY),
-            *_ends("score_", PROBABILITY, " of score"),
+            *interval("score", "mean P+ of the plain model", PROBABILITY),
         ),
     ),
-    _with_model("validity", "a model and readout, checked on the control items"),
+    TableSchema(
+        "validity",
+        "a model and readout, checked on the control items",
+        "readout.check_readout",
+        (MODEL, *VALIDITY),
+    ),
     TableSchema(
         "cost",
         "a model, steered axis and alpha that all studies have",
@@ -114,8 +127,7 @@ _TABLES = (
             STEERED,
             Column("method", "the vectors' method, or random"),
             Column("alpha", "strength, with its sign"),
-            Column("kl", "KL(plain || steered) on neutral text", "nats per token"),
-            *_ends("kl_", "nats per token", ", bootstrap over texts"),
+            *interval("kl", "KL(plain || steered) on neutral text", "nats per token"),
         ),
     ),
     TableSchema(
@@ -129,7 +141,7 @@ _TABLES = (
             Column("steered", "the steered axis of D; empty for the plain model"),
             Column("axis", "the axis read, or the coordinate of the map"),
             Column("difference", "first minus second, mean over scenarios", "see quantity"),
-            *_ends("", "see quantity", ", bootstrap by item, paired"),
+            *INTERVAL,
             Column("shown", "whether the interval excludes 0"),
             N,
         ),

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from interp_culture.artifacts import make_folder
-from interp_culture.reporting.compare_findings import comparison_answer, comparison_findings
-from interp_culture.reporting.compare_sections import comparison_sections, left_out
+from interp_culture.reporting.comparison_findings import comparison_answer, comparison_findings
+from interp_culture.reporting.comparison_sections import comparison_sections, left_out
 from interp_culture.reporting.glossary import READING_NOTE, TERMS, anchor, mark_terms, term_link
 from interp_culture.reporting.rendering import drawn, marked_findings, render
-from interp_culture.study.compare import Comparison
+from interp_culture.study.comparison import Comparison
 
 
 def write_comparison(comparison: Comparison, folder: str | Path) -> Path:
