@@ -22,6 +22,7 @@ from interp_culture.reporting.comparison_findings import (
     steering_differences_finding,
     vectors_cost,
 )
+from interp_culture.reporting.study_sections import map_caution
 from interp_culture.stats import interval_words
 from interp_culture.study.analysis import Section
 from interp_culture.study.comparison import Comparison
@@ -154,9 +155,11 @@ def _map_section(comparison: Comparison, places: pd.DataFrame) -> Section:
         f"{interval_words(row.difference, row.low, row.high, digits=2)} map units."
         for row in shown.itertuples()
     ]
+    # The same for all models: it tells of the map alone.
+    caution = map_caution(next(iter(comparison.summaries.values())))
     return Section(
         title,
-        texts,
+        [*texts, caution],
         models_map_figure(countries(), places, list(TARGETS), comparison.models),
         "Item scores of the shared scenarios, rescaled to the range of each survey question and "
         "projected with the weights of the integrated surveys. Error bars: 95% bootstrap intervals "
