@@ -60,6 +60,7 @@ SCHEMAS = (
         (
             *(VARIANT, columns.READOUT, LABELS),
             Column("template", "wording of the question"),
+            columns.PREFIX,
             *(columns.STEERED, columns.METHOD, columns.DRAW, columns.ALPHA),
             *columns.READ,
         ),

@@ -1,4 +1,4 @@
-"""The pages of the tables of a study and of the analyses, as their schemas give them.
+"""The pages of the tables of a study, a comparison and the analyses, as their schemas give them.
 
 `python tests/tables_page.py` writes them anew. It takes no installed package: run it in the clone.
 """
@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 from interp_culture.study.analysis import Analysis  # noqa: E402
 from interp_culture.study.columns import TableSchema  # noqa: E402
+from interp_culture.study.comparison_schemas import COMPARISON_SCHEMAS  # noqa: E402
 from interp_culture.study.schemas import SCHEMAS  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -25,6 +26,15 @@ STUDY_HEAD = f"""# Tables of a study
 
 A study writes each table as `NAME.parquet` and `NAME.csv`, with its manifest in `NAME.json`. Every
 sign is positive pole minus negative pole.
+
+The schemas in the code write this page: `{COMMAND}`.
+"""
+COMPARISON_HEAD = f"""# Tables of a comparison
+
+`interp-culture compare` writes each table as `NAME.parquet` and `NAME.csv`, with its manifest in
+`NAME.json`. Every sign is positive pole minus negative pole. `profile` exists only where the studies
+have the same primary readout, `cost` only where a study has finished the analysis `coefficients`.
+[Compare models](../how_to/compare_models.md) shows how to make and read them.
 
 The schemas in the code write this page: `{COMMAND}`.
 """
@@ -44,6 +54,7 @@ def pages() -> dict[Path, str]:
     """Every page that schemas write, by its path."""
     return {
         REFERENCE / "study_tables.md": study_page(),
+        REFERENCE / "comparison_tables.md": comparison_page(),
         REFERENCE / "analysis_tables.md": analyses_page(analyses()),
     }
 
@@ -56,6 +67,12 @@ def analyses() -> list[Analysis]:
 
 def study_page() -> str:
     return "\n".join([STUDY_HEAD, *(section(schema) for schema in SCHEMAS.values())])
+
+
+def comparison_page() -> str:
+    return "\n".join(
+        [COMPARISON_HEAD, *(section(schema) for schema in COMPARISON_SCHEMAS.values())]
+    )
 
 
 def analyses_page(shown: Iterable[Analysis]) -> str:

@@ -18,7 +18,7 @@ from interp_culture.cli import app
 from interp_culture.errors import InputError
 
 VERBS = [
-    "study", "validity", "probe", "extract", "sweep", "steer", "entangle", "report",
+    "study", "compare", "validity", "probe", "extract", "sweep", "steer", "entangle", "report",
     "validate", "generate", "wvs", "facts", "persona", "ask", "models", "bench",
 ]  # fmt: skip
 

@@ -27,7 +27,7 @@ class Finding:
 def headline(summary: Summary) -> str:
     """The answer to the question of the study: which axes are coupled."""
     rows = cross_responses(summary)
-    coupled = [f"{row['axis']} to {row['steered']}" for row in rows if _is_coupled(summary, row)]
+    coupled = [f"{row['axis']} to {row['steered']}" for row in rows if is_coupled(summary, row)]
     alone = [
         f"steering {row['steered']} moves {row['axis']}, but {row['steered']} itself does not "
         "measurably move"
@@ -147,7 +147,7 @@ def _ratio_words(summary: Summary, row: MatrixRow) -> str:
     return f"{text}." if human is None else f"{text}, human societies {human:.2f}."
 
 
-def _is_coupled(summary: Summary, row: MatrixRow) -> bool:
+def is_coupled(summary: Summary, row: MatrixRow) -> bool:
     """Whether the steered axis moves, and the other with it beyond random vectors."""
     return row["defined"] and bool(_alphas_beyond(summary, row))
 

@@ -24,6 +24,16 @@ def axis_colours(axes: list[str]) -> dict[str, str]:
     return {axis: CYCLE[i % len(CYCLE)] for i, axis in enumerate(sorted(axes))}
 
 
+def faded(colour: str, opacity: float) -> str:
+    """A colour of the palette as plotly writes transparent ones.
+
+    >>> faded("#0072B2", 0.2)
+    'rgba(0,114,178,0.2)'
+    """
+    red, green, blue = bytes.fromhex(colour.removeprefix("#"))
+    return f"rgba({red},{green},{blue},{opacity:g})"
+
+
 def bars(rows: pd.DataFrame, name: str, low: str = "", high: str = "") -> dict[str, object]:
     """Error bars for the column `name`.
 

@@ -137,14 +137,21 @@ def interval_figure(
 
 
 def grid_figure(
-    table: pd.DataFrame, rows: str, columns: str, value: str, *, names: dict[str, str]
+    table: pd.DataFrame,
+    rows: str,
+    columns: str,
+    value: str,
+    *,
+    names: dict[str, str],
+    middle: float = 0.0,
 ) -> go.Figure:
-    """A grid of signed values, blue below 0 and red above, each written in its cell.
+    """A grid of values, blue below the middle and red above, each written in its cell.
 
     Args:
         table: one row per cell: the columns `rows` and `columns`, in the order in which they first
             occur, and `value`.
         names: labels by column, with the unit.
+        middle: the value without colour.
 
     >>> names = {"steered": "steered axis", "axis": "axis read", "D": "change per unit alpha"}
     >>> matrix = ic.coupling.response_matrix(readouts)
@@ -154,12 +161,12 @@ def grid_figure(
     grid = table.pivot(index=rows, columns=columns, values=value)
     grid = grid.loc[list(dict.fromkeys(table[rows])), list(dict.fromkeys(table[columns]))]
     # A grid of zeros alone would have a colour range without width.
-    top = float(np.nanmax(np.abs(grid.to_numpy()))) or 1.0
+    top = float(np.nanmax(np.abs(grid.to_numpy() - middle))) or 1.0
     figure = px.imshow(
         grid,
         color_continuous_scale="RdBu_r",
-        zmin=-top,
-        zmax=top,
+        zmin=middle - top,
+        zmax=middle + top,
         text_auto=".2f",
         aspect="auto",
         labels={"x": names[columns], "y": names[rows], "color": names[value]},

@@ -41,7 +41,7 @@ def points_figure(
     [None, None, 'plain model']
     """
     figure = go.Figure()
-    _add_countries(figure, countries, targets)
+    add_countries(figure, countries, targets)
     shown = ["lines"] * bool(path) + ["markers"] + ["text"] * bool(words)
     for number, (label, rows) in enumerate(points.groupby("label", sort=False)):
         colour = CYCLE[number % len(CYCLE)]
@@ -74,7 +74,8 @@ def points_figure(
     return finish(figure, 600)
 
 
-def _add_countries(figure: go.Figure, countries: pd.DataFrame, targets: list[str]) -> None:
+def add_countries(figure: go.Figure, countries: pd.DataFrame, targets: list[str]) -> None:
+    """All countries as grey points, and the target countries with their names."""
     is_target = countries.index.isin(targets)
     small = {"color": LIGHT_GREY, "size": 6}
     named = {"color": INK, "size": 8, "symbol": "diamond"}

@@ -220,4 +220,4 @@ def validity_figure(validity: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="share of right answers", range=[0, 1])
     # A categorical axis counts from 0; the margin keeps the markers off the frame.
     figure.update_yaxes(title="readout", range=[-0.6, len(validity) - 0.4])
-    return finish(figure, 240)
+    return finish(figure, max(240, 100 + 40 * len(validity)))

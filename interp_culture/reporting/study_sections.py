@@ -145,7 +145,7 @@ def _domain_rows(domains: pd.DataFrame) -> pd.DataFrame:
 def _map_section(summary: Summary, places: pd.DataFrame) -> Section:
     return Section(
         map_title(summary),
-        [_map_caution(summary)],
+        [map_caution(summary)],
         study_figures.map_figure(countries(), places, list(TARGETS)),
         "Item scores of the held-out scenarios, rescaled to the range of each survey question and "
         "projected with the weights of the integrated surveys. Error bars: 95% bootstrap intervals "
@@ -154,7 +154,8 @@ def _map_section(summary: Summary, places: pd.DataFrame) -> Section:
     )
 
 
-def _map_caution(summary: Summary) -> str:
+def map_caution(summary: Summary) -> str:
+    """Why a position on the map, and a movement on it, say less than they seem to."""
     neutral = next(p for p in summary["places"] if p["steered"] == "neutral")
     projection = summary["projection"] or {}
     return (

@@ -2,21 +2,34 @@
 from . import columns
 from .analysis import About, Analysis, Section, Tables, find_analysis, interval_text
 from .columns import Column, TableSchema
+from .comparison import Comparison, compare, save_comparison
+from .comparison_schemas import COMPARISON_SCHEMAS
 from .config import StudyConfig, load_config
+from .finished import FinishedStudy, read_study
+from .layer_profiles import layer_profile
+from .paired import paired_differences
 from .study import Study, run_study
 
 __all__ = [
+    "COMPARISON_SCHEMAS",
     "About",
     "Analysis",
     "Column",
+    "Comparison",
+    "FinishedStudy",
     "Section",
     "Study",
     "StudyConfig",
     "TableSchema",
     "Tables",
     "columns",
+    "compare",
     "find_analysis",
     "interval_text",
+    "layer_profile",
     "load_config",
+    "paired_differences",
+    "read_study",
     "run_study",
+    "save_comparison",
 ]

@@ -10,10 +10,12 @@ from tables_page import COMMAND, ROOT, analyses, pages
 
 import interp_culture as ic
 from interp_culture.study.columns import TableSchema
+from interp_culture.study.comparison_schemas import COMPARISON_SCHEMAS
 from interp_culture.study.schemas import SCHEMAS
 
 ALL = [
     *SCHEMAS.values(),
+    *COMPARISON_SCHEMAS.values(),
     *(schema for analysis in analyses() for schema in analysis.schemas),
 ]
 
