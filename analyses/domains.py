@@ -84,9 +84,7 @@ def domain_vectors(study: ic.Study) -> Vectors:
     whole = study.vectors()
     vectors = {(ALL, axis): v for axis, v in whole.items()}
     for domain, axis in product(study.train.domains, whole):
-        ids = [s.id for s in study.train.filter(axis=axis, domain=domain)]
-        activations = study.activations.select(ids)
-        direction = ic.steering.direction(activations, study.config.activation_method)
+        direction = study.directions.of(study.train.filter(axis=axis, domain=domain))
         vectors[domain, axis] = ic.steering.norm_matched(whole[axis], direction)
     return vectors
 

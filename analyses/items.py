@@ -92,7 +92,10 @@ def measure(study: ic.Study) -> Tables:
     return {
         "cosines": item_cosines(vectors, study.layers),
         "reliability": item_reliability(
-            study.activations, study.train, study.layers, study.config.activation_method
+            study.directions.contrasts,
+            study.train,
+            study.layers,
+            study.directions.candidate.on_contrasts,
         ),
         "cross": beside_random(cross, random_reach(random, BY_ITEM, per_alpha=True)),
         "by_axis": beside_random(by_axis, reach_without_item(random, list(vectors))),
@@ -104,11 +107,10 @@ def item_vectors(study: ic.Study) -> dict[str, ic.SteeringVectors]:
     whole = study.vectors()
     vectors = {}
     for item, about in study.train.catalogue.items.items():
-        ids = [scenario.id for scenario in study.train.filter(item=item)]
+        of_item = study.train.filter(item=item)
         # A catalogue may have items of which this set has no scenario.
-        if ids:
-            activations = study.activations.select(ids)
-            direction = ic.steering.direction(activations, study.config.activation_method)
+        if len(of_item):
+            direction = study.directions.of(of_item)
             vectors[item] = ic.steering.norm_matched(whole[about.axis], direction)
     return vectors
 

@@ -18,13 +18,11 @@ from .reliability import (
     within_and_between,
 )
 from .responses import domain_shifts, effects, moved_alone, response, response_matrix
-from .sensitivity import Sensitivity, sensitivity
 from .steered import shifts, slopes, steered_readouts
 
 __all__ = [
     "Entanglement",
     "NullAgreement",
-    "Sensitivity",
     "axis_cosines",
     "axis_purity",
     "beside_random",
@@ -54,7 +52,6 @@ __all__ = [
     "response",
     "response_matrix",
     "scenario_agreement",
-    "sensitivity",
     "shifts",
     "slopes",
     "spearman_brown",

@@ -10,12 +10,12 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from interp_culture.coupling.sensitivity import sensitivity
 from interp_culture.coupling.steered import check_axes
 from interp_culture.engine.leaks import Kind, Leak
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.formats import Readout, ReadoutFormat
+from interp_culture.readout.sensitivity import sensitivity
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer
 from interp_culture.steering.vectors import SteeringVectors

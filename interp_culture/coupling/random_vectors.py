@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp_culture.coupling.sensitivity import sensitivity
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.formats import Readout, ReadoutFormat
 from interp_culture.readout.probing import read_runs
+from interp_culture.readout.sensitivity import sensitivity
 from interp_culture.readout.tables import with_keys
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer

@@ -153,6 +153,15 @@ class ScenarioSet:
             s for s in self.scenarios if all(getattr(s, f) == v for f, v in wanted.items())
         )
 
+    def with_ids(self, ids: Iterable[str]) -> ScenarioSet:
+        """The scenarios with these ids, in the order of the set.
+
+        >>> len(scenarios.with_ids([scenarios.scenarios[0].id]))
+        1
+        """
+        wanted = set(ids)
+        return self._with(s for s in self.scenarios if s.id in wanted)
+
     def split(
         self, seed: int = 42, train_share: float = 0.5, per_cell: int | None = None
     ) -> tuple[ScenarioSet, ScenarioSet]:

@@ -7,13 +7,20 @@ from .activations import (
     read_activations,
 )
 from .answers import answer_perplexities, mean_intervals, sample_answers, situation_prompts
+from .direction_choice import (
+    Candidate,
+    TrainingReadings,
+    best_candidate,
+    compare_directions,
+    cross_fitted_effects,
+)
 from .directions import direction
 from .edits import steer
 from .extraction import extract
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
 from .layer_choice import choice_overlap, choice_stability, top_layers
 from .optimised import Training
-from .readout_gradient import readout_gradient
+from .readout_gradients import ReadoutGradients, cache_gradients, readout_gradients
 from .sites import Site
 from .sweep import SweepWarning, layer_sweep, summarise_sweep, sweep_agreement, sweep_null
 from .vector_files import load_vectors, save_vectors
@@ -22,17 +29,24 @@ from .vectors import Provenance, SteeringVectors, norm_matched, random_like
 __all__ = [
     "Activations",
     "BudgetError",
+    "Candidate",
     "Provenance",
+    "ReadoutGradients",
     "Site",
     "SteeringVectors",
     "SweepWarning",
     "Training",
+    "TrainingReadings",
     "answer_perplexities",
+    "best_candidate",
     "cache_activations",
+    "cache_gradients",
     "calibrate",
     "choice_overlap",
     "choice_stability",
+    "compare_directions",
     "contrastive_activations",
+    "cross_fitted_effects",
     "direction",
     "extract",
     "kl_on_neutral",
@@ -44,7 +58,7 @@ __all__ = [
     "perplexity",
     "random_like",
     "read_activations",
-    "readout_gradient",
+    "readout_gradients",
     "sample_answers",
     "save_vectors",
     "situation_prompts",

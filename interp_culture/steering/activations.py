@@ -53,15 +53,20 @@ class Activations:
         An id may occur more than once, as in a bootstrap sample. Raises InputError for an id that
         has no activations here.
         """
-        row_of = {scenario_id: row for row, scenario_id in enumerate(self.ids)}
-        missing = [scenario_id for scenario_id in ids if scenario_id not in row_of]
-        if missing:
-            raise InputError(
-                f"no activations of {', '.join(missing[:5])} among those of {len(self.ids)} "
-                "scenarios; compute them with read_activations"
-            )
-        rows = [row_of[scenario_id] for scenario_id in ids]
+        rows = rows_of(self.ids, ids, "activations")
         return Activations(tuple(ids), self.positive[rows], self.negative[rows])
+
+
+def rows_of(stored: Sequence[str], ids: Sequence[str], name: str) -> list[int]:
+    """The rows of `ids` among the stored ones. Raises InputError for an id that is not stored."""
+    row_of = {scenario_id: row for row, scenario_id in enumerate(stored)}
+    missing = [scenario_id for scenario_id in ids if scenario_id not in row_of]
+    if missing:
+        raise InputError(
+            f"no {name} of {', '.join(missing[:5])} among those of {len(stored)} scenarios; "
+            f"compute the {name} of these scenarios too"
+        )
+    return [row_of[scenario_id] for scenario_id in ids]
 
 
 CACHE_MANIFEST = "activations.json"
@@ -189,7 +194,7 @@ def cache_activations(
         "words": texts_hash(scenarios, site),
     }
     stored = _read_manifest(folder)
-    if stored is None or _key(stored) != _key(manifest):
+    if stored is None or deciding(stored) != deciding(manifest):
         with replacing(folder) as part:
             part.mkdir()
             shape = _shape(model, scenarios)
@@ -266,8 +271,8 @@ def _fill(
         negative[rows] = batch.negative.numpy()
 
 
-def _key(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The part of a manifest that decides the activations."""
+def deciding(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The part of a manifest that decides the numbers."""
     # The hash of the weights identifies the model, under any name and on any device.
     not_deciding = ("model", "revision", "device")
     return {name: value for name, value in manifest.items() if name not in not_deciding}

@@ -19,7 +19,7 @@ from interp_culture.steering import directions
 from interp_culture.steering.activations import Activations, contrastive_activations
 from interp_culture.steering.directions import RunningMean, differences, direction, with_norm
 from interp_culture.steering.optimised import DEFAULT_TRAINING, Training, optimise
-from interp_culture.steering.readout_gradient import readout_gradient
+from interp_culture.steering.readout_gradients import readout_gradients
 from interp_culture.steering.sites import Site, as_site
 from interp_culture.steering.vectors import Provenance, SteeringVectors, check_by_axis
 
@@ -47,7 +47,7 @@ def extract(
 
     Args:
         method: how a direction is computed. From activations: one of `directions.METHODS`. From a
-            readout: "gradient" (see `readout_gradient`) or "optimised" (see `optimise`).
+            readout: "gradient" (see `readout_gradients`) or "optimised" (see `optimise`).
         seed: of the draw of "random", and of the training of "optimised".
         site: where the activations are read: "last", "answer_mean", "answer_last", "letter" or
             "prompt_persona" (see `sites.as_site`), or a `Site`. The norms of two sites differ;
@@ -124,14 +124,14 @@ class _Mover:
         provenance["readout"] = self.form.readout
         provenance["positions"] = self.positions
         if self.layers is None:
-            gradient = readout_gradient(
+            gradients = readout_gradients(
                 self.model,
                 scenarios,
                 self.form,
                 positions=self.positions,
                 hook_point=self.hook_point,
             )
-            return with_norm(gradient, mean)
+            return with_norm(gradients.gradient.double().mean(0), mean)
         if self.hook_point != "hook_resid_post":
             raise InputError(
                 f"{self.hook_point}: vectors are trained at hook_resid_post; use a site there"

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp_culture.engine.gradients import mean_gradients
+from interp_culture.engine.gradients import stream_gradients
 from interp_culture.engine.interventions import Edit, Positions
 from interp_culture.engine.logprobs import Score, score_runs
 from interp_culture.engine.model import LanguageModel
@@ -105,17 +105,19 @@ class _Task:
 
     def gradient(self, rows: Sequence[int], edits: Sequence[Edit]) -> Vectors:
         """Of the mean logit difference with respect to each layer's step, under edits."""
-        by_stream = mean_gradients(
+        # The output of block l is stream l + 1.
+        streams = [layer + 1 for layer in self.layers]
+        by_stream = stream_gradients(
             self.model,
             [self.groups[row] for row in rows],
             self.score,
             self.weights[list(rows)],
-            first=min(self.layers) + 1,
+            streams,
             positions=self.positions,
             edits=edits,
         )
-        # The output of block l is stream l + 1.
-        return by_stream[[layer + 1 for layer in self.layers]].float()
+        means = np.stack([by_stream.gradient[stream].mean(0) for stream in streams])
+        return torch.from_numpy(means).float()
 
     def effect(self, rows: Sequence[int], vectors: Vectors) -> float:
         """Half the change of the mean logit difference from -alpha to alpha."""

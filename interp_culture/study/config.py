@@ -83,13 +83,14 @@ class StudyConfig(BaseModel):
     )
     # "random" is not a choice here, since it names the null in a study's tables.
     method: Literal[
-        "mean_diff", "pca", "pca_centred", "lda", "logistic", "gradient", "optimised"
+        "chosen", "mean_diff", "pca", "pca_centred", "lda", "logistic", "gradient", "optimised"
     ] = Field(
-        "mean_diff",
-        description="how a direction is computed; optimised needs layers",
+        "chosen",
+        description="how a direction is computed; chosen takes the method and site that move the "
+        "readout furthest for their cost on training scenarios; optimised needs layers",
     )
     site: Literal["last", "answer_mean", "answer_last", "letter", "prompt_persona"] = Field(
-        "last", description="where the activations are read"
+        "last", description="where the activations are read; the chosen method chooses it too"
     )
     seed: int = 42
     alphas: list[Annotated[Strength, Field(gt=0)]] = Field(
@@ -152,6 +153,12 @@ class StudyConfig(BaseModel):
     )
 
     @model_validator(mode="after")
+    def _site_of_a_method(self) -> StudyConfig:
+        if self.method == "chosen" and self.site != "last":
+            raise ValueError(f"site {self.site} needs a method, such as method: mean_diff")
+        return self
+
+    @model_validator(mode="after")
     def _layers_to_train(self) -> StudyConfig:
         if self.method == "optimised" and self.layers is None:
             raise ValueError(
@@ -159,14 +166,6 @@ class StudyConfig(BaseModel):
                 "field layers too"
             )
         return self
-
-    @property
-    def activation_method(self) -> str:
-        """The method of directions that analyses compute from activations of single items.
-
-        It is `method`, and "mean_diff" where the study's vectors come from a readout.
-        """
-        return "mean_diff" if self.method in ("gradient", "optimised") else self.method
 
     def key(self) -> dict[str, Any]:
         """The fields that decide a study's numbers."""
@@ -191,6 +190,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "out": "results/quick",
     },
     "paper": {
+        "method": "mean_diff",
         "alphas": [2.0],
         # Subsets where there are many runs: one per layer here, one per random vector below.
         "sweep_per_item": 3,

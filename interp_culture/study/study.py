@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
-import torch
 
 from interp_culture.artifacts import content_key, make_folder, table_once, write_json, write_table
 from interp_culture.coupling.control import planted_response
@@ -36,14 +35,13 @@ from interp_culture.readout.validity import check_readout, resolve_format
 from interp_culture.readout.verdict import Validity
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.activations import Activations, cache_activations
-from interp_culture.steering.extraction import extract
+from interp_culture.steering.activations import Activations
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import layer_sweep
-from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
 from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.study.analysis import Analysis, Tables, chosen
 from interp_culture.study.config import PlantedControl, StudyConfig
+from interp_culture.study.directions import Directions, geometry
 from interp_culture.study.manifest import study_manifest
 from interp_culture.study.sources import foreign_package, source_hash
 from interp_culture.study.summary import (
@@ -323,43 +321,41 @@ class Study:
         return checks
 
     @cached_property
-    def activations(self) -> Activations:
-        """Residual streams of the training half's contrastive texts, memory-mapped on disk."""
-        return cache_activations(
-            self.model, self.train, self.folder / "activations", self.config.site
+    def directions(self) -> Directions:
+        """The directions that are made of the training half."""
+        return Directions(
+            self.model,
+            self.train,
+            self.format(),
+            self.config,
+            self.folder,
+            self.manifest["key"],
+            self.once,
         )
+
+    @property
+    def activations(self) -> Activations:
+        """Residual streams of the training half's texts, at the site of the steered direction."""
+        return self.directions.activations(self.directions.candidate.site)
 
     def vectors(self) -> dict[str, SteeringVectors]:
         """The steering vectors of the training half, by axis.
 
         The table `vectors` holds norms and the cosines between axes, by layer.
         """
-        path = self.folder / "vectors.safetensors"
-        key = self.manifest["key"]
-        # Vectors are no table, so `once` cannot store them.
-        if stored_key(path) != key:
-            vectors = extract(
-                self.model,
-                self.train,
-                self.config.method,
-                self.config.seed,
-                site=self.config.site,
-                readout=self.format(),
-                layers=self.config.layers,
-            )
-            save_vectors(path, vectors, key)
-        vectors = load_vectors(path)
-        self.once("vectors", lambda: _geometry(vectors))
+        vectors = self.directions.steered()
+        self.once("vectors", lambda: geometry(vectors))
         return vectors
 
     def sweep(self) -> pd.DataFrame:
         """Every layer steered alone, on training scenarios: the table of `layer_sweep`."""
+        scenarios, vectors = self.directions.to_sweep(self.sweep_scenarios)
         return self.once(
             "sweep",
             lambda: layer_sweep(
                 self.model,
-                self.sweep_scenarios,
-                self.vectors(),
+                scenarios,
+                vectors,
                 alpha=self.config.sweep_alphas,
                 readout=self.format(),
                 method=self.config.sweep_method,
@@ -510,18 +506,3 @@ def run_study(config: StudyConfig, on_step: Callable[[str], None] = log.info) ->
     Tables, vectors, `summary.json` and `manifest.json` are in the folder `config.out`.
     """
     return Study(config, on_step).run()
-
-
-def _geometry(vectors: dict[str, SteeringVectors]) -> pd.DataFrame:
-    """Norm, share of the residual norm, and cosine with every axis, by axis and layer."""
-    rows = []
-    for axis, of_axis in vectors.items():
-        for layer, direction in enumerate(of_axis.direction):
-            norm = float(direction.norm())
-            share = norm / float(of_axis.resid_norm[layer])
-            row = {"axis": axis, "layer": layer, "norm": norm, "norm_share": share}
-            for other, of_other in vectors.items():
-                cosine = torch.cosine_similarity(direction, of_other.direction[layer], dim=0)
-                row[f"cos_{other}"] = float(cosine)
-            rows.append(row)
-    return pd.DataFrame(rows)

@@ -11,7 +11,7 @@ from conftest import Pair
 from planted import planted_model, planted_scenarios
 from prompt_groups import groups_of
 
-from interp_culture.engine.gradients import mean_gradients, predict_runs
+from interp_culture.engine.gradients import predict_runs, stream_gradients
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import answer_logprob, score_runs
 from interp_culture.engine.model import LanguageModel
@@ -22,7 +22,7 @@ from interp_culture.steering import optimised as optimised_module
 from interp_culture.steering.edits import steer
 from interp_culture.steering.extraction import extract
 from interp_culture.steering.optimised import Training, optimise
-from interp_culture.steering.readout_gradient import readout_gradient
+from interp_culture.steering.readout_gradients import readout_gradients
 from interp_culture.steering.sites import Site
 from interp_culture.steering.vectors import SteeringVectors, random_like
 
@@ -39,40 +39,45 @@ def test_gradients_under_edits_are_central_differences(
     weights = np.broadcast_to(np.array([[1.0, 0.0], [-0.5, 0.0]]), (len(groups), 2, 2))
     torch.manual_seed(3)
     edits = [Edit(layer, torch.randn(model.d_model), 1.0) for layer in (1, 2)]
-    gradient = mean_gradients(
+    streams = range(2, model.n_layers + 1)
+    by_stream = stream_gradients(
         model,
         groups,
         answer_logprob,
         weights,
-        first=2,
-        positions=positions,
-        edits=edits,  # type: ignore[arg-type]
+        streams,
+        positions=positions,  # type: ignore[arg-type]
+        edits=edits,
     )
-    assert gradient[:2].abs().max() == 0
+    gradient = {stream: by_stream.gradient[stream].mean(0) for stream in streams}
     for layer in range(1, model.n_layers):
         v = torch.randn(model.d_model)
         runs = {s: [*edits, Edit(layer, v, s * STEP, positions=positions)] for s in (1, -1)}  # type: ignore[arg-type]
         values = score_runs(model, groups, runs, answer_logprob)
         slope = ((values[1] - values[-1]) * weights).sum((1, 2)).mean() / (2 * STEP)
-        assert float(gradient[layer + 1] @ v.double()) == pytest.approx(slope, abs=0.02, rel=0.02)
+        assert float(gradient[layer + 1] @ v.double().numpy()) == pytest.approx(
+            slope, abs=0.02, rel=0.02
+        )
 
 
-def test_the_mean_gradient_is_what_predictions_use(tiny: LanguageModel) -> None:
+def test_the_gradient_is_what_predictions_use(tiny: LanguageModel) -> None:
     groups = [sequences[2:4] for sequences in groups_of(tiny)]
     weights = np.ones((len(groups), 2, 2))
     v = torch.randn(tiny.d_model)
     runs = {"": (), "v": [Edit(1, v, 1.0)]}
     predicted = predict_runs(tiny, groups, runs, answer_logprob, weights)
-    gradient = mean_gradients(tiny, groups, answer_logprob, weights)
-    expected = (predicted["v"] - predicted[""]).mean()
-    assert float(gradient[2] @ v.double()) == pytest.approx(expected, rel=1e-4)
+    by_group = stream_gradients(tiny, groups, answer_logprob, weights, [2]).gradient[2]
+    expected = predicted["v"] - predicted[""]
+    assert by_group @ v.double().numpy() == pytest.approx(expected, rel=1e-4)
 
 
 def test_gradients_pass_only_through_vectors_added_after_a_block(tiny: LanguageModel) -> None:
     groups = [sequences[2:4] for sequences in groups_of(tiny)]
     edit = Edit(1, torch.ones(tiny.d_model), 1.0, operation="ablate")
     with pytest.raises(InputError, match=r"'ablate' at blocks\.1\.hook_resid_post"):
-        mean_gradients(tiny, groups, answer_logprob, np.ones((len(groups), 2, 2)), edits=[edit])
+        stream_gradients(
+            tiny, groups, answer_logprob, np.ones((len(groups), 2, 2)), [2], edits=[edit]
+        )
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +211,6 @@ def test_the_gradient_before_a_block_is_that_after_the_previous_one(
     tiny: LanguageModel, few: ScenarioSet
 ) -> None:
     two = few.filter(item="X01")
-    after = readout_gradient(tiny, two, "continuation")
-    before = readout_gradient(tiny, two, "continuation", hook_point="hook_resid_pre")
+    after = readout_gradients(tiny, two, "continuation").gradient
+    before = readout_gradients(tiny, two, "continuation", hook_point="hook_resid_pre").gradient
     torch.testing.assert_close(before[1:], after[:-1])

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from interp_culture.engine.gradients import stream_gradients
-from interp_culture.engine.interventions import Edit
+from interp_culture.engine.interventions import Edit, Positions
 from interp_culture.engine.leaks import Leak
 from interp_culture.engine.model import LanguageModel
-from interp_culture.readout.choices import choice_weights
-from interp_culture.readout.formats import Readout, ReadoutFormat, as_format, token_groups
-from interp_culture.readout.validity import check_readout
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
+from interp_culture.readout.probing import logit_diff_score
+from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
 
 
@@ -24,8 +24,8 @@ class Sensitivity:
 
     Attributes:
         logit_diff: of every scenario, in this pass.
-        gradient: of logit_diff, by residual stream, summed over all tokens: its dot product with a
-            vector is the effect of this vector at every token.
+        gradient: of logit_diff, by residual stream, with respect to a vector that is added there:
+            its dot product with a vector is the effect of this vector (nats), to first order.
         along: the derivative of logit_diff by the size of a leak, at size 0; None without a leak.
     """
 
@@ -50,6 +50,7 @@ def sensitivity(
     streams: Collection[int],
     *,
     readout: Readout | ReadoutFormat = "letters",
+    positions: Positions = "all",
     edits: Sequence[Edit] = (),
     leak: Leak | None = None,
 ) -> Sensitivity:
@@ -57,7 +58,8 @@ def sensitivity(
 
     Args:
         streams: numbers of residual streams: l + 1 is the stream after block l.
-        edits: of the pass, at or before the first of these streams.
+        positions: the tokens at which a vector is added, see `Edit`.
+        edits: active in the pass; they add vectors at "hook_resid_post".
         leak: also take the derivative by the size of this leak, which acts on one of the streams.
 
     Raises:
@@ -68,9 +70,17 @@ def sensitivity(
     (10, 32)
     """
     form = as_format(readout)
-    letters = check_readout(model, form).letters
-    groups, score = token_groups(model, scenarios, form)
-    n_tokens = np.array([[len(s.answer) for s in members] for members in groups], dtype=float)
-    weights = choice_weights(scenarios, form, letters, n_tokens)
-    found = stream_gradients(model, groups, score, weights, streams, edits, leak)
-    return Sensitivity(found.score, found.gradient, found.along)
+    warn_of(model, form)
+    groups, score, weights = logit_diff_score(model, scenarios, form)
+    by_stream = stream_gradients(
+        model,
+        groups,
+        score,
+        weights,
+        streams,
+        positions=positions,
+        edits=edits,
+        leak=leak,
+        title=f"gradients of {form.readout}",
+    )
+    return Sensitivity(by_stream.score, by_stream.gradient, by_stream.along)

@@ -1,0 +1,245 @@
+"""The choice of a direction: the method and site that move a readout furthest for their cost.
+
+It uses training scenarios alone. The vectors of each half are judged by the gradients of the other
+half, so that a direction that is fitted to its own scenarios gains nothing by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.model import LanguageModel
+from interp_culture.errors import InputError
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.stats import Estimate, means_by_axis
+from interp_culture.steering.activations import Activations
+from interp_culture.steering.directions import direction, mean_diff, with_norm
+from interp_culture.steering.edits import steer
+from interp_culture.steering.fluency import kl_on_neutral
+from interp_culture.steering.readout_gradients import ReadoutGradients
+from interp_culture.steering.vectors import Provenance, SteeringVectors, norm_matched
+
+COLUMNS = ["method", "site", "steered", "layers", "effect", "low", "high", "kl", "per_root_kl"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to make directions: a method, and the site whose activations it reads.
+
+    The method "gradient" reads no activations; its site is "last" by convention.
+    """
+
+    method: str = "mean_diff"
+    site: str = "last"
+
+    @property
+    def on_contrasts(self) -> str:
+        """The method that makes the direction of `TrainingReadings.contrasts`."""
+        # The mean over scenarios of positive minus negative is the mean gradient there.
+        return "mean_diff" if self.method == "gradient" else self.method
+
+    def __str__(self) -> str:
+        return self.method if self.method == "gradient" else f"{self.method} at {self.site}"
+
+
+# Paper, equations 3 and 4.
+PAPER = Candidate()
+CANDIDATES = (PAPER, Candidate("mean_diff", "answer_mean"), Candidate("gradient"))
+
+
+@dataclass(frozen=True)
+class TrainingReadings:
+    """What directions are made of: the training scenarios, read once.
+
+    Attributes:
+        scenarios: of all axes.
+        activations: by site; "last" is always there, since it gives the norm.
+        gradients: of the readout; None if no method needs them.
+    """
+
+    scenarios: ScenarioSet
+    activations: Mapping[str, Activations]
+    gradients: ReadoutGradients | None = None
+
+    def contrasts(self, candidate: Candidate) -> Activations:
+        """The activations whose differences a candidate's directions are made of."""
+        if candidate.method != "gradient":
+            return self.activations[candidate.site]
+        if self.gradients is None:
+            raise InputError("method 'gradient' needs the readout's gradients; give gradients")
+        return self.gradients.as_activations
+
+    def direction(
+        self, candidate: Candidate, scenarios: ScenarioSet, seed: int = 42
+    ) -> Float[Tensor, "layer d_model"]:
+        """The direction of some training scenarios of one axis.
+
+        Its norm is that of the axis' mean difference at the site "last", over all training
+        scenarios. So alpha 1 is the paper's step, whatever the candidate.
+        """
+        ids = [scenario.id for scenario in scenarios]
+        contrasts = self.contrasts(candidate).select(ids)
+        rows = direction(contrasts, candidate.on_contrasts, seed)
+        return with_norm(rows, self._norm_like(scenarios))
+
+    def _norm_like(self, scenarios: ScenarioSet) -> Float[Tensor, "layer d_model"]:
+        (axis,) = scenarios.axes
+        ids = [scenario.id for scenario in self.scenarios.filter(axis=axis)]
+        return mean_diff([self.activations["last"].select(ids)])
+
+    def vectors(
+        self,
+        candidate: Candidate,
+        like: Mapping[str, SteeringVectors],
+        scenarios: ScenarioSet | None = None,
+        seed: int = 42,
+    ) -> dict[str, SteeringVectors]:
+        """The vectors of every axis.
+
+        Args:
+            like: the vectors of the paper, whose norms and provenance these get.
+            scenarios: those of the training scenarios that are used; all by default.
+        """
+        vectors = {}
+        used = self.scenarios if scenarios is None else scenarios
+        for axis, paper in like.items():
+            rows = self.direction(candidate, used.filter(axis=axis), seed)
+            matched = norm_matched(paper, rows, candidate.method)
+            provenance: Provenance = {**matched.provenance, "site": candidate.site}
+            vectors[axis] = replace(matched, provenance=provenance)
+        return vectors
+
+
+def training_halves(scenarios: ScenarioSet, seed: int = 42) -> tuple[ScenarioSet, ScenarioSet]:
+    """Two halves of the scenarios of every item, for vectors and for judging them.
+
+    Raises InputError for an axis with fewer than two scenarios.
+
+    >>> [len(half) for half in training_halves(train)]
+    [15, 15]
+    """
+    shuffled = scenarios.frame().sample(frac=1, random_state=seed)
+    by_item = shuffled.sort_values(["axis", "item"], kind="stable").id.tolist()
+    halves = scenarios.with_ids(by_item[::2]), scenarios.with_ids(by_item[1::2])
+    for half in halves:
+        if missing := set(scenarios.axes) - set(half.axes):
+            raise InputError(
+                f"axis {', '.join(sorted(missing))} has fewer than two training scenarios, so that "
+                "no direction can be chosen on them; give more scenarios, or name a method"
+            )
+    return halves
+
+
+def cross_fitted_effects(
+    readings: TrainingReadings, candidate: Candidate, seed: int = 42
+) -> dict[str, Float[np.ndarray, "scenario layer"]]:
+    """The effect of steering each axis at each layer on every training scenario, to first order.
+
+    A scenario is judged under the vectors of the half that it is not in.
+
+    Returns:
+        By steered axis: change of P+ per unit of alpha, in the order of `readings.scenarios`.
+    """
+    gradients = readings.gradients
+    if gradients is None:
+        raise InputError("directions are judged by the readout's gradients; give gradients")
+    by_scenario = gradients.slope[:, None, None] * gradients.gradient.double()
+    row_of = {scenario_id: row for row, scenario_id in enumerate(gradients.ids)}
+    halves = training_halves(readings.scenarios, seed)
+    effects = {}
+    for axis in readings.scenarios.axes:
+        of_axis = np.zeros(by_scenario.shape[:2])
+        for fitted, judged in (halves, halves[::-1]):
+            vectors = readings.direction(candidate, fitted.filter(axis=axis), seed)
+            rows = [row_of[scenario.id] for scenario in judged]
+            of_axis[rows] = torch.einsum("sld,ld->sl", by_scenario[rows], vectors.double()).numpy()
+        effects[axis] = of_axis
+    return effects
+
+
+def compare_directions(
+    model: LanguageModel,
+    readings: TrainingReadings,
+    like: Mapping[str, SteeringVectors],
+    *,
+    candidates: Sequence[Candidate] = CANDIDATES,
+    k: int = 4,
+    texts: Sequence[str] | None = None,
+    seed: int = 42,
+) -> pd.DataFrame:
+    """What each candidate moves and costs, at its k best layers and one norm.
+
+    Args:
+        like: the paper's vectors by axis, whose norms all candidates get.
+        k: the layers of a candidate are those with the largest cross-fitted effect on the axis.
+        texts: neutral texts on which the cost is measured; the shipped ones by default.
+        seed: of the halves and of the bootstrap.
+
+    Returns:
+        method, site, steered, layers, effect (change of the axis' mean P+ per unit of alpha, by
+        `cross_fitted_effects`, summed over the layers), low, high (95% interval, bootstrap by
+        item), kl (nats per token on neutral text at alpha 1) and per_root_kl: effect / sqrt(kl).
+        KL grows as alpha squared, so that per_root_kl compares effects at equal KL.
+
+    >>> readings = TrainingReadings(
+    ...     train, {"last": ic.read_activations(model, train)},
+    ...     readout_gradients(model, train, "continuation"),
+    ... )
+    >>> pair = (Candidate(), Candidate("gradient"))
+    >>> table = compare_directions(
+    ...     model, readings, vectors, candidates=pair, k=1, texts=["It rains."]
+    ... )
+    >>> table[["method", "steered"]].to_records(index=False).tolist()
+    [('mean_diff', 'X'), ('mean_diff', 'Y'), ('gradient', 'X'), ('gradient', 'Y')]
+    """
+    runs: dict[Any, Sequence[Edit]] = {}
+    rows = []
+    for candidate in candidates:
+        vectors = readings.vectors(candidate, like, seed=seed)
+        effects = cross_fitted_effects(readings, candidate, seed)
+        for steered, of_axis in effects.items():
+            row = _effect(readings, of_axis, steered, k, seed)
+            runs[candidate, steered] = steer(vectors[steered], row["layers"], 1.0)
+            rows.append({"method": candidate.method, "site": candidate.site} | row)
+    kl = kl_on_neutral(model, runs, texts).groupby("run", sort=False).kl.mean()
+    table = pd.DataFrame(rows).assign(kl=kl.to_numpy())
+    return table.assign(per_root_kl=table.effect / np.sqrt(table.kl))[COLUMNS]
+
+
+def best_candidate(comparison: pd.DataFrame) -> Candidate:
+    """The candidate with the largest mean of per_root_kl over the axes.
+
+    >>> columns = {"method": ["mean_diff", "gradient"], "site": "last", "per_root_kl": [0.1, 0.3]}
+    >>> best_candidate(pd.DataFrame(columns))
+    Candidate(method='gradient', site='last')
+    """
+    means = comparison.groupby(["method", "site"], sort=False).per_root_kl.mean()
+    return Candidate(*means.idxmax())
+
+
+def _effect(
+    readings: TrainingReadings,
+    effects: Float[np.ndarray, "scenario layer"],
+    steered: str,
+    k: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The effect on the steered axis at the k layers where it is largest."""
+    frame = readings.scenarios.frame()
+    own = (frame["axis"] == steered).to_numpy()
+    layers = sorted(np.argsort(-effects[own].mean(0), kind="stable")[:k].tolist())
+    summed = effects[own][:, layers].sum(1)
+    items = frame["item"].to_numpy()[own]
+    samples = means_by_axis(summed, np.full(len(summed), steered), items, seed)[steered]
+    effect = Estimate.of_samples(samples)
+    row = {"steered": steered, "layers": layers, "effect": effect.value}
+    return row | {"low": effect.low, "high": effect.high}

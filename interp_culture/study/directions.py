@@ -1,0 +1,173 @@
+"""The directions of a study: what its training half is read for, and which direction is steered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp_culture.engine.model import LanguageModel
+from interp_culture.readout.formats import ReadoutFormat
+from interp_culture.scenarios.neutral import load_neutral
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.activations import Activations, cache_activations
+from interp_culture.steering.direction_choice import (
+    CANDIDATES,
+    PAPER,
+    Candidate,
+    TrainingReadings,
+    best_candidate,
+    compare_directions,
+    training_halves,
+)
+from interp_culture.steering.extraction import extract
+from interp_culture.steering.readout_gradients import ReadoutGradients, cache_gradients
+from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
+from interp_culture.steering.vectors import SteeringVectors, norm_matched
+from interp_culture.study.config import StudyConfig
+
+Once = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
+# Neutral texts on which candidates are compared in a brief study.
+BRIEF_TEXTS = 2
+
+
+@dataclass
+class Directions:
+    """The directions that a study makes of its training half, each stored when first computed.
+
+    Attributes:
+        model, train, form, config: of the study; `form` is the primary readout.
+        folder, key: where vectors are stored, and under which key.
+        once: `Study.once`.
+    """
+
+    model: LanguageModel
+    train: ScenarioSet
+    form: ReadoutFormat
+    config: StudyConfig
+    folder: Path
+    key: str
+    once: Once
+
+    @cached_property
+    def candidate(self) -> Candidate:
+        """The method and site that are steered: as configured, or chosen by `comparison`."""
+        if self.config.method != "chosen":
+            return Candidate(self.config.method, self.config.site)
+        return best_candidate(self.comparison())
+
+    def comparison(self) -> pd.DataFrame:
+        """What each candidate moves and costs on the training half: see `compare_directions`."""
+        texts = list(load_neutral().values())
+        return self.once(
+            "direction_choice",
+            lambda: compare_directions(
+                self.model,
+                self.readings(*CANDIDATES),
+                self.of_paper(),
+                k=self.config.top_k,
+                texts=texts[:BRIEF_TEXTS] if self.config.brief else texts,
+                seed=self.config.seed,
+            ),
+        )
+
+    def readings(self, *candidates: Candidate) -> TrainingReadings:
+        """What the directions of some candidates are made of."""
+        sites = {PAPER.site, *(candidate.site for candidate in candidates)}
+        needs_gradients = any(candidate.method == "gradient" for candidate in candidates)
+        return TrainingReadings(
+            self.train,
+            {site: self.activations(site) for site in sorted(sites)},
+            self.gradients if needs_gradients else None,
+        )
+
+    def activations(self, site: str) -> Activations:
+        """The training half's activations at a site, memory-mapped on disk."""
+        folder = self.folder / f"activations_{site}"
+        return cache_activations(self.model, self.train, folder, site)
+
+    @cached_property
+    def gradients(self) -> ReadoutGradients:
+        """The gradients of the primary readout on the training half."""
+        return cache_gradients(self.model, self.train, self.folder / "gradients", self.form)
+
+    def of_paper(self) -> dict[str, SteeringVectors]:
+        """The paper's vectors: the mean difference at the last token of plain texts."""
+        return self._stored("paper_vectors", lambda: extract(self.model, self.train))
+
+    def steered(self) -> dict[str, SteeringVectors]:
+        """The vectors that are steered, with the norms of the paper's."""
+        if self.candidate == PAPER:
+            return self.of_paper()
+        return self._stored("vectors", self._compute)
+
+    @property
+    def contrasts(self) -> Activations:
+        """The activations whose differences the steered directions are made of."""
+        return self.readings(self.candidate).contrasts(self.candidate)
+
+    def of(self, scenarios: ScenarioSet) -> Float[Tensor, "layer d_model"]:
+        """The steered kind of direction, from some training scenarios of one axis."""
+        return self.readings(self.candidate).direction(self.candidate, scenarios, self.config.seed)
+
+    def to_sweep(self, scenarios: ScenarioSet) -> tuple[ScenarioSet, dict[str, SteeringVectors]]:
+        """The training scenarios and the vectors with which layers are swept.
+
+        Vectors that follow the readout's gradient would move the scenarios that they come from
+        further than others. So they come from other scenarios than those that are swept.
+        """
+        if self.candidate.method != "gradient":
+            return scenarios, self.steered()
+        if 2 * len(scenarios) > len(self.train):
+            scenarios = training_halves(scenarios, self.config.seed)[0]
+        swept = {scenario.id for scenario in scenarios}
+        rest = self.train.with_ids(s.id for s in self.train if s.id not in swept)
+        readings = self.readings(self.candidate)
+        vectors = readings.vectors(self.candidate, self.of_paper(), rest, self.config.seed)
+        return scenarios, vectors
+
+    def _compute(self) -> dict[str, SteeringVectors]:
+        candidate = self.candidate
+        if candidate.method != "optimised":
+            readings = self.readings(candidate)
+            return readings.vectors(candidate, self.of_paper(), seed=self.config.seed)
+        trained = extract(
+            self.model,
+            self.train,
+            candidate.method,
+            self.config.seed,
+            readout=self.form,
+            layers=self.config.layers,
+        )
+        return {axis: norm_matched(self.of_paper()[axis], of) for axis, of in trained.items()}
+
+    def _stored(
+        self, name: str, compute: Callable[[], Mapping[str, SteeringVectors]]
+    ) -> dict[str, SteeringVectors]:
+        """The vectors in a file of the study's folder, computed if they are not there yet."""
+        path = self.folder / f"{name}.safetensors"
+        # Vectors are no table, so `once` cannot store them.
+        if stored_key(path) != self.key:
+            save_vectors(path, dict(compute()), self.key)
+        return load_vectors(path)
+
+
+def geometry(vectors: Mapping[str, SteeringVectors]) -> pd.DataFrame:
+    """Norm, share of the residual norm, and cosine with every axis, by axis and layer."""
+    rows = []
+    for axis, of_axis in vectors.items():
+        for layer, direction in enumerate(of_axis.direction):
+            norm = float(direction.norm())
+            share = norm / float(of_axis.resid_norm[layer])
+            row = {"axis": axis, "layer": layer, "norm": norm, "norm_share": share}
+            for other, of_other in vectors.items():
+                cosine = torch.cosine_similarity(direction, of_other.direction[layer], dim=0)
+                row[f"cos_{other}"] = float(cosine)
+            rows.append(row)
+    return pd.DataFrame(rows)
