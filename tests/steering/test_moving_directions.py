@@ -122,7 +122,7 @@ def test_trained_vectors_move_most_then_the_gradient_then_chance(
     )["X"]
     curve = trained.provenance["validation"]
     assert trained.provenance["steps"] > 0
-    assert max(curve) > curve[0] > 0
+    assert max(curve) > curve[0]
     chance = [abs(effect(tiny, train, v)) for v in random_like(gradient, 3)]
     on_train = [effect(tiny, train, v) for v in (trained, gradient)]
     assert on_train[0] > on_train[1] > max(chance)
@@ -213,4 +213,4 @@ def test_the_gradient_before_a_block_is_that_after_the_previous_one(
     two = few.filter(item="X01")
     after = readout_gradients(tiny, two, "continuation").gradient
     before = readout_gradients(tiny, two, "continuation", hook_point="hook_resid_pre").gradient
-    torch.testing.assert_close(before[1:], after[:-1])
+    torch.testing.assert_close(before[:, 1:], after[:, :-1])
