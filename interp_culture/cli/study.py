@@ -102,12 +102,14 @@ def study(
 
 
 def _print_findings(summary: Summary) -> None:
-    """The answer, the terms that it takes to read the numbers, and the findings."""
-    from interp_culture.reporting.effect_findings import headline
+    """The three answers, the terms that it takes to read the numbers, and the findings."""
     from interp_culture.reporting.findings import basis, findings
     from interp_culture.reporting.glossary import READING_NOTE
+    from interp_culture.reporting.overview import questions
 
-    typer.echo(f"\n{headline(summary)}.\n")
+    for question in questions(summary):
+        typer.echo(f"\n{question.text}\n{question.finding}")
+    typer.echo()
     for axis, poles in summary["axes"].items():
         typer.echo(f"{axis}: {poles['negative']} (0) to {poles['positive']} (1)")
     typer.echo(f"{READING_NOTE} {basis(summary)}\n")

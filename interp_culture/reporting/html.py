@@ -6,11 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
+from markupsafe import Markup
 
-from interp_culture.reporting.effect_findings import headline, primary_matrix
+from interp_culture.reporting.effect_findings import primary_matrix
 from interp_culture.reporting.findings import basis, findings
 from interp_culture.reporting.glossary import READING_NOTE, TERMS, anchor, mark_terms, term_link
-from interp_culture.reporting.rendering import drawn, marked_findings, render
+from interp_culture.reporting.overview import (
+    Question,
+    overview_caption,
+    overview_figure,
+    questions,
+)
+from interp_culture.reporting.rendering import drawn, figure_html, marked_findings, render
 from interp_culture.reporting.study_sections import sections
 from interp_culture.study.analysis import About, Analysis, Tables, installed
 from interp_culture.study.finished import FinishedStudy, read_study
@@ -50,7 +57,9 @@ def write_report(folder: str | Path) -> Path:
         study.folder / "report.html",
         summary=summary,
         manifest=manifest,
-        headline=headline(summary),
+        questions=_marked_questions(questions(summary)),
+        overview=figure_html(overview_figure(summary, tables.get("places"))),
+        overview_caption=overview_caption(summary),
         basis=basis(summary),
         reading_note=mark_terms([READING_NOTE])[0],
         findings=marked_findings(findings(summary)),
@@ -80,6 +89,13 @@ def write_page(analysis: Analysis, tables: Tables, about: About, folder: str | P
         about=about,
         sections=drawn(analysis.sections(tables, about), linked=False),
     )
+
+
+def _marked_questions(asked: Sequence[Question]) -> list[tuple[str, Markup, Markup]]:
+    """Question, answer and evidence as HTML, the first use of each term linked."""
+    marked = marked_findings([question.finding for question in asked])
+    texts = [question.text for question in asked]
+    return [(text, *finding) for text, finding in zip(texts, marked, strict=True)]
 
 
 def _study_tables(study: FinishedStudy) -> dict[str, pd.DataFrame]:

@@ -44,10 +44,10 @@ def drawn(
     shown: Sequence[Section], linked: bool = True
 ) -> list[tuple[Section, Sequence[str], str]]:
     """Each section with its text and figure as HTML. Only a page with a glossary is linked."""
-    return [(s, mark_terms(s.text) if linked else s.text, _figure_html(s.figure)) for s in shown]
+    return [(s, mark_terms(s.text) if linked else s.text, figure_html(s.figure)) for s in shown]
 
 
-def _figure_html(figure: go.Figure) -> str:
+def figure_html(figure: go.Figure) -> str:
     return plotly.io.to_html(
         figure,
         full_html=False,

@@ -185,9 +185,9 @@ def compare_directions(
         seed: of the halves and of the bootstrap.
 
     Returns:
-        method, site, steered, layers, effect (change of the axis' mean P+ per unit of alpha, by
-        `cross_fitted_effects`, summed over the layers), low, high (95% interval, bootstrap by
-        item), kl (nats per token on neutral text at alpha 1) and per_root_kl: effect / sqrt(kl).
+        method, site, steered, layers (in words), effect (change of the axis' mean P+ per unit of
+        alpha, by `cross_fitted_effects`, summed over the layers), low, high (95% interval,
+        bootstrap by item), kl (nats per token on neutral text at alpha 1) and per_root_kl: effect / sqrt(kl).
         KL grows as alpha squared, so that per_root_kl compares effects at equal KL.
 
     >>> readings = TrainingReadings(
@@ -209,6 +209,7 @@ def compare_directions(
         for steered, of_axis in effects.items():
             row = _effect(readings, of_axis, steered, k, seed)
             runs[candidate, steered] = steer(vectors[steered], row["layers"], 1.0)
+            row["layers"] = ", ".join(map(str, row["layers"]))
             rows.append({"method": candidate.method, "site": candidate.site} | row)
     kl = kl_on_neutral(model, runs, texts).groupby("run", sort=False).kl.mean()
     table = pd.DataFrame(rows).assign(kl=kl.to_numpy())

@@ -37,8 +37,12 @@ class PlantedControl(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steered: str = Field(description="the axis whose steering direction the leak reads")
-    axis: str = Field(description="the axis whose P+ the leak raises")
+    steered: str | None = Field(
+        None, description="the axis whose steering direction the leak reads; default the first"
+    )
+    axis: str | None = Field(
+        None, description="the axis whose P+ the leak raises; default the next"
+    )
     size: float = Field(0.02, description="growth of D, change of P+ per unit of alpha")
     block: int | None = Field(
         None, ge=0, description="block after which the leak acts; default the last steered layer"
@@ -177,16 +181,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "alphas": [2.0],
         "sweep_alphas": [2.0],
-        "sweep_method": "refined",
+        "sweep_method": "gradient",
         "train_per_cell": 2,
-        "test_per_cell": 1,
+        "test_per_cell": 2,
         # Two of each of the five items make ten for an axis. One would make five, which is below
         # stats.LEAST_N, so that there would be no interval.
         "sweep_per_item": 2,
-        "null_per_item": 1,
         "sample_per_item": 2,
+        "planted": {},
         "brief": True,
-        "analyses": ["all"],
         "out": "results/quick",
     },
     "paper": {

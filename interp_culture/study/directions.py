@@ -31,6 +31,7 @@ from interp_culture.steering.readout_gradients import ReadoutGradients, cache_gr
 from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
 from interp_culture.steering.vectors import SteeringVectors, norm_matched
 from interp_culture.study.config import StudyConfig
+from interp_culture.study.summary import DirectionRecord
 
 Once = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
 # Neutral texts on which candidates are compared in a brief study.
@@ -61,6 +62,24 @@ class Directions:
         if self.config.method != "chosen":
             return Candidate(self.config.method, self.config.site)
         return best_candidate(self.comparison())
+
+    @property
+    def is_of_paper(self) -> bool:
+        """Whether the steered directions are the paper's."""
+        return self.candidate == PAPER
+
+    @property
+    def about(self) -> DirectionRecord:
+        """The steered directions, for the report."""
+        is_chosen = self.config.method == "chosen"
+        return {
+            "method": self.candidate.method,
+            "site": self.candidate.site,
+            "name": str(self.candidate),
+            "is_chosen": is_chosen,
+            "is_of_paper": self.is_of_paper,
+            "candidates": [str(candidate) for candidate in CANDIDATES] if is_chosen else [],
+        }
 
     def comparison(self) -> pd.DataFrame:
         """What each candidate moves and costs on the training half: see `compare_directions`."""
@@ -103,7 +122,7 @@ class Directions:
 
     def steered(self) -> dict[str, SteeringVectors]:
         """The vectors that are steered, with the norms of the paper's."""
-        if self.candidate == PAPER:
+        if self.is_of_paper:
             return self.of_paper()
         return self._stored("vectors", self._compute)
 

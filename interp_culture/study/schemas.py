@@ -17,6 +17,7 @@ from interp_culture.study.columns import (
     NULL_BAND,
     OF_CONTINUATION,
     OF_LETTERS,
+    PER_ALPHA,
     PLACE,
     PREFIX,
     PROBABILITY,
@@ -93,6 +94,29 @@ _TABLES = (
         "a steered axis and axis read",
         "coupling.response_matrix",
         (*MATRIX, READOUT, VALUE),
+    ),
+    TableSchema(
+        "paper_matrix",
+        "a steered axis and axis read, with the paper's directions; empty if no others are steered",
+        "coupling.response_matrix",
+        MATRIX,
+    ),
+    TableSchema(
+        "direction_choice",
+        "a method, site and steered axis, where the study chooses its direction",
+        "steering.compare_directions",
+        (
+            Column("method", "how the direction is computed"),
+            Column("site", "where the activations are read; last by convention for the gradient"),
+            STEERED,
+            Column("layers", "those with the largest effect"),
+            Column(
+                "effect", "of the other half of the training scenarios, to first order", PER_ALPHA
+            ),
+            *INTERVAL,
+            Column("kl", "on neutral text at alpha 1", "nats per token"),
+            Column("per_root_kl", "effect / sqrt(kl), which compares effects at equal divergence"),
+        ),
     ),
     TableSchema(
         "null_check",

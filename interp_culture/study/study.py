@@ -21,7 +21,8 @@ from interp_culture.coupling.random_vectors import (
     null_check,
     predicted_random,
 )
-from interp_culture.coupling.steered import steered_readouts
+from interp_culture.coupling.responses import response_matrix
+from interp_culture.coupling.steered import RUN_COLUMNS, steered_readouts
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.leaks import save_leak
 from interp_culture.engine.loading import load_model
@@ -36,17 +37,19 @@ from interp_culture.readout.verdict import Validity
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations
+from interp_culture.steering.edits import steer
 from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.sweep import layer_sweep
 from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.study.analysis import Analysis, Tables, chosen
-from interp_culture.study.config import PlantedControl, StudyConfig
+from interp_culture.study.config import StudyConfig
 from interp_culture.study.directions import Directions, geometry
 from interp_culture.study.manifest import study_manifest
 from interp_culture.study.sources import foreign_package, source_hash
 from interp_culture.study.summary import (
     Manifest,
     NullRecord,
+    PlantedSettings,
     StudyDescription,
     Summary,
     derive,
@@ -97,9 +100,12 @@ class Study:
         self.on_step("sweeping layers")
         sweep = self.sweep()
         readouts = self._all_steered()
-        if self.config.planted is not None:
+        if self.control is not None:
             self.on_step("steering the model with a planted coupling")
         planted = self.planted()
+        if not self.directions.is_of_paper:
+            self.on_step("steering with the paper's directions")
+        self.paper_matrix()
         self.on_step("writing tables and summary")
         derived = derive(readouts, self.primary_readout)
         for name, table in derived.items():
@@ -108,6 +114,7 @@ class Study:
         key = self.manifest["key"]
         if planted is not None:
             derived["planted"] = planted
+        derived["paper_matrix"] = self.paper_matrix()
         summary = summarise_study(self.about, validity, sweep, readouts[is_plain], derived, key)
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
@@ -262,7 +269,7 @@ class Study:
         catalogue = self.scenarios.catalogue
         description = {
             "model": self.model.describe(),
-            "config": self.config.model_dump(),
+            "config": self.config.model_dump() | {"planted": self.control},
             "axes": {
                 name: {"negative": axis.negative, "positive": axis.positive}
                 for name, axis in catalogue.axes.items()
@@ -276,6 +283,7 @@ class Study:
             "null": self.null_record,
             "primary_readout": self.primary_readout,
             "layers": self.layers,
+            "direction": self.directions.about,
         }
         return cast("StudyDescription", description)
 
@@ -454,10 +462,22 @@ class Study:
         The leak comes from training scenarios and is stored as `leak.safetensors`. None where no
         control is configured.
         """
-        control = self.config.planted
+        control = self.control
         return None if control is None else self.once("planted", lambda: self._planted(control))
 
-    def _planted(self, control: PlantedControl) -> pd.DataFrame:
+    @cached_property
+    def control(self) -> PlantedSettings | None:
+        """The positive control with its axes; None if none is configured, or with a single axis."""
+        planted = self.config.planted
+        axes = list(self.scenarios.axes)
+        if planted is None or len(axes) < 2:
+            return None
+        steered = planted.steered or axes[0]
+        others = [axis for axis in axes if axis != steered]
+        settings = planted.model_dump() | {"steered": steered, "axis": planted.axis or others[0]}
+        return cast("PlantedSettings", settings)
+
+    def _planted(self, control: PlantedSettings) -> pd.DataFrame:
         vectors = self.vectors()
         top = max(self.config.alphas)
         leak = leak_of_size(
@@ -465,11 +485,11 @@ class Study:
             self.sweep_scenarios,
             vectors,
             self.layers,
-            steered=control.steered,
-            axis=control.axis,
-            size=control.size,
-            block=control.block,
-            kind=control.kind,
+            steered=control["steered"],
+            axis=control["axis"],
+            size=control["size"],
+            block=control["block"],
+            kind=control["kind"],
             alpha=top,
             readout=self.format(),
         )
@@ -478,7 +498,7 @@ class Study:
             self.model,
             leak,
             self.test,
-            {control.steered: vectors[control.steered]},
+            {control["steered"]: vectors[control["steered"]]},
             self.layers,
             self.steered(self.primary_readout),
             alpha=top,
@@ -488,6 +508,28 @@ class Study:
             seed=self.config.seed,
         )
         return table.assign(block=leak.block, kind=leak.kind, kappa=leak.size)
+
+    def paper_matrix(self) -> pd.DataFrame:
+        """The response matrix of the paper's directions, at the layers of the steered ones.
+
+        They have the same norms there, so that the same random vectors are their null. The table is
+        empty where the paper's directions are the ones that are steered.
+        """
+        return self.once("paper_matrix", self._paper_matrix)
+
+    def _paper_matrix(self) -> pd.DataFrame:
+        steered = self.steered(self.primary_readout)
+        if self.directions.is_of_paper:
+            return response_matrix(steered).iloc[:0]
+        top = max(self.config.alphas)
+        runs = {
+            (axis, vectors.method, -1, alpha): steer(vectors, self.layers[axis], alpha)
+            for axis, vectors in self.directions.of_paper().items()
+            for alpha in (top, -top)
+        }
+        own = self.read(runs, RUN_COLUMNS, self.test)
+        shared = steered[steered.method.isin(["plain", "random"])]
+        return response_matrix(pd.concat([shared, own], ignore_index=True))
 
     def plain(self, scenarios: ScenarioSet) -> pd.DataFrame:
         """The primary readout of held-out scenarios without edits, out of `steered`."""

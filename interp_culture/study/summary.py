@@ -12,6 +12,7 @@ import pandas as pd
 from interp_culture.artifacts import read_json
 from interp_culture.coupling.null import random_effects
 from interp_culture.coupling.responses import domain_shifts, response, response_matrix
+from interp_culture.engine.leaks import Kind
 from interp_culture.readout.formats import Readout
 from interp_culture.readout.verdict import Validity
 from interp_culture.steering.sweep import summarise_sweep
@@ -49,7 +50,7 @@ class PlantedSettings(TypedDict):
     axis: str
     size: float
     block: int | None
-    kind: str
+    kind: Kind
 
 
 class SteeringSettings(TypedDict):
@@ -121,6 +122,20 @@ class NullRecord(TypedDict):
     is_predicted: bool
     n: int
     check: str | None
+
+
+class DirectionRecord(TypedDict):
+    """The steered directions: method and site, in words, and what they were chosen from.
+
+    `candidates` is empty where the configuration names the method.
+    """
+
+    method: str
+    site: str
+    name: str
+    is_chosen: bool
+    is_of_paper: bool
+    candidates: list[str]
 
 
 class PlantedRow(TypedDict):
@@ -213,6 +228,7 @@ class StudyDescription(TypedDict):
     null: NullRecord
     primary_readout: str
     layers: dict[str, list[int]]
+    direction: DirectionRecord
 
 
 class Summary(StudyDescription):
@@ -227,6 +243,8 @@ class Summary(StudyDescription):
     # "X Y": the median entanglement ratio of random vectors at the layers of X, Y being read.
     null_ratio: dict[str, float]
     matrix: list[MatrixRow]
+    # The same for the paper's directions at the same layers; empty if they are the steered ones.
+    paper_matrix: list[MatrixRow]
     # The positive control; empty if none is configured.
     planted: list[PlantedRow]
     # Absent if the items are not those of the cultural map; `read_summary` then gives [].
@@ -302,7 +320,8 @@ def summarise_study(
         validity: the check of each readout.
         sweep: the table of the layer sweep.
         plain: the unsteered rows of the primary readout.
-        tables: the tables that `derive` returned, and `planted` where there is a control.
+        tables: the tables that `derive` returned, `paper_matrix`, and `planted` where there is a
+            control.
         key: the study's key, which its tables carry too.
     """
     response_table = tables["response"]
@@ -322,6 +341,7 @@ def summarise_study(
         "best_layer": {axis: _best_layer(sweep, axis) for axis in about["layers"]},
         "response": leading.drop(columns=["readout", "value"]).to_dict("records"),
         "null_ratio": _null_ratios(tables["null"]),
+        "paper_matrix": tables["paper_matrix"].to_dict("records"),
         "planted": tables["planted"].to_dict("records") if "planted" in tables else [],
         **records,
         "distances": _to_targets(tables.get("distances")),
@@ -337,7 +357,7 @@ def read_summary(folder: Path) -> Summary:
     Raises InputError if there is none, and KeyError if it lacks a field.
     """
     stored = read_json(folder / "summary.json")
-    for name in ("response", "matrix", "planted", "places", "distances"):
+    for name in ("response", "matrix", "paper_matrix", "planted", "places", "distances"):
         rows = stored.get(name) or []
         stored[name] = [{k: _number(value) for k, value in row.items()} for row in rows]
     stored["null_ratio"] = {pair: _number(ratio) for pair, ratio in stored["null_ratio"].items()}
