@@ -187,8 +187,8 @@ def compare_directions(
     Returns:
         method, site, steered, layers (in words), effect (change of the axis' mean P+ per unit of
         alpha, by `cross_fitted_effects`, summed over the layers), low, high (95% interval,
-        bootstrap by item), kl (nats per token on neutral text at alpha 1) and per_root_kl: effect / sqrt(kl).
-        KL grows as alpha squared, so that per_root_kl compares effects at equal KL.
+        bootstrap by item), kl (nats per token on neutral text at alpha 1) and per_root_kl, which is
+        effect / sqrt(kl). KL grows as alpha squared, so that it compares effects at equal KL.
 
     >>> readings = TrainingReadings(
     ...     train, {"last": ic.read_activations(model, train)},

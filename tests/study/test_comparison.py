@@ -42,6 +42,7 @@ from interp_culture.study.layer_profiles import layer_profile
 from interp_culture.study.paired import paired_differences
 
 SMALL: dict[str, Any] = {
+    "method": "mean_diff",
     "alphas": [2.0],
     "sweep_alphas": [2.0],
     "sweep_method": "gradient",
@@ -64,8 +65,8 @@ def tiny(architecture: str) -> LanguageModel:
     model.name = f"tiny/{architecture}"
     model.readout_checks.validity.update(
         {
-            ("letters", "A/B"): check("letters", ("they are not bound",)),
-            ("continuation", "A/B"): check("continuation"),
+            ic.ReadoutFormat("letters"): check("letters", ("they are not bound",)),
+            ic.ReadoutFormat("continuation"): check("continuation"),
         }
     )
     return model
