@@ -79,8 +79,9 @@ def validity(
 
 
 def _print(table: pd.DataFrame, *more: str) -> None:
-    # Quoted, since a prefix may be empty.
-    shown = table[[*COLUMNS, *more]].assign(prefix=table.prefix.map(repr, na_action="ignore"))
+    # Quoted, since a prefix may be empty; a continuation has none.
+    prefixes = table.prefix.map(repr, na_action="ignore").fillna("")
+    shown = table[[*COLUMNS, *more]].assign(prefix=prefixes)
     typer.echo(shown.to_string(index=False, na_rep="", float_format="{:.2f}".format))
 
 
