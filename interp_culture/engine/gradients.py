@@ -131,6 +131,7 @@ def stream_gradients(
     Raises:
         InputError: no group, edits that do not fit the model or that act elsewhere.
 
+    >>> from interp_culture.engine.logprobs import answer_logprob
     >>> group = [model.tokenise(ic.Prompt("Is it late?", answer)) for answer in ("Yes.", "No.")]
     >>> weights = np.array([[[1.0, 0.0], [-1.0, 0.0]]])
     >>> by_stream = stream_gradients(model, [group], answer_logprob, weights, [3, 4]).gradient
