@@ -137,6 +137,8 @@ def _null_slopes(readouts: pd.DataFrame, value: str) -> dict[tuple[str, str], np
     """The effects of random vectors per unit of alpha, by steered axis and axis read."""
     table = shifts(readouts)
     random = table[table.method == "random"]
+    if random.empty:  # such a table may lack the number of the draw
+        return {}
     per_alpha = random.assign(slope=random[value] / random.alpha)
     means = per_alpha.groupby(["steered", "axis", "draw"]).slope.mean()
     groups = means.groupby(["steered", "axis"])

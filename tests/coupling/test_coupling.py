@@ -182,7 +182,7 @@ def test_nothing_is_claimed_of_few_scenarios_or_few_random_vectors() -> None:
     assert np.isnan([few.low, few.high, few.p_null]).all()
     assert not few.outside_null
     assert not response_matrix(rows_of(0.326, np.zeros(20), 3)).defined.any()
-    few = response(rows_of(0.326, np.array([0.08, -0.07]), 8)).set_index("alpha").loc[1.0]
+    few = response(rows_of(0.326, np.array([0.2, -0.15]), 8)).set_index("alpha").loc[1.0]
     assert not few.outside_null
     assert few.p_null > 0.05
     assert np.isnan(response(rows_of(0.326, np.empty(0), 8)).p_null).all()
