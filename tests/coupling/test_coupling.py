@@ -12,7 +12,7 @@ from planted import COUPLING, planted_model, planted_scenarios
 
 from interp_culture.coupling.null import random_range, random_reach
 from interp_culture.coupling.ratio import entanglement
-from interp_culture.coupling.responses import response, response_matrix
+from interp_culture.coupling.responses import domain_shifts, response, response_matrix
 from interp_culture.coupling.steered import shifts, slopes, steered_readouts
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
@@ -175,6 +175,10 @@ def test_the_null_has_one_rule() -> None:
         assert random_range(rows).null_high.item() == pytest.approx(reach)
         assert row.null_high == pytest.approx(reach)
         assert of_matrix["detectable"] >= reach
+        # Predicted vectors lack what does not depend on the sign, which is in D neither.
+        wider = response(rows, even=0.75).set_index("alpha").loc[1.0]
+        assert wider.null_high == pytest.approx(1.25 * reach)
+        assert domain_shifts(rows, even=0.75).null_high.item() == pytest.approx(1.25 * reach)
 
 
 def test_nothing_is_claimed_of_few_scenarios_or_few_random_vectors() -> None:
