@@ -111,7 +111,7 @@ class NullRecord(TypedDict):
     """How the effects of random vectors were computed, and how many vectors there are per axis.
 
     `check` says in words how predicted and measured effects agree; None where none was predicted.
-    `even` is the share of the effects that the prediction lacks at one sign of alpha; 0 if measured.
+    `even` is the share that predicted effects lack at one sign of alpha; 0 for measured ones.
     """
 
     is_predicted: bool
