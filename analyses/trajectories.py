@@ -140,8 +140,10 @@ def moves(study: ic.Study, by_persona: list[tuple[str, pd.DataFrame]]) -> pd.Dat
     null = study.steered(study.primary_readout)
     ranges = ic.coupling.random_range(null[null.id.isin(read)])
     # Random vectors were read at the largest alpha alone; other strengths have no range.
-    columns = ["steered", "axis", "null_low", "null_high"]
-    bounds = ranges[columns].assign(size=max(study.config.alphas))
+    ends = ["null_low", "null_high"]
+    bounds = ranges[["steered", "axis", *ends]].assign(size=max(study.config.alphas))
+    # These effects are at one sign of alpha, of which a predicted null lacks a part.
+    bounds[ends] *= ic.coupling.one_sided(study.null_record["even"])
     return table.assign(size=table.alpha.abs()).merge(bounds, how="left").drop(columns="size")
 
 

@@ -2,7 +2,7 @@
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
 from .control import planted_growth, planted_response
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
-from .null import beside_random, random_effects, random_range, random_reach
+from .null import beside_random, one_sided, random_effects, random_range, random_reach
 from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
 from .random_vectors import NullAgreement, null_check, predicted_random
@@ -38,6 +38,7 @@ __all__ = [
     "mean_cosine",
     "moved_alone",
     "null_check",
+    "one_sided",
     "planted_growth",
     "planted_response",
     "predicted_coupling",

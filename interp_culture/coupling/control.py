@@ -62,8 +62,9 @@ def planted_response(
         What `planted_growth` returns.
 
     >>> leak = ic.engine.Leak(2, vectors["X"].direction[2], vectors["Y"].direction[2], size=0.1)
+    >>> few = test.sample(1, by="item")
     >>> growth = planted_response(
-    ...     model, leak, test, {"X": vectors["X"]}, layers, readouts, alpha=1.0,
+    ...     model, leak, few, {"X": vectors["X"]}, layers, readouts, alpha=1.0,
     ...     readout="continuation",
     ... )
     >>> growth[["steered", "axis"]].to_records(index=False).tolist()

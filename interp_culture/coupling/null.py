@@ -94,6 +94,15 @@ def random_reach(
     return pd.DataFrame({"null_low": -reach, "null_high": reach}).reset_index()
 
 
+def one_sided(even: float) -> float:
+    """The factor by which a predicted band is too narrow for effects at one sign of alpha.
+
+    >>> one_sided(0.75)
+    1.25
+    """
+    return float(np.sqrt(1 + even**2))
+
+
 def beside_random(effects: pd.DataFrame, reach: pd.DataFrame) -> pd.DataFrame:
     """Effects with the band of random vectors, and whether they are beyond it.
 

@@ -56,7 +56,8 @@ def predicted_coupling(
         InputError: see `steered_readouts`.
 
     >>> leak = ic.engine.Leak(2, vectors["X"].direction[2], vectors["Y"].direction[2], size=0.1)
-    >>> growth = predicted_coupling(model, test, vectors, layers, leak, readout="continuation")
+    >>> few = test.sample(1, by="item")
+    >>> growth = predicted_coupling(model, few, vectors, layers, leak, readout="continuation")
     >>> growth[["steered", "axis"]].to_records(index=False).tolist()
     [('X', 'X'), ('X', 'Y'), ('Y', 'X'), ('Y', 'Y')]
     """
@@ -118,8 +119,9 @@ def leak_of_size(
         InputError: an unknown axis or kind, no scenario of `axis`, a block before all steered
             layers, or directions that do not give a coupling of this sign.
 
+    >>> few = train.sample(1, by="item")
     >>> leak = ic.coupling.leak_of_size(
-    ...     model, train, vectors, layers, steered="X", axis="Y", readout="continuation"
+    ...     model, few, vectors, layers, steered="X", axis="Y", readout="continuation"
     ... )
     >>> leak.block, leak.kind
     (1, 'representational')

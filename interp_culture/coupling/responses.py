@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from interp_culture.coupling.null import beside_random, random_reach
+from interp_culture.coupling.null import beside_random, one_sided, random_reach
 from interp_culture.coupling.ratio import Entanglement, entanglement_of
 from interp_culture.coupling.steered import VALUES, shifts, slopes
 from interp_culture.errors import check_known
@@ -24,13 +24,18 @@ NO_RATIO = Estimate(np.nan, np.nan, np.nan)
 NO_NULL = np.empty(0)
 
 
-def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd.DataFrame:
+def response(
+    readouts: pd.DataFrame, value: str = "shift", seed: int = 42, even: float = 0.0
+) -> pd.DataFrame:
     """The effect of every steered axis and alpha on every axis, with interval and null.
 
     Args:
         readouts: what `steered_readouts` returned.
         value: "shift" (change of p_positive) or "logit_shift" (change of logit_diff, nats).
         seed: of the bootstrap.
+        even: for predicted random vectors, the share of their effects that does not depend on the
+            sign (`NullAgreement.even`). Predictions lack it, and effects at one sign have it, so
+            that the band is wider by sqrt(1 + even²).
 
     Returns:
         steered, alpha, axis (read), effect (mean change), low and high (95% interval, bootstrap by
@@ -57,7 +62,7 @@ def response(readouts: pd.DataFrame, value: str = "shift", seed: int = 42) -> pd
         for axis, estimate in _estimates(part.sort_values("id"), value, seed).items():
             # Measured at +alpha alone; they serve -alpha too, each being as likely as its opposite.
             same = random[(random.steered == steered) & (random.axis == axis)]
-            null = same.groupby("draw")[value].mean().to_numpy()
+            null = same.groupby("draw")[value].mean().to_numpy() * one_sided(even)
             run = {"steered": steered, "alpha": alpha, "axis": axis}
             rows.append(
                 run | _effect(estimate) | _null(estimate, null if is_measured else null[:0])
@@ -137,6 +142,8 @@ def _null_slopes(readouts: pd.DataFrame, value: str) -> dict[tuple[str, str], np
     """The effects of random vectors per unit of alpha, by steered axis and axis read."""
     table = shifts(readouts)
     random = table[table.method == "random"]
+    if random.empty:  # such a table may lack the number of the draw
+        return {}
     per_alpha = random.assign(slope=random[value] / random.alpha)
     means = per_alpha.groupby(["steered", "axis", "draw"]).slope.mean()
     groups = means.groupby(["steered", "axis"])
@@ -212,8 +219,11 @@ def effects(
     return pd.DataFrame(rows, columns=[*by, "axis", "effect", "low", "high", "n"])
 
 
-def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
+def domain_shifts(readouts: pd.DataFrame, seed: int = 42, even: float = 0.0) -> pd.DataFrame:
     """Effects at the largest alpha by steered axis, domain and axis read, with the random band.
+
+    Args:
+        even: see `response`.
 
     Returns:
         steered, domain and the columns of `effects` and `beside_random`.
@@ -226,4 +236,5 @@ def domain_shifts(readouts: pd.DataFrame, seed: int = 42) -> pd.DataFrame:
     largest = steered[steered.alpha == steered.alpha.max()]
     by_domain = effects(largest, ["steered", "domain"], seed=seed)
     reach = random_reach(table, ["steered", "domain", "axis"])
+    reach[["null_low", "null_high"]] *= one_sided(even)
     return beside_random(by_domain, reach)

@@ -107,7 +107,7 @@ class Study:
             self.on_step("steering with the paper's directions")
         self.paper_matrix()
         self.on_step("writing tables and summary")
-        derived = derive(readouts, self.primary_readout)
+        derived = derive(readouts, self.primary_readout, self.null_record["even"])
         for name, table in derived.items():
             write_table(folder, name, table.reset_index(drop=True), self.manifest)
         is_plain = (readouts.method == "plain") & (readouts.readout == self.primary_readout)
@@ -451,10 +451,15 @@ class Study:
     def null_record(self) -> NullRecord:
         """How the null was computed, for the report."""
         if self.config.null == "measured":
-            return {"is_predicted": False, "n": self.config.n_random, "check": None}
+            return {"is_predicted": False, "n": self.config.n_random, "check": None, "even": 0.0}
         agreement = NullAgreement.of(self.null_check())
-        n = PREDICTED if agreement.holds else self.config.n_random
-        return {"is_predicted": agreement.holds, "n": n, "check": str(agreement)}
+        holds = agreement.holds
+        return {
+            "is_predicted": holds,
+            "n": PREDICTED if holds else self.config.n_random,
+            "check": str(agreement),
+            "even": agreement.even if holds else 0.0,
+        }
 
     def planted(self) -> pd.DataFrame | None:
         """The positive control: the response of the model with a leak of known size.

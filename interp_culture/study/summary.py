@@ -117,11 +117,13 @@ class NullRecord(TypedDict):
     """How the effects of random vectors were computed, and how many vectors there are per axis.
 
     `check` says in words how predicted and measured effects agree; None where none was predicted.
+    `even` is the share that predicted effects lack at one sign of alpha; 0 for measured ones.
     """
 
     is_predicted: bool
     n: int
     check: str | None
+    even: float
 
 
 class DirectionRecord(TypedDict):
@@ -274,12 +276,15 @@ class Manifest(ModelRecord):
     written: str
 
 
-def derive(readouts: pd.DataFrame, primary_readout: Readout) -> dict[str, pd.DataFrame]:
+def derive(
+    readouts: pd.DataFrame, primary_readout: Readout, even: float = 0.0
+) -> dict[str, pd.DataFrame]:
     """The tables that the report draws, from the rows that were read.
 
     Args:
         readouts: the rows of `steered_readouts` of every readout, with the column readout.
         primary_readout: the readout of the headline results.
+        even: of the random vectors, see `response`.
 
     Returns:
         response and matrix (every readout, in P+ and in logits), null and domains (primary
@@ -291,13 +296,13 @@ def derive(readouts: pd.DataFrame, primary_readout: Readout) -> dict[str, pd.Dat
     matrices = []
     for readout, table in by_readout.items():
         for value in ("shift", "logit_shift"):
-            responses.append(response(table, value).assign(readout=readout, value=value))
+            responses.append(response(table, value, even=even).assign(readout=readout, value=value))
             matrices.append(response_matrix(table, value).assign(readout=readout, value=value))
     tables = {
         "response": pd.concat(responses),
         "matrix": pd.concat(matrices),
         "null": random_effects(by_readout[primary_readout]),
-        "domains": domain_shifts(by_readout[primary_readout]),
+        "domains": domain_shifts(by_readout[primary_readout], even=even),
     }
     if culture_map.covers(set(readouts["item"])):
         tables["places"] = culture_map.places(by_readout[primary_readout])

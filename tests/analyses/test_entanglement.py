@@ -88,7 +88,7 @@ def test_the_null_is_that_of_the_scenarios_read(
     for name, part in (("all", steered), ("some", few)):
         draws = random_effects(part).query("steered == 'X' and axis == 'Y'")
         row = null.loc[(name, "X", "Y")]
-        assert row.draws == len(draws) == 20
+        assert row.draws == len(draws) == study.null_record["n"]
         assert row.null_ratio_median == pytest.approx(draws.ratio.median())
         reach = NullBand.of(draws.effect.to_numpy()).reach
         assert [row.null_low, row.null_high] == pytest.approx([-reach, reach])

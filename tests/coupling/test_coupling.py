@@ -12,7 +12,7 @@ from planted import COUPLING, planted_model, planted_scenarios
 
 from interp_culture.coupling.null import random_range, random_reach
 from interp_culture.coupling.ratio import entanglement
-from interp_culture.coupling.responses import response, response_matrix
+from interp_culture.coupling.responses import domain_shifts, response, response_matrix
 from interp_culture.coupling.steered import shifts, slopes, steered_readouts
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
@@ -175,6 +175,10 @@ def test_the_null_has_one_rule() -> None:
         assert random_range(rows).null_high.item() == pytest.approx(reach)
         assert row.null_high == pytest.approx(reach)
         assert of_matrix["detectable"] >= reach
+        # Predicted vectors lack what does not depend on the sign, which is in D neither.
+        wider = response(rows, even=0.75).set_index("alpha").loc[1.0]
+        assert wider.null_high == pytest.approx(1.25 * reach)
+        assert domain_shifts(rows, even=0.75).null_high.item() == pytest.approx(1.25 * reach)
 
 
 def test_nothing_is_claimed_of_few_scenarios_or_few_random_vectors() -> None:
@@ -182,7 +186,7 @@ def test_nothing_is_claimed_of_few_scenarios_or_few_random_vectors() -> None:
     assert np.isnan([few.low, few.high, few.p_null]).all()
     assert not few.outside_null
     assert not response_matrix(rows_of(0.326, np.zeros(20), 3)).defined.any()
-    few = response(rows_of(0.326, np.array([0.08, -0.07]), 8)).set_index("alpha").loc[1.0]
+    few = response(rows_of(0.326, np.array([0.2, -0.15]), 8)).set_index("alpha").loc[1.0]
     assert not few.outside_null
     assert few.p_null > 0.05
     assert np.isnan(response(rows_of(0.326, np.empty(0), 8)).p_null).all()

@@ -40,6 +40,12 @@ class World:
         layers = {"X": [layer], "Y": [layer]}
         return leak_of_size(self.model, self.train, self.vectors, layers, **FROM_Y | settings)
 
+    def planted(self, leak: Leak) -> LanguageModel:
+        """The planted model, with the plain one's checks of readouts, which take seconds."""
+        model = plant(self.model, leak)
+        model.readout_checks = self.model.readout_checks
+        return model
+
     def matrix(self, model: LanguageModel, layer: int) -> pd.DataFrame:
         """D at one steered layer, by (steered, axis)."""
         return response_matrix(self.readouts(model, layer)).set_index(["steered", "axis"])
@@ -82,7 +88,7 @@ def test_a_planted_coupling_is_found_at_its_size(world: World, layer: int) -> No
     leak = world.leak(layer, size=0.1 * own)
     for times in (0.5, 1, 3):
         sized = replace(leak, size=times * leak.size)
-        found = world.matrix(plant(world.model, sized), layer)
+        found = world.matrix(world.planted(sized), layer)
         assert found.loc[("Y", "X")].low > 0
         growth = found.D - plain.D
         # The size is that on training scenarios, the prediction that on held-out ones.
@@ -94,7 +100,7 @@ def test_a_planted_coupling_is_found_at_its_size(world: World, layer: int) -> No
 def test_a_leak_of_size_0_is_not_found(world: World) -> None:
     leak = world.leak(1, size=0.0)
     assert leak.size == 0
-    planted = plant(world.model, leak)
+    planted = world.planted(leak)
     pd.testing.assert_frame_equal(world.readouts(planted, 1), world.readouts(world.model, 1))
 
 
@@ -102,7 +108,7 @@ def test_a_step_after_the_leak_is_not_seen(world: World) -> None:
     """In this model nothing but the leak could carry a step from one axis to the other."""
     own = world.matrix(world.model, 1).loc[("Y", "Y")].D
     leak = world.leak(1, size=0.3 * own)
-    planted = plant(world.model, leak)
+    planted = world.planted(leak)
     seen = [world.matrix(planted, layer).loc[("Y", "X")].D for layer in (0, 1, 2, 3)]
     np.testing.assert_allclose(seen[:2], 0.3 * own, rtol=0.1)
     np.testing.assert_allclose(seen[2:], 0, atol=0.02 * own)
@@ -121,7 +127,7 @@ def test_the_centre_keeps_the_plain_model_where_it_is(world: World) -> None:
     leak = world.leak(1, size=0.3 * own)
     moved = []
     for centre in (leak.centre, leak.centre + 0.5):
-        planted = plant(world.model, replace(leak, centre=centre))
+        planted = world.planted(replace(leak, centre=centre))
         before = world.readouts(world.model, 1).query("method == 'plain' and axis == 'X'")
         after = world.readouts(planted, 1).query("method == 'plain' and axis == 'X'")
         moved.append(abs(after.p_positive.mean() - before.p_positive.mean()))
@@ -134,14 +140,14 @@ def test_a_readout_leak_couples_the_readouts_for_any_vector(world: World) -> Non
     leak = world.leak(1, size=0.5 * own, kind="readout")
     assert (leak.block, leak.kind) == (3, "readout")
     effects = {}
-    for name, model in (("plain", world.model), ("planted", plant(world.model, leak))):
+    for name, model in (("plain", world.model), ("planted", world.planted(leak))):
         table = shifts(world.readouts(model, 1, n_random=20))
         random = table[(table.method == "random") & (table.steered == "Y")]
         effects[name] = random.groupby(["draw", "axis"])["logit_shift"].mean().unstack()
     added = effects["planted"].X - effects["plain"].X
     assert np.corrcoef(added, effects["plain"].Y)[0, 1] > 0.98
     # A representational leak reads one direction of the stream, to which random ones are oblique.
-    matrix = world.matrix(plant(world.model, leak), 1)
+    matrix = world.matrix(world.planted(leak), 1)
     assert pytest.approx(0.5 * own, rel=0.15) == matrix.loc[("Y", "X")].D
 
 
@@ -151,5 +157,5 @@ def test_the_leak_adds_to_a_coupling_that_is_there(world: World) -> None:
     own = plain.loc[("X", "X")].D
     assert pytest.approx(COUPLING * own, rel=0.1) == plain.loc[("X", "Y")].D
     leak = world.leak(1, steered="X", axis="Y", size=0.2 * own)
-    found = world.matrix(plant(world.model, leak), 1).loc[("X", "Y")].D
+    found = world.matrix(world.planted(leak), 1).loc[("X", "Y")].D
     assert found == pytest.approx((COUPLING + 0.2) * own, rel=0.1)

@@ -61,7 +61,7 @@ def test_the_check_agrees_where_effects_are_linear_and_says_where_not() -> None:
     large = NullAgreement.of(null_check(model, test, vectors, LAYERS, alpha=50.0, **settings))
     assert not large.holds
     assert "do not agree" in str(large)
-    assert not NullAgreement.of(small.assign(even=small.measured)).holds
+    assert not NullAgreement.of(small.assign(even=1.1 * small.measured)).holds
     doubled = small.assign(measured=2 * small.measured)
     assert NullAgreement.of(doubled).slope == pytest.approx(2 * agreement.slope)
     assert not NullAgreement.of(doubled).holds

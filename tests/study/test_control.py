@@ -20,8 +20,9 @@ from interp_culture.study.config import StudyConfig, load_config
 from interp_culture.study.schemas import SCHEMAS
 from interp_culture.study.study import Study
 
-# Y's vector does not move X in this model, so that all that is found is planted.
-SIZE = 0.1
+# Y's vector does not move X in this model, so that all that is found is planted. The model is narrow
+# (32 dimensions), so that random vectors reach far and only a large coupling is beyond them.
+SIZE = 0.8
 
 
 def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, **control: Any) -> Study:
@@ -47,7 +48,7 @@ def test_a_planted_coupling_stands_beside_none_found(
     assert row.found
     assert row.growth == pytest.approx(row.predicted, rel=0.15)
     assert row.growth_low <= row.growth <= row.growth_high
-    assert abs(row.D_plain) < 0.02
+    assert abs(row.D_plain) < 0.05 * row.D
     assert row.block == 2
     assert load_leak(tmp_path / "out" / "leak.safetensors").size == pytest.approx(row.kappa)
     # Random vectors are predicted here, since those that are measured agree.
@@ -56,7 +57,7 @@ def test_a_planted_coupling_stands_beside_none_found(
     assert "agree: slope 1.0" in basis(summary)
     texts = [str(finding) for finding in findings(summary)]
     said = next(text for text in texts if "planted coupling" in text)
-    assert "planted coupling of X to Y, of +0.100 per unit of alpha, is found" in said
+    assert "planted coupling of X to Y, of +0.800 per unit of alpha, is found" in said
     none_found = next(r for r in cross_responses(summary) if r["steered"] == "Y")
     bound = f"A coupling of ±{none_found['detectable']:.3f} per unit of alpha would have been found"
     assert bound in coupling_finding(summary, none_found).evidence
