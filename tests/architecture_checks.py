@@ -29,6 +29,7 @@ from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
 from interp_culture.errors import InputError
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import predicted_runs, read_runs
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
@@ -38,6 +39,8 @@ from interp_culture.steering.extraction import extract
 # The largest accepted error of a number, in standard deviations of all numbers of its kind.
 TOLERANCE = 1e-3
 READOUTS: tuple[Readout, ...] = ("letters", "continuation")
+# The reference reads the letter at once, as the paper does.
+FORMS = {readout: ReadoutFormat(readout, prefix="") for readout in READOUTS}
 NEW_TOKENS = 5
 ASKED = ("hello", "what shall we do today, and with whom", "tell me more of it")
 OPTIONS = (("walk home now", "run"), ("call her", "write a letter"), ("go", "stay there"))
@@ -172,7 +175,7 @@ def steered_choices(name: str, readout: Readout) -> pd.DataFrame:
     for run, pushes in pushes_of(name).items():
         runs[run] = edits_of(pushes)
         runs[f"{run} at 0"] = edits_of(unapplied(pushes))
-    return by_run(read_runs(opened(name).loaded, dilemmas(), runs, readout=readout))
+    return by_run(read_runs(opened(name).loaded, dilemmas(), runs, readout=FORMS[readout]))
 
 
 def by_run(table: pd.DataFrame) -> pd.DataFrame:
@@ -194,7 +197,7 @@ def plain_error(case: Opened) -> float:
     """Of both readouts without edits, read alone."""
     errors = []
     for readout in READOUTS:
-        table = read_runs(case.loaded, dilemmas(), {"plain": ()}, readout=readout)
+        table = read_runs(case.loaded, dilemmas(), {"plain": ()}, readout=FORMS[readout])
         errors.append(error(table.logit_diff, expected_choices(case.entry.name, readout, "plain")))
     return max(errors)
 
@@ -240,7 +243,9 @@ def gradient_error(case: Opened) -> float:
     edits = {run: edits_of(pushes) for run, pushes in runs.items()}
     errors = []
     for readout in READOUTS:
-        table = predicted_runs(case.loaded, dilemmas(), {"plain": (), **edits}, readout=readout)
+        table = predicted_runs(
+            case.loaded, dilemmas(), {"plain": (), **edits}, readout=FORMS[readout]
+        )
         choices = by_run(table)
         effects = choices[list(runs)].sub(choices["plain"], axis=0)
         pushes = [push for (push,) in runs.values()]

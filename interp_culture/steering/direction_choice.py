@@ -115,6 +115,8 @@ class TrainingReadings:
             rows = self.direction(candidate, used.filter(axis=axis), seed)
             matched = norm_matched(paper, rows, candidate.method)
             provenance: Provenance = {**matched.provenance, "site": candidate.site}
+            if candidate.method == "gradient" and self.gradients is not None:
+                provenance["readout"] = self.gradients.readout
             vectors[axis] = replace(matched, provenance=provenance)
         return vectors
 

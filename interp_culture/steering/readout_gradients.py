@@ -37,11 +37,13 @@ class ReadoutGradients:
     much, to first order. So the mean gradient of an axis points to its positive pole.
 
     Attributes:
+        readout: whose logit difference it is.
         ids: the scenarios, in the order of the first dimension.
         logit_diff: of the plain model, positive minus negative pole.
         gradient: float32 on the CPU, per unit of the residual stream.
     """
 
+    readout: Readout
     ids: tuple[str, ...]
     logit_diff: Float[Tensor, " scenario"]
     gradient: Float[Tensor, "scenario layer d_model"]
@@ -67,7 +69,9 @@ class ReadoutGradients:
     def select(self, ids: Sequence[str]) -> ReadoutGradients:
         """The gradients of these scenarios, in this order. Raises InputError for an unknown id."""
         rows = rows_of(self.ids, ids, "gradients")
-        return ReadoutGradients(tuple(ids), self.logit_diff[rows], self.gradient[rows])
+        return ReadoutGradients(
+            self.readout, tuple(ids), self.logit_diff[rows], self.gradient[rows]
+        )
 
 
 def readout_gradients(
@@ -103,6 +107,7 @@ def readout_gradients(
     plain = sensitivity(model, scenarios, streams, readout=readout, positions=positions)
     by_layer = np.stack([plain.gradient[stream] for stream in streams], axis=1)
     return ReadoutGradients(
+        as_format(readout).readout,
         tuple(scenario.id for scenario in scenarios),
         torch.from_numpy(plain.logit_diff).float(),
         torch.from_numpy(by_layer).float(),
@@ -139,7 +144,9 @@ def cache_gradients(
             save_file(tensors, part / TENSORS)
             write_json(part / MANIFEST, manifest)
     stored = load_file(folder / TENSORS)
-    return ReadoutGradients(tuple(manifest["ids"]), stored["logit_diff"], stored["gradient"])
+    ids = tuple(manifest["ids"])
+    kind = as_format(readout).readout
+    return ReadoutGradients(kind, ids, stored["logit_diff"], stored["gradient"])
 
 
 def _holds(folder: Path, manifest: dict[str, Any]) -> bool:

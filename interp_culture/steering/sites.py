@@ -100,7 +100,9 @@ class Site:
     @property
     def form(self) -> ReadoutFormat:
         """The format of the texts "answer" and "letter"; of "persona" that of the question."""
-        return self.readout or ReadoutFormat(READOUT_OF.get(self.texts, "continuation"))
+        form = self.readout or ReadoutFormat(READOUT_OF.get(self.texts, "continuation"))
+        # The answer is the letter alone, as it is given here, unless a prefix is named.
+        return replace(form, prefix=form.prefix or "")
 
     @property
     def shares_stem(self) -> bool:

@@ -90,6 +90,7 @@ class Directions:
                 self.model,
                 self.readings(*CANDIDATES),
                 self.of_paper(),
+                candidates=CANDIDATES,
                 k=self.config.top_k,
                 texts=texts[:BRIEF_TEXTS] if self.config.brief else texts,
                 seed=self.config.seed,

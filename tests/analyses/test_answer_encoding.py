@@ -41,7 +41,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         reduced = {"sweep_per_item": 1, "sample_per_item": 3, "top_k": 1}
         out = str(tmp_path_factory.mktemp("encoding"))
         yield Study(
-            StudyConfig(model="planted", out=out, alphas=[0.1], sweep_alphas=[0.1], **reduced)
+            StudyConfig(
+                method="mean_diff",
+                model="planted",
+                out=out,
+                alphas=[0.1],
+                sweep_alphas=[0.1],
+                **reduced,
+            )
         )
 
 

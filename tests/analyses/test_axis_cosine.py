@@ -23,7 +23,14 @@ from interp_culture.study.analysis import Tables
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder = str(tmp_path_factory.mktemp("study"))
     made = ic.Study(
-        ic.StudyConfig(model="planted", out=folder, alphas=[0.1], sweep_alphas=[0.1], top_k=2)
+        ic.StudyConfig(
+            method="mean_diff",
+            model="planted",
+            out=folder,
+            alphas=[0.1],
+            sweep_alphas=[0.1],
+            top_k=2,
+        )
     )
     made.model = planted_model()
     made.scenarios = planted_scenarios()

@@ -29,6 +29,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     made = ic.Study(
         ic.StudyConfig(
             model="planted",
+            method="mean_diff",
             out=folder,
             alphas=alphas,
             sweep_alphas=alphas,

@@ -31,7 +31,12 @@ def measured(
         "alphas": [2.0],
     }
     study = ic.Study(
-        StudyConfig(model="tiny-llama", out=str(tmp_path_factory.mktemp("domains")), **sizes)
+        StudyConfig(
+            method="mean_diff",
+            model="tiny-llama",
+            out=str(tmp_path_factory.mktemp("domains")),
+            **sizes,
+        )
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "load_model", lambda *a, **k: tiny)

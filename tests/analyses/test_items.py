@@ -9,6 +9,7 @@ import pytest
 import torch
 from declared_tables import check_captions, check_tables
 from planted import COUPLING, ITEMS, planted_model, planted_scenarios
+from scipy.stats import t
 
 from analyses.items import ANALYSIS, item_vectors
 from interp_culture.coupling.null import beside_random
@@ -35,7 +36,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         }
         out = str(tmp_path_factory.mktemp("items"))
         yield Study(
-            StudyConfig(model="planted", out=out, alphas=[0.1], sweep_alphas=[0.1], **reduced)
+            StudyConfig(
+                method="mean_diff",
+                model="planted",
+                out=out,
+                alphas=[0.1],
+                sweep_alphas=[0.1],
+                **reduced,
+            )
         )
 
 
@@ -88,7 +96,7 @@ def test_random_vectors_are_read_on_the_same_items(study: Study, tables: Tables)
         study.steered(study.primary_readout).query("method == 'plain'").set_index("id").p_positive
     )
     draws = (random.p_positive - random.id.map(plain)).groupby(random.draw).mean() / 0.1
-    expected = 2.086 * (draws**2).mean() ** 0.5  # Student's t for 20 vectors
+    expected = t.ppf(0.975, len(draws)) * (draws**2).mean() ** 0.5
     assert tables["by_axis"].set_index(["source", "axis"]).null_high["X1", "X"] == pytest.approx(
         expected, rel=1e-3
     )

@@ -23,7 +23,11 @@ ABOUT = {"config": {"n_random": 20}, "items": {i: f"label of {i}" for i in ("X1"
 @pytest.fixture(scope="module")
 def study(tiny: LanguageModel, tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     folder = str(tmp_path_factory.mktemp("study"))
-    made = ic.Study(ic.StudyConfig(model="tiny", out=folder, sweep_alphas=[0.01, -0.01], top_k=2))
+    made = ic.Study(
+        ic.StudyConfig(
+            method="mean_diff", model="tiny", out=folder, sweep_alphas=[0.01, -0.01], top_k=2
+        )
+    )
     made.model = tiny
     made.scenarios = planted_scenarios()
     made.primary_readout = "continuation"

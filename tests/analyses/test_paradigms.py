@@ -21,6 +21,7 @@ from interp_culture.survey.reply_parsing import changed_answers
 
 ABOUT = {"n_persona": 10, "primary_readout": "continuation"}
 SIZES = {
+    "method": "mean_diff",
     "layers": {"X": [1], "Y": [1]},
     "alphas": [1.0],
     "train_per_cell": 1,

@@ -17,6 +17,7 @@ from interp_culture.study import study as study_module
 from interp_culture.survey.wvs import survey_items
 
 SIZES = {
+    "method": "mean_diff",
     "alphas": [0.1],
     "sweep_alphas": [0.1],
     "top_k": 1,

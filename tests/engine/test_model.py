@@ -14,6 +14,7 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.unembedding import VOCABULARY_ROWS
 from interp_culture.errors import InputError
+from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.steering.edits import steer
 from interp_culture.steering.vectors import SteeringVectors
 
@@ -66,8 +67,9 @@ def test_edits_that_do_not_fit_raise(tiny: LanguageModel) -> None:
 def test_a_copy_measures_its_own_readouts(tiny: LanguageModel) -> None:
     """Its tokenizer may differ, so what was measured on the first model does not hold."""
     copy = replace(tiny, name="copy")
-    copy.readout_checks.validity["letters", "A/B"] = "measured on the copy"
-    assert tiny.readout_checks.validity.get(("letters", "A/B")) != "measured on the copy"
+    form = ReadoutFormat("letters", prefix="")
+    copy.readout_checks.validity[form] = "measured on the copy"
+    assert tiny.readout_checks.validity.get(form) != "measured on the copy"
 
 
 def test_edits_are_tied_to_the_weights_not_to_the_name(tiny: LanguageModel) -> None:

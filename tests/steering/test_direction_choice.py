@@ -75,7 +75,7 @@ def noise(n: int, d_model: int) -> TrainingReadings:
     return TrainingReadings(
         train,
         {"last": Activations(ids, ones, torch.zeros_like(ones))},
-        ReadoutGradients(ids, torch.zeros(len(ids)), gradient),
+        ReadoutGradients("continuation", ids, torch.zeros(len(ids)), gradient),
     )
 
 

@@ -18,6 +18,7 @@ from interp_culture.study import study as study_module
 from interp_culture.study.analysis import installed
 
 SMALL = {
+    "method": "mean_diff",
     "alphas": [2.0],
     "sweep_alphas": [2.0],
     "sweep_method": "refined",

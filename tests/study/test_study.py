@@ -19,8 +19,11 @@ from interp_culture.reporting.findings import findings, layers_title, map_title
 from interp_culture.reporting.glossary import TERMS, anchor, mark_terms
 from interp_culture.reporting.html import write_report
 from interp_culture.reporting.study_sections import domain_text, measured_text, steering_title
+from interp_culture.steering.direction_choice import Candidate
+from interp_culture.steering.extraction import extract
 from interp_culture.steering.vector_files import save_vectors
 from interp_culture.steering.vectors import norm_matched
+from interp_culture.study import directions as directions_module
 from interp_culture.study import study as study_module
 from interp_culture.study.config import StudyConfig, load_config
 from interp_culture.study.schemas import SCHEMAS
@@ -38,6 +41,7 @@ from interp_culture.study.summary import (
 )
 
 QUICK = {
+    "method": "mean_diff",
     "train_per_cell": 2,
     "test_per_cell": 1,
     "sweep_per_item": 2,
@@ -76,24 +80,64 @@ def test_vectors_have_the_site_and_the_method_of_the_configuration(
     config = StudyConfig(
         model="tiny-llama",
         out=str(tmp_path),
-        method="gradient",
-        site="answer_last",
-        **{**QUICK, "train_per_cell": 1},
+        **{**QUICK, "train_per_cell": 1, "method": "gradient"},
     )
     study = Study(config)
     vectors = study.vectors()["X"]
     assert vectors.method == "gradient"
-    assert vectors.provenance["site"] == "answer_last"
     assert vectors.provenance["readout"] == study.primary_readout
-    mean = study.activations.select([s.id for s in study.train.filter(axis="X")])
-    expected = (mean.positive - mean.negative).mean(0).norm(dim=-1)
-    torch.testing.assert_close(vectors.direction.norm(dim=-1), expected, rtol=1e-3, atol=1e-4)
+    paper = extract(tiny, study.train)["X"].direction
+    norms = vectors.direction.norm(dim=-1)
+    torch.testing.assert_close(norms, paper.norm(dim=-1), rtol=1e-3, atol=1e-4)
+    of_readout = extract(tiny, study.train, "gradient", readout=study.primary_readout)["X"]
+    cosine = torch.cosine_similarity(vectors.direction, of_readout.direction, dim=-1)
+    torch.testing.assert_close(cosine, torch.ones(tiny.n_layers), rtol=1e-3, atol=1e-3)
+
+
+def test_a_study_chooses_its_direction_on_training_scenarios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(8))
+    monkeypatch.setattr(directions_module, "load_neutral", lambda: {"a": "abcd abcd"})
+    candidates = (Candidate("mean_diff", "answer_last"), Candidate("gradient"))
+    monkeypatch.setattr(directions_module, "CANDIDATES", candidates)
+    config = StudyConfig(
+        model="planted",
+        out=str(tmp_path),
+        alphas=[0.1],
+        sweep_alphas=[0.1],
+        top_k=2,
+        brief=True,
+        planted={},  # type: ignore[arg-type]
+    )
+    summary = run_study(config)
+    direction = summary["direction"]
+    table = pd.read_parquet(tmp_path / "direction_choice.parquet")
+    means = table.groupby(["method", "site"]).per_root_kl.mean()
+    assert means.idxmax() == (direction["method"], direction["site"])
+    assert direction["is_chosen"]
+    assert not direction["is_of_paper"]
+    assert summary["config"]["planted"]["steered"] == "X"  # type: ignore[index]
+    assert {row["steered"] for row in summary["paper_matrix"]} == {"X", "Y"}
+    study = Study(config)
+    swept = set(pd.read_parquet(tmp_path / "sweep.parquet").id)
+    assert swept < {scenario.id for scenario in study.train}
+    opened = write_report(tmp_path).read_text()
+    for text in ("Where does the model stand?", "Can it be steered?", "Do the axes move together?"):
+        assert text in opened
+    assert "The paper&#39;s direction, of the same norm, moves" in opened
+
+
+def test_a_site_needs_a_method() -> None:
+    with pytest.raises(InputError, match="site answer_mean needs a method"):
+        load_config(site="answer_mean")
 
 
 def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
     folder = Path(finished[0].out)
     names = {p.stem for p in folder.glob("*.parquet")}
-    assert names == set(SCHEMAS) - {"planted"}
+    assert names == set(SCHEMAS) - {"planted", "direction_choice"}
     for name in names:
         manifest = json.loads((folder / f"{name}.json").read_text())
         assert {
@@ -291,7 +335,12 @@ def test_axes_that_are_not_cultural_work_by_data_alone(
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
     config = StudyConfig(
-        model="planted", out=str(tmp_path / "out"), alphas=[0.1], sweep_alphas=[0.1], top_k=2
+        model="planted",
+        method="mean_diff",
+        out=str(tmp_path / "out"),
+        alphas=[0.1],
+        sweep_alphas=[0.1],
+        top_k=2,
     )
     summary = run_study(config)
     assert summary["distances"] == []
@@ -335,7 +384,14 @@ def run_tiny(
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: model)
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(2))
     return Study(
-        StudyConfig(model=name, out=str(folder), alphas=[0.1], sweep_alphas=[0.1], top_k=1)
+        StudyConfig(
+            model=name,
+            method="mean_diff",
+            out=str(folder),
+            alphas=[0.1],
+            sweep_alphas=[0.1],
+            top_k=1,
+        )
     )
 
 
