@@ -25,7 +25,9 @@ ROOMS = [
 WITHOUT_A_RUN = {
     "engine.install_model",
     "engine.load_model",
+    "reporting.write_comparison",  # of finished studies
     "reporting.write_report",  # the report of a finished study
+    "study.save_comparison",
     "study.run_study",  # loads a model and takes minutes
     "survey.read_survey",
 }

@@ -150,6 +150,12 @@ def cross_fitted_effects(
 
     Returns:
         By steered axis: change of P+ per unit of alpha, in the order of `readings.scenarios`.
+
+    >>> activations = ic.read_activations(model, train)
+    >>> gradients = ic.steering.readout_gradients(model, train, "continuation")
+    >>> readings = TrainingReadings(train, {"last": activations}, gradients)
+    >>> cross_fitted_effects(readings, Candidate("gradient"))["X"].shape  # scenario, layer
+    (30, 4)
     """
     gradients = readings.gradients
     if gradients is None:
@@ -192,10 +198,9 @@ def compare_directions(
         bootstrap by item), kl (nats per token on neutral text at alpha 1) and per_root_kl, which is
         effect / sqrt(kl). KL grows as alpha squared, so that it compares effects at equal KL.
 
-    >>> readings = TrainingReadings(
-    ...     train, {"last": ic.read_activations(model, train)},
-    ...     readout_gradients(model, train, "continuation"),
-    ... )
+    >>> activations = ic.read_activations(model, train)
+    >>> gradients = ic.steering.readout_gradients(model, train, "continuation")
+    >>> readings = TrainingReadings(train, {"last": activations}, gradients)
     >>> pair = (Candidate(), Candidate("gradient"))
     >>> table = compare_directions(
     ...     model, readings, vectors, candidates=pair, k=1, texts=["It rains."]
