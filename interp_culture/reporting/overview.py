@@ -79,12 +79,11 @@ def _certain_signs(summary: Summary, axis: str) -> int:
 def direction_words(summary: Summary) -> str:
     """Which direction is steered and why, beside the effect of the paper's direction."""
     direction = summary["direction"]
-    text = f"The direction is: {direction['name']}"
+    text = f"We steer with {direction['name']}"
     if direction["is_chosen"]:
-        candidates = ", ".join(direction["candidates"])
-        text += (
-            f", chosen on training scenarios for the largest effect at equal cost ({candidates})"
-        )
+        others = [name for name in direction["candidates"] if name != direction["name"]]
+        text += ", which on training scenarios had a larger effect at equal cost than "
+        text += ", ".join(others)
     paper = [
         f"{row['axis']} by {interval_words(row['D'], row['low'], row['high'])}"
         for row in summary["paper_matrix"]
@@ -100,10 +99,14 @@ def together_finding(summary: Summary) -> Finding:
     rows = cross_responses(summary)
     numbers = [
         f"{row['axis']} changes by {interval_words(row['D'], row['low'], row['high'])} when "
-        f"{row['steered']} is steered (found in 80% of such studies: ±{row['detectable']:.3f})"
+        f"{row['steered']} is steered"
         for row in rows
     ]
-    evidence = f"Per unit of alpha, {'; '.join(numbers)}."
+    bounds = [f"±{row['detectable']:.3f} ({row['axis']} to {row['steered']})" for row in rows]
+    evidence = (
+        f"Per unit of alpha, {' and '.join(numbers)}. A coupling of {' or '.join(bounds)} would "
+        "have been found in 80% of such studies."
+    )
     planted = planted_finding(summary)
     if planted is not None:
         evidence += f" {planted.answer}"

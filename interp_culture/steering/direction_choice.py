@@ -47,6 +47,18 @@ class Candidate:
         # The mean over scenarios of positive minus negative is the mean gradient there.
         return "mean_diff" if self.method == "gradient" else self.method
 
+    @property
+    def words(self) -> str:
+        """The direction in words.
+
+        >>> Candidate("mean_diff", "answer_mean").words
+        'the mean difference (mean_diff) at the site answer_mean'
+        """
+        if self.method == "gradient":
+            return "the gradient of the readout"
+        noun = "the mean difference (mean_diff)" if self.method == "mean_diff" else self.method
+        return f"{noun} at the site {self.site}"
+
     def __str__(self) -> str:
         return self.method if self.method == "gradient" else f"{self.method} at {self.site}"
 

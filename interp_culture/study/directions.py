@@ -75,10 +75,10 @@ class Directions:
         return {
             "method": self.candidate.method,
             "site": self.candidate.site,
-            "name": str(self.candidate),
+            "name": self.candidate.words,
             "is_chosen": is_chosen,
             "is_of_paper": self.is_of_paper,
-            "candidates": [str(candidate) for candidate in CANDIDATES] if is_chosen else [],
+            "candidates": [candidate.words for candidate in CANDIDATES] if is_chosen else [],
         }
 
     def comparison(self) -> pd.DataFrame:

@@ -250,7 +250,7 @@ def test_unknown_methods_raise_early_with_the_known_ones() -> None:
     known = ", ".join(EXTRACTION_METHODS)
     with pytest.raises(InputError, match=f"unknown method 'ica'; known: {known}"):
         extract_verb(model="nobody/nothing", method="ica")
-    with pytest.raises(InputError, match=r"field method: Input should be 'mean_diff'.*got 'ica'"):
+    with pytest.raises(InputError, match=r"field method: Input should be 'chosen'.*got 'ica'"):
         load_config(method="ica")
 
 
@@ -258,7 +258,7 @@ def test_configuration_and_help_name_every_method() -> None:
     import typer
 
     configurable = get_args(StudyConfig.model_fields["method"].annotation)
-    assert {*configurable, "random"} == set(EXTRACTION_METHODS)
+    assert {*configurable, "random"} == {*EXTRACTION_METHODS, "chosen"}
     assert set(get_args(StudyConfig.model_fields["site"].annotation)) == set(SITES)
     options = {p.name: p for p in typer.main.get_command(app).commands["extract"].params}
     assert all(method in options["method"].help for method in EXTRACTION_METHODS)
