@@ -30,7 +30,7 @@ MAY_DIFFER = {
 # Facts of the manifest that must agree: the texts of the scenarios and of the prompts.
 FACTS = ("scenarios", "templates")
 # Facts of the manifest that are listed where they differ.
-LISTED = ("revision", "device", "source", "versions")
+LISTED = ("prefix", "revision", "device", "source", "versions")
 
 
 def check_agreement(studies: Sequence[FinishedStudy]) -> None:
@@ -115,7 +115,8 @@ def _required(study: FinishedStudy) -> dict[str, Any]:
 
 def _allowed(study: FinishedStudy) -> dict[str, Any]:
     config = {name: v for name, v in _config(study).items() if name in MAY_DIFFER}
-    return {**config, **{name: study.manifest.get(name) for name in LISTED}}
+    facts = {name: study.manifest.get(name) for name in LISTED}
+    return {**config, "direction": study.summary["direction"]["name"], **facts}
 
 
 def _config(study: FinishedStudy) -> dict[str, Any]:
