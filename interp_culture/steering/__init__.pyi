@@ -13,9 +13,11 @@ from .direction_choice import (
     best_candidate,
     compare_directions,
     cross_fitted_effects,
+    training_halves,
 )
 from .directions import direction
 from .edits import steer
+from .equal_kl import equal_kl_strengths
 from .extraction import extract
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
 from .layer_choice import choice_overlap, choice_stability, top_layers
@@ -48,6 +50,7 @@ __all__ = [
     "contrastive_activations",
     "cross_fitted_effects",
     "direction",
+    "equal_kl_strengths",
     "extract",
     "kl_on_neutral",
     "layer_sweep",
@@ -67,4 +70,5 @@ __all__ = [
     "sweep_agreement",
     "sweep_null",
     "top_layers",
+    "training_halves",
 ]

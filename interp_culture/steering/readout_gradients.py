@@ -73,6 +73,10 @@ class ReadoutGradients:
             self.readout, tuple(ids), self.logit_diff[rows], self.gradient[rows]
         )
 
+    def at_layers(self, layers: Sequence[int]) -> ReadoutGradients:
+        """The gradients of these layers, in this order."""
+        return ReadoutGradients(self.ids, self.logit_diff, self.gradient[:, list(layers)])
+
 
 def readout_gradients(
     model: LanguageModel,
