@@ -488,7 +488,7 @@ def multiple_text(equal_kl: pd.DataFrame) -> str:
         + interval_words(row.multiple, row.multiple_low, row.multiple_high, 1, "")
         for row in others.itertuples()
     ]
-    words = "; ".join(parts) or "none, since the paper's direction moves no axis beyond its interval"
+    words = "; ".join(parts) or "not defined, since no interval of the paper's excludes 0"
     return f"Effect at equal KL as a multiple of that of the paper's direction: {words}."
 
 

@@ -42,7 +42,7 @@ def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.Languag
     )
     monkeypatch.setattr(coefficients, "BRIEF", replace(coefficients.BRIEF, n_tokens=2))
     monkeypatch.setattr(coefficients, "NEUTRAL_CHARACTERS", 60)
-    monkeypatch.setattr(directions, "N_TOKENS_BRIEF", 2)
+    monkeypatch.setattr(directions, "NEUTRAL_CHARACTERS", 60)
     return tiny
 
 
