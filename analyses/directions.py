@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from itertools import combinations
 
 import pandas as pd
-import torch
 
 import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.coupling import beside_random, minus_reference, multiples, random_reach
 from interp_culture.reporting import figures
 from interp_culture.stats import interval_words
-from interp_culture.steering import Candidate, Training, equal_kl_strengths, training_halves
+from interp_culture.steering import (
+    Candidate,
+    Training,
+    direction_cosines,
+    equal_kl_strengths,
+    half_cosines,
+)
 from interp_culture.study import (
     About,
     Analysis,
@@ -32,8 +36,11 @@ from interp_culture.study import (
 
 NAMES = ["steered", "method", "alpha"]
 GROUP = ["method", "steered"]
-# By axis and by a candidate's name in the tables; a call, since they are made only when needed.
-Vectors = Callable[[], dict[str, dict[str, ic.SteeringVectors]]]
+# By axis and by a candidate's name in the tables.
+ByAxis = dict[str, dict[str, ic.SteeringVectors]]
+# A call, since the vectors are made only when a table needs them.
+Vectors = Callable[[], ByAxis]
+Runs = dict[tuple[str, str, float], list[ic.Edit]]
 
 PAPER = "mean_diff"
 # `ic.coupling.slopes` reserves the name "random" for the null and leaves its rows out.
@@ -48,6 +55,10 @@ PERSONA = Candidate(PAPER, "prompt_persona")
 BRIEF = (Candidate(), Candidate(PAPER, "answer_mean"), Candidate("pca"), Candidate("gradient"))
 # More epochs move the validation scenarios little further, and each takes minutes on two cores.
 TRAINING = Training(epochs=3, patience=1)
+OTHER: dict[ic.readout.Readout, ic.readout.Readout] = {
+    "letters": "continuation",
+    "continuation": "letters",
+}
 KINDS = {"gradient": "made from the readout", "optimised": "made from the readout"}
 KINDS[RANDOM] = "one random vector"
 N_HALVINGS = 10
@@ -141,13 +152,13 @@ SCHEMAS = (
     TableSchema(
         "cosines",
         "an axis, steered layer and two directions",
-        "steering.direction",
+        "steering.direction_cosines",
         (AXIS, LAYER, *columns.cosine("a direction", "another direction")),
     ),
     TableSchema(
         "stability",
         "an axis, direction, steered layer and halving of the training texts",
-        "steering.training_halves",
+        "steering.half_cosines",
         (
             *(AXIS, METHOD, LAYER),
             Column("draw", "number of the halving"),
@@ -210,7 +221,7 @@ def name_of(candidate: Candidate) -> str:
     return candidate.method if candidate.site == "last" else str(candidate)
 
 
-def candidate_vectors(study: ic.Study) -> dict[str, dict[str, ic.SteeringVectors]]:
+def candidate_vectors(study: ic.Study) -> ByAxis:
     """The vectors of every candidate by axis and name, with the norms of the paper's."""
     made = {
         name_of(candidate): study.directions.at_layers(candidate, study.layers)
@@ -232,21 +243,19 @@ def candidate_vectors(study: ic.Study) -> dict[str, dict[str, ic.SteeringVectors
 def read_equal_norm(study: ic.Study, vectors: Vectors) -> pd.DataFrame:
     return study.once(
         "directions.readouts",
-        lambda: study.read({("", "plain", 0.0): [], **equal_norm_runs(study, vectors())}, NAMES),
+        partial(read_as, study, vectors, study.primary_readout),
     )
 
 
-def equal_norm_runs(
-    study: ic.Study, vectors: dict[str, dict[str, ic.SteeringVectors]]
-) -> dict[tuple[str, str, float], list[ic.Edit]]:
-    """Each axis under each candidate at ± the largest alpha."""
+def equal_norm_runs(study: ic.Study, vectors: ByAxis) -> Runs:
+    """The plain model, and each axis under each candidate at ± the largest alpha."""
     top = max(study.config.alphas)
-    return {
-        (axis, name, signed): ic.steer(of_name, study.layers[axis], signed)
-        for axis, by_name in vectors.items()
-        for name, of_name in by_name.items()
-        for signed in (top, -top)
-    }
+    runs: Runs = {("", "plain", 0.0): []}
+    for axis, by_name in vectors.items():
+        for name, of_name in by_name.items():
+            for signed in (top, -top):
+                runs[axis, name, signed] = ic.steer(of_name, study.layers[axis], signed)
+    return runs
 
 
 def neutral_texts(study: ic.Study) -> list[str]:
@@ -256,9 +265,7 @@ def neutral_texts(study: ic.Study) -> list[str]:
     return [text[:NEUTRAL_CHARACTERS].rsplit(maxsplit=1)[0] for text in texts]
 
 
-def kl_strengths(
-    study: ic.Study, vectors: dict[str, dict[str, ic.SteeringVectors]]
-) -> pd.DataFrame:
+def kl_strengths(study: ic.Study, vectors: ByAxis) -> pd.DataFrame:
     """steered and the columns of `equal_kl_strengths`."""
     top = max(study.config.alphas)
     texts = neutral_texts(study)
@@ -271,15 +278,13 @@ def kl_strengths(
     return pd.concat(tables, ignore_index=True)
 
 
-def equal_kl_runs(
-    study: ic.Study, vectors: dict[str, dict[str, ic.SteeringVectors]], strengths: pd.DataFrame
-) -> dict[tuple[str, str, float], list[ic.Edit]]:
+def equal_kl_runs(study: ic.Study, vectors: ByAxis, strengths: pd.DataFrame) -> Runs:
     """The plain model and every candidate at its strength, under the paper's alpha.
 
     So effects per unit of alpha are in one unit, which at equal norm is the same.
     """
     top = max(study.config.alphas)
-    runs: dict[tuple[str, str, float], list[ic.Edit]] = {("", "plain", 0.0): []}
+    runs: Runs = {("", "plain", 0.0): []}
     for row in strengths.itertuples():
         of_name = vectors[row.steered][row.method]
         edits = ic.steer(of_name, study.layers[row.steered], row.sign * row.alpha)
@@ -324,14 +329,10 @@ def transfer(study: ic.Study, vectors: Vectors, primary: pd.DataFrame) -> pd.Dat
     """The effect on the steered axis by each readout, in logits, at equal norm."""
     by_readout = {study.primary_readout: primary}
     if not study.config.brief:
-        other = "continuation" if study.primary_readout == "letters" else "letters"
+        other = OTHER[study.primary_readout]
         by_readout[other] = study.once(
             "directions.transfer_readouts",
-            lambda: study.read(
-                {("", "plain", 0.0): [], **equal_norm_runs(study, vectors())},
-                NAMES,
-                readout=study.format(other),
-            ),
+            partial(read_as, study, vectors, other),
         )
     tables = []
     for readout, table in by_readout.items():
@@ -341,35 +342,30 @@ def transfer(study: ic.Study, vectors: Vectors, primary: pd.DataFrame) -> pd.Dat
     return pd.concat(tables)
 
 
-def cosines(study: ic.Study, vectors: dict[str, dict[str, ic.SteeringVectors]]) -> pd.DataFrame:
+def read_as(study: ic.Study, vectors: Vectors, readout: ic.readout.Readout) -> pd.DataFrame:
+    form = study.format(readout)
+    return study.read(equal_norm_runs(study, vectors()), NAMES, readout=form)
+
+
+def cosines(study: ic.Study, vectors: ByAxis) -> pd.DataFrame:
     """Between every two candidates: axis, layer, a, b, cosine."""
-    rows = []
-    for axis, by_name in vectors.items():
-        layers = study.layers[axis]
-        for a, b in combinations(by_name, 2):
-            pair = (by_name[name].direction[layers] for name in (a, b))
-            by_layer = torch.cosine_similarity(*pair, dim=-1).tolist()
-            rows += [
-                (axis, layer, a, b, value) for layer, value in zip(layers, by_layer, strict=True)
-            ]
-    return pd.DataFrame(rows, columns=["axis", "layer", "a", "b", "cosine"])
+    tables = [
+        direction_cosines(by_name, study.layers[axis]).assign(axis=axis)
+        for axis, by_name in vectors.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def split_half_cosines(study: ic.Study) -> pd.DataFrame:
     """Between the directions of two halves: axis, method, layer, draw (the halving), cosine."""
-    candidates = of_contrasts(study)
-    readings = study.directions.readings(*candidates)
-    rows = []
-    for axis, layers in study.layers.items():
-        of_axis = readings.of_axis(axis, layers)
-        for draw in range(N_HALVINGS_BRIEF if study.config.brief else N_HALVINGS):
-            halves = training_halves(of_axis.scenarios, draw)
-            for candidate in candidates:
-                one, other = (of_axis.direction(candidate, half) for half in halves)
-                by_layer = torch.cosine_similarity(one, other, dim=-1).tolist()
-                for layer, value in zip(layers, by_layer, strict=True):
-                    rows.append((axis, name_of(candidate), layer, draw, value))
-    return pd.DataFrame(rows, columns=["axis", "method", "layer", "draw", "cosine"])
+    candidates = {name_of(candidate): candidate for candidate in of_contrasts(study)}
+    readings = study.directions.readings(*candidates.values())
+    n_draws = N_HALVINGS_BRIEF if study.config.brief else N_HALVINGS
+    tables = [
+        half_cosines(readings, candidates, axis, layers, n_draws).assign(axis=axis)
+        for axis, layers in study.layers.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 # -- sections -----------------------------------------------------------------------------------
