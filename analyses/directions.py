@@ -397,11 +397,11 @@ def compared(tables: Tables) -> pd.DataFrame:
     means = own[own["at"] == "equal KL"].groupby("method").effect.mean()
     order = rows.method.map(means).sort_values(ascending=False, kind="stable").index
     kind = rows.method.map(KINDS).fillna("made from activations")
-    rows = rows.assign(label=rows.method, kind=kind).loc[order]
+    ranked_rows = rows.assign(label=rows.method, kind=kind).loc[order]
+    # Of each axis, equal norm and equal KL are side by side.
+    rows = ranked_rows.sort_values(["steered", "axis"], kind="stable")
     names = rows.steered.where(rows.axis == rows.steered, rows.steered + " → " + rows.axis)
-    return rows.assign(panel=names + ", " + rows["at"]).sort_values(
-        "panel", key=lambda panel: panel.str.endswith("KL"), kind="stable"
-    )
+    return rows.assign(panel=names + ", " + rows["at"])
 
 
 def effect_section(own: pd.DataFrame, tables: Tables, about: About) -> Section:
@@ -413,8 +413,7 @@ def effect_section(own: pd.DataFrame, tables: Tables, about: About) -> Section:
         [
             f"The paper's direction moves {axis_texts(paper)} per unit alpha.",
             multiple_text(tables["equal_kl"]),
-            "At equal norm, effect on the steered axis minus that of the paper's direction:"
-            f" {values_text(against[against.axis == against.steered])}.",
+            against_text(against[against.axis == against.steered]),
             strength_text(tables["strengths"]),
         ],
         forest(own),
@@ -488,6 +487,15 @@ def multiple_text(equal_kl: pd.DataFrame) -> str:
     return f"Effect at equal KL as a multiple of that of the paper's direction: {words}."
 
 
+def against_text(against: pd.DataFrame) -> str:
+    more = values_text(against[against.low > 0])
+    less = values_text(against[against.high < 0])
+    return (
+        "At equal norm, effect on the steered axis minus that of the paper's direction, paired by"
+        f" scenario, where the interval excludes 0: above it {more}; below it {less}."
+    )
+
+
 def strength_text(strengths: pd.DataFrame) -> str:
     parts = []
     for steered, of_axis in strengths.groupby("steered"):
@@ -537,8 +545,8 @@ def stability_section(stability: pd.DataFrame) -> Section:
     by_method = spread.groupby("method").effect.mean()
     names = {"effect": "cosine between two halves", "method": "", "axis": "axis"}
     return Section(
-        f"{in_words(by_method.idxmax())} is the most stable: those of two halves of the training"
-        f" texts have a cosine of {by_method.max():+.2f}",
+        f"{in_words(by_method.idxmax())} is the most stable: its versions from two halves of"
+        f" the training texts have a cosine of {by_method.max():+.2f}",
         [
             f"Cosine between halves: {ranked(by_method)}.",
             "The part on which two halves disagree depends on the texts, not on the axis.",
@@ -573,7 +581,7 @@ def transfer_section(table: pd.DataFrame, about: About) -> Section:
             "The gradient and the optimised vectors are made from the primary readout"
             f" ({about['primary_readout']}). An effect that the other readout does not show is on"
             " the way of answering rather than on the value.",
-            f"Logits per unit alpha by {readout}: {values_text(other, digits=2)}.",
+            f"Their logits per unit alpha by {readout}: {values_text(carried, digits=2)}.",
         ],
         figures.forest_figure(rows, "logit difference per unit alpha (continuation: per token)"),
         f"Equal norm, own axis, {about['n_sample']} held-out scenarios. Bars: 95% bootstrap by"

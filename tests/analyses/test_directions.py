@@ -26,6 +26,7 @@ FULL = {
 # In the planted model the texts of all scenarios differ alike, and letters differ in no way that
 # both orders share: these directions are 0, and have no strength of equal KL.
 NO_LINE = {"pca_centred", "lda", "mean_diff at letter"}
+STEP = 0.2
 FEW = (Candidate(), Candidate("lda"), Candidate("mean_diff", "answer_mean"), Candidate("gradient"))
 COMPARED = {
     "mean_diff", "lda", "mean_diff at answer_mean", "gradient", "optimised", "random direction",
@@ -34,7 +35,8 @@ COMPARED = {
 
 def make_study(folder: Path, **settings: Any) -> ic.Study:
     """On the planted model, whose answers are read as continuations."""
-    config = {"alphas": [2.0], "method": "mean_diff", "layers": {"X": [1, 2], "Y": [2]}}
+    # Small, since P+ near 0 or 1 would move alike under any direction.
+    config = {"alphas": [STEP], "method": "mean_diff", "layers": {"X": [1, 2], "Y": [2]}}
     config |= {"null": "predicted", "sample_per_item": 3, **settings}
     study = ic.Study(ic.StudyConfig(model="planted", out=str(folder), **config))
     study.model = planted_model()
@@ -104,7 +106,7 @@ def test_effects_are_slopes_of_the_readouts(study: ic.Study, tables: Any) -> Non
     assert set(table.method) == COMPARED | {"plain"}
     means = table[table.axis == "X"].groupby(["steered", "method", "alpha"]).p_positive.mean()
     row = row_of(tables["effects"], "gradient", "Y", "X")
-    by_hand = (means["Y", "gradient", 2.0] - means["Y", "gradient", -2.0]) / 4
+    by_hand = (means["Y", "gradient", STEP] - means["Y", "gradient", -STEP]) / (2 * STEP)
     assert row.effect == pytest.approx(by_hand)
     paper = row_of(tables["effects"], "mean_diff", "Y", "X")
     assert row_of(tables["against"], "gradient", "Y", "X").effect == pytest.approx(
@@ -118,7 +120,7 @@ def test_the_gradient_moves_x_more_than_the_paper_s_direction(tables: Any) -> No
     for name in ("effects", "equal_kl"):
         paper = row_of(tables[name], "mean_diff", "X", "X")
         gradient = row_of(tables[name], "gradient", "X", "X")
-        assert gradient.effect > paper.effect > 0
+        assert gradient.effect > 1.03 * paper.effect > 0
     drag = {m: row_of(tables["effects"], m, "X", "Y").effect for m in ("mean_diff", "gradient")}
     assert abs(drag["gradient"]) < abs(drag["mean_diff"]) / 5
 
@@ -138,7 +140,7 @@ def test_equal_kl_is_equal(study: ic.Study, tables: Any) -> None:
         }
         kl = ic.kl_on_neutral(study.model, runs, [text]).set_index("run").kl
         assert kl.to_numpy() == pytest.approx(kl["mean_diff"], rel=0.02)
-        assert rows.set_index("method").alpha["mean_diff"] == 2.0
+        assert rows.set_index("method").alpha["mean_diff"] == STEP
     # At its own strength the paper's direction is what it is at equal norm.
     for name in ("effect", "low", "high"):
         pair = [
@@ -170,10 +172,10 @@ def test_transfer_is_read_by_the_other_readout(study: ic.Study, tables: Any) -> 
                 edits=ic.steer(vectors, [1, 2], alpha),
                 readout=study.format(readout),
             ).logit_diff.mean()
-            for alpha in (2.0, -2.0)
+            for alpha in (STEP, -STEP)
         ]
         row = row_of(transfer[transfer.readout == readout], "gradient", "X", "X")
-        assert row.effect == pytest.approx((ends[0] - ends[1]) / 4, abs=1e-5)
+        assert row.effect == pytest.approx((ends[0] - ends[1]) / (2 * STEP), abs=1e-4)
 
 
 def test_halves_share_no_scenario_and_hold_every_item(

@@ -50,7 +50,7 @@ def test_each_sign_has_the_kl_of_the_reference(
 def test_a_reference_that_sets_no_budget_is_refused(
     tiny: LanguageModel, vectors: dict[str, ic.SteeringVectors], reference: str, alpha: float
 ) -> None:
-    with pytest.raises(InputError, match="papr|alpha is 0"):
+    with pytest.raises(InputError, match=r"papr|alpha is 0"):
         equal_kl_strengths(tiny, vectors, [1], reference, alpha, TEXTS)
 
 
