@@ -141,6 +141,10 @@ def test_equal_kl_is_equal(study: ic.Study, tables: Any) -> None:
         kl = ic.kl_on_neutral(study.model, runs, [text]).set_index("run").kl
         assert kl.to_numpy() == pytest.approx(kl["mean_diff"], rel=0.02)
         assert rows.set_index("method").alpha["mean_diff"] == STEP
+    steered_at = directions.equal_kl_runs(study, vectors, strengths)
+    for row in strengths.itertuples():
+        edits = steered_at[row.steered, row.method, row.sign * STEP]
+        assert {edit.strength for edit in edits} == {row.sign * row.alpha}
     # At its own strength the paper's direction is what it is at equal norm.
     for name in ("effect", "low", "high"):
         pair = [
