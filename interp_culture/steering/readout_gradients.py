@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ class ReadoutGradients:
 
     def at_layers(self, layers: Sequence[int]) -> ReadoutGradients:
         """The gradients of these layers, in this order."""
-        return ReadoutGradients(self.ids, self.logit_diff, self.gradient[:, list(layers)])
+        return replace(self, gradient=self.gradient[:, list(layers)])
 
 
 def readout_gradients(
