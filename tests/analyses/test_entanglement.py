@@ -23,9 +23,6 @@ SIZES = {
     "top_k": 1,
     "sample_per_item": 2,
     "null_per_item": 2,
-    # The planted coupling is that of the paper's direction.
-    "method": "mean_diff",
-    "null": "measured",
 }
 
 
