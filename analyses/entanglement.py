@@ -25,7 +25,7 @@ from interp_culture.study import (
 )
 from interp_culture.survey import culture_map
 
-# Methods of `pca_vs_mean_diff` that have no response matrix of their own.
+# Methods of `directions` that have no response matrix of their own.
 WITHOUT_MATRIX = ("plain", "random direction")
 
 NULL_GROUP = Column("null", "rows of the table null: all, a domain, or some (`study.sample`)")
@@ -103,7 +103,7 @@ def matrix_groups(
     by_persona = find_analysis("trajectories").readouts(study)
     for persona, readouts in by_persona.groupby("persona", sort=False):
         yield "persona", persona, "some", readouts
-    by_method = find_analysis("pca_vs_mean_diff").readouts(study)
+    by_method = find_analysis("directions").readouts(study)
     plain = by_method[by_method.method == "plain"]
     for method, readouts in by_method.groupby("method", sort=False):
         if method not in WITHOUT_MATRIX:

@@ -7,6 +7,7 @@ from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
 from .random_vectors import NullAgreement, null_check, predicted_random
 from .ratio import Entanglement, entanglement
+from .relative import minus_reference, multiples
 from .reliability import (
     cluster_order,
     item_cosines,
@@ -36,7 +37,9 @@ __all__ = [
     "layer_coupling",
     "leak_of_size",
     "mean_cosine",
+    "minus_reference",
     "moved_alone",
+    "multiples",
     "null_check",
     "one_sided",
     "planted_growth",

@@ -16,9 +16,11 @@ from .direction_choice import (
 )
 from .directions import direction
 from .edits import steer
+from .equal_kl import equal_kl_strengths
 from .extraction import extract
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
 from .layer_choice import choice_overlap, choice_stability, top_layers
+from .likeness import direction_cosines, half_cosines
 from .optimised import Training
 from .readout_gradients import ReadoutGradients, cache_gradients, readout_gradients
 from .sites import Site
@@ -48,7 +50,10 @@ __all__ = [
     "contrastive_activations",
     "cross_fitted_effects",
     "direction",
+    "direction_cosines",
+    "equal_kl_strengths",
     "extract",
+    "half_cosines",
     "kl_on_neutral",
     "layer_sweep",
     "load_activations",

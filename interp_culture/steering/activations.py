@@ -56,6 +56,11 @@ class Activations:
         rows = rows_of(self.ids, ids, "activations")
         return Activations(tuple(ids), self.positive[rows], self.negative[rows])
 
+    def at_layers(self, layers: Sequence[int]) -> Activations:
+        """The activations of these layers, in this order."""
+        chosen = list(layers)
+        return Activations(self.ids, self.positive[:, chosen], self.negative[:, chosen])
+
 
 def rows_of(stored: Sequence[str], ids: Sequence[str], name: str) -> list[int]:
     """The rows of `ids` among the stored ones. Raises InputError for an id that is not stored."""

@@ -82,6 +82,19 @@ class TrainingReadings:
     activations: Mapping[str, Activations]
     gradients: ReadoutGradients | None = None
 
+    def of_axis(self, axis: str, layers: Sequence[int]) -> TrainingReadings:
+        """Those of one axis at some layers, for methods that take seconds a layer."""
+        scenarios = self.scenarios.filter(axis=axis)
+        ids = [scenario.id for scenario in scenarios]
+        activations = {
+            site: of_site.select(ids).at_layers(layers)
+            for site, of_site in self.activations.items()
+        }
+        gradients = self.gradients
+        if gradients is not None:
+            gradients = gradients.select(ids).at_layers(layers)
+        return TrainingReadings(scenarios, activations, gradients)
+
     def contrasts(self, candidate: Candidate) -> Activations:
         """The activations whose differences a candidate's directions are made of."""
         if candidate.method != "gradient":

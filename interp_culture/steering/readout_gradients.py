@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,10 @@ class ReadoutGradients:
         return ReadoutGradients(
             self.readout, tuple(ids), self.logit_diff[rows], self.gradient[rows]
         )
+
+    def at_layers(self, layers: Sequence[int]) -> ReadoutGradients:
+        """The gradients of these layers, in this order."""
+        return replace(self, gradient=self.gradient[:, list(layers)])
 
 
 def readout_gradients(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp_culture.artifacts import content_key
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.scenarios.neutral import load_neutral
@@ -27,6 +28,7 @@ from interp_culture.steering.direction_choice import (
     training_halves,
 )
 from interp_culture.steering.extraction import extract
+from interp_culture.steering.optimised import DEFAULT_TRAINING, Training
 from interp_culture.steering.readout_gradients import ReadoutGradients, cache_gradients
 from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
 from interp_culture.steering.vectors import SteeringVectors, norm_matched
@@ -127,6 +129,47 @@ class Directions:
             return self.of_paper()
         return self._stored("vectors", self._compute)
 
+    def at_layers(
+        self, candidate: Candidate, layers: Mapping[str, Sequence[int]]
+    ) -> dict[str, SteeringVectors]:
+        """A candidate's vectors at some layers of each axis, with the norms of the paper's there.
+
+        They are 0 at other layers, since some methods take seconds a layer. For "optimised" see
+        `optimised`.
+        """
+        readings = self.readings(candidate)
+        vectors = {}
+        for axis, paper in self.of_paper().items():
+            of_axis = readings.of_axis(axis, layers[axis])
+            rows = torch.zeros_like(paper.direction)
+            rows[list(layers[axis])] = of_axis.direction(
+                candidate, of_axis.scenarios, self.config.seed
+            )
+            vectors[axis] = norm_matched(paper, rows, candidate.method)
+        return vectors
+
+    def optimised(
+        self, layers: Mapping[str, Sequence[int]], training: Training = DEFAULT_TRAINING
+    ) -> dict[str, SteeringVectors]:
+        """Vectors that are trained together at some layers of each axis, with the paper's norms."""
+        settings = content_key([{axis: list(layers[axis]) for axis in layers}, asdict(training)])
+        # Training takes many passes, so that it has a file of its own for each setting.
+        return self._stored(f"optimised_{settings}", lambda: self._train(layers, training))
+
+    def _train(
+        self, layers: Mapping[str, Sequence[int]], training: Training = DEFAULT_TRAINING
+    ) -> dict[str, SteeringVectors]:
+        trained = extract(
+            self.model,
+            self.train,
+            "optimised",
+            self.config.seed,
+            readout=self.form,
+            layers=layers,
+            training=training,
+        )
+        return {axis: norm_matched(self.of_paper()[axis], of) for axis, of in trained.items()}
+
     @property
     def contrasts(self) -> Activations:
         """The activations whose differences the steered directions are made of."""
@@ -157,15 +200,8 @@ class Directions:
         if candidate.method != "optimised":
             readings = self.readings(candidate)
             return readings.vectors(candidate, self.of_paper(), seed=self.config.seed)
-        trained = extract(
-            self.model,
-            self.train,
-            candidate.method,
-            self.config.seed,
-            readout=self.form,
-            layers=self.config.layers,
-        )
-        return {axis: norm_matched(self.of_paper()[axis], of) for axis, of in trained.items()}
+        # A configuration of this method has layers.
+        return self._train(self.config.layers or {})
 
     def _stored(
         self, name: str, compute: Callable[[], Mapping[str, SteeringVectors]]

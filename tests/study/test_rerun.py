@@ -11,7 +11,7 @@ import pytest
 from planted import MAP_ITEMS, planted_scenarios
 
 import interp_culture as ic
-from analyses import coefficients, pca_vs_mean_diff
+from analyses import coefficients, directions
 from interp_culture.engine.model import ReadoutChecks
 from interp_culture.reporting.html import write_report
 from interp_culture.study import study as study_module
@@ -42,7 +42,7 @@ def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.Languag
     )
     monkeypatch.setattr(coefficients, "BRIEF", replace(coefficients.BRIEF, n_tokens=2))
     monkeypatch.setattr(coefficients, "NEUTRAL_CHARACTERS", 60)
-    monkeypatch.setattr(pca_vs_mean_diff, "N_TOKENS_BRIEF", 2)
+    monkeypatch.setattr(directions, "NEUTRAL_CHARACTERS", 60)
     return tiny
 
 
@@ -90,8 +90,8 @@ def test_the_report_leaves_out_what_is_not_finished_or_of_another_study(
     ic.run_study(config)
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert 'id="entanglement"' in page
-    assert list(tmp_path.glob("pca_vs_mean_diff.*.parquet"))  # which entanglement reads from
-    assert 'id="pca_vs_mean_diff"' not in page
+    assert list(tmp_path.glob("directions.*.parquet"))  # which entanglement reads from
+    assert 'id="directions"' not in page
     ic.run_study(config.model_copy(update={"seed": 7, "analyses": ["domains"]}))
     page = write_report(tmp_path).read_text(encoding="utf-8")
     assert 'id="domains"' in page
