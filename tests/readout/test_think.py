@@ -167,7 +167,7 @@ def test_what_thoughts_do_not_go_with_is_refused_in_words(few: ScenarioSet) -> N
     last = Edit(1, torch.ones(model.d_model), 1.0, positions="last")
     with pytest.raises(InputError, match=r"positions='last': thoughts are new tokens"):
         read_runs(model, one, {"": [last]}, readout=form)
-    with pytest.raises(InputError, match=r"think=3: .* no gradient predicts.* method='exact'"):
+    with pytest.raises(InputError, match=r"think=3: .* no gradient predicts.*method='exact'"):
         predicted_runs(model, one, {"": [Edit(1, last.vector, 1.0)]}, readout=form)
     with pytest.raises(InputError, match="think is -1"):
         ReadoutFormat("letters", think=-1)

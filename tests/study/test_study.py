@@ -169,7 +169,8 @@ def test_a_finished_study_is_not_computed_again(
     def forbidden(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("computed again")
 
-    for name in ("extract", "layer_sweep", "steered_readouts"):
+    monkeypatch.setattr(directions_module, "extract", forbidden)
+    for name in ("layer_sweep", "steered_readouts"):
         monkeypatch.setattr(study_module, name, forbidden)
     first = (Path(config.out) / "summary.json").read_text()
     again = run_study(config)
@@ -191,8 +192,8 @@ def test_report_is_one_file_that_opens_with_findings(
     html = write_report(config.out).read_text()
     assert "http-equiv" not in html
     assert 'src="http' not in html
-    assert html.index("Findings") < html.index("plotly-graph-div")
-    assert html.count("plotly-graph-div") == 6
+    assert html.index("Where does the model stand?") < html.index("plotly-graph-div")
+    assert html.count("plotly-graph-div") == 7
     text = "\n".join(map(str, findings(summary)))
     assert "The letters readout fails" in text or "letters readout, which" in text
     assert "We found no intended effect" in text or "It moves beyond random vectors" in text
@@ -344,7 +345,7 @@ def test_axes_that_are_not_cultural_work_by_data_alone(
     assert summary["distances"] == []
     assert summary["human"] is None
     html = write_report(config.out).read_text()
-    assert html.count("plotly-graph-div") == 5
+    assert html.count("plotly-graph-div") == 6
     body = html.split("<body>")[1].split("How it was run")[0]
     assert "self-expression" not in body
     assert "countries" not in body
@@ -357,7 +358,7 @@ def test_configurations_come_from_preset_file_and_options(tmp_path: Path) -> Non
     assert (config.alphas, config.seed, config.test_per_cell, config.model) == (
         [0.5],
         9,
-        1,
+        2,
         "smollm2",
     )
     path.write_text("alpha: 3\n")
