@@ -24,7 +24,9 @@ ROOMS = [
 # What needs a network, a download, or files that do not come with the project.
 WITHOUT_A_RUN = {
     "engine.load_model",
+    "reporting.write_comparison",  # the report of two finished studies
     "reporting.write_report",  # the report of a finished study
+    "study.save_comparison",  # tables of two finished studies
     "study.run_study",  # loads a model and takes minutes
     "survey.read_survey",
 }
