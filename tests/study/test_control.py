@@ -30,8 +30,8 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, **control: Any) -> S
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios())
     settings = {"steered": "Y", "axis": "X", "size": SIZE} | control
     config = StudyConfig(
-        model="planted", out=str(folder), alphas=[0.1], sweep_alphas=[0.1], brief=True,
-        layers={"X": [1, 2], "Y": [1, 2]}, planted=settings,
+        model="planted", method="mean_diff", out=str(folder), alphas=[0.1], sweep_alphas=[0.1],
+        brief=True, layers={"X": [1, 2], "Y": [1, 2]}, planted=settings,
     )  # fmt: skip
     return Study(config)
 
