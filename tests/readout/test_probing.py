@@ -194,7 +194,8 @@ def test_prompts_show_both_options_once(few: ScenarioSet) -> None:
 def test_embedded_model_reads_by_words_but_not_by_letters(smollm2: Pair) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        letters, words = (check_readout(smollm2.model, r) for r in ("letters", "continuation"))
+        paper = ReadoutFormat("letters", prefix="")
+        letters, words = (check_readout(smollm2.model, r) for r in (paper, "continuation"))
     assert words.ok
     assert words.accuracy > 0.6
     assert not letters.ok
