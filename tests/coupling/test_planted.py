@@ -18,7 +18,8 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.planting import plant
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.vectors import SteeringVectors, extract
+from interp_culture.steering.extraction import extract
+from interp_culture.steering.vectors import SteeringVectors
 
 pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
 WORDS = "continuation"

@@ -11,7 +11,7 @@ from planted import planted_model, planted_scenarios
 from interp_culture.coupling.random_vectors import NullAgreement, null_check, predicted_random
 from interp_culture.coupling.responses import response_matrix
 from interp_culture.coupling.steered import shifts, steered_readouts
-from interp_culture.steering.vectors import extract
+from interp_culture.steering.extraction import extract
 
 pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
 LAYERS = {"X": [1, 2], "Y": [2]}

@@ -10,6 +10,7 @@ import torch
 from architecture_checks import (
     ASKED,
     CHECKS,
+    FORMS,
     NEW_TOKENS,
     READOUTS,
     TOLERANCE,
@@ -111,7 +112,7 @@ def errors_beside_a_long_text(case: Opened) -> list[float]:
     edits = {run: edits_of(pushes) for run, pushes in added.items()}
     errors = []
     for readout in READOUTS:
-        table = read_runs(case.loaded, scenarios, edits, readout=readout)
+        table = read_runs(case.loaded, scenarios, edits, readout=FORMS[readout])
         for run, pushes in added.items():
             expected = [float(case.reference.choice(readout, s, pushes)) for s in scenarios]
             errors.append(error(table[table.run == run].logit_diff, expected))
