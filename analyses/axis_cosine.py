@@ -50,7 +50,7 @@ SCHEMAS = (
         (
             columns.LAYER,
             Column("effect", "change of mean P+, from both signs", columns.PER_ALPHA),
-            *(column for column in columns.MATRIX if column.name != "D"),
+            *(c for c in columns.MATRIX if c.name not in ("D", "null_low", "null_high")),
             Column(
                 "projected",
                 "effect of the part of the steered vector along the vector of the axis read",

@@ -324,7 +324,7 @@ def perplexity_section(cost: pd.DataFrame, texts: pd.DataFrame, about: About) ->
 
 
 def vectors_used(about: About) -> str:
-    return f"{about['config']['method']} vectors at the intervention's layers"
+    return f"Vectors: {about['direction']['name']}, at the intervention's layers"
 
 
 def effect_title(effects: pd.DataFrame, null: pd.DataFrame, top: float) -> str:

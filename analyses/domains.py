@@ -140,12 +140,12 @@ def sections(tables: Tables, about: About) -> list[Section]:
 
 
 def how(about: About) -> str:
-    config = about["config"]
-    top = max(config["alphas"])
+    top = max(about["config"]["alphas"])
     return (
         f"Slope between alpha {-top:g} and {top:g} at the intervention's layers, on"
-        f" {about['n_test']} held-out scenarios; {config['method']} vectors, all of one norm. Bars:"
-        f" 95% bootstrap by item. Grey: 95% band of random vectors, on {about['n_null']} scenarios."
+        f" {about['n_test']} held-out scenarios; vectors: {about['direction']['name']}, all of one"
+        " norm. Bars: 95% bootstrap by item. Grey: 95% band of random vectors, on"
+        f" {about['n_null']} scenarios."
         " Hollow: the interval contains 0, or the effect is inside the band, or there is no band."
         " Table: domains.transfer."
     )

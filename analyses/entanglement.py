@@ -144,6 +144,8 @@ def cross_rows(tables: Tables) -> pd.DataFrame:
     """Every response of an axis that was not steered, with the random vectors' range."""
     matrix = tables["matrix"]
     cross = matrix[matrix.steered != matrix.axis]
+    # Most groups have no random vectors of their own; theirs are those of the table null.
+    cross = cross.drop(columns=["null_low", "null_high"])
     cross = cross.merge(tables["null"], how="left", on=["null", "steered", "axis"])
     return cross.assign(
         label=cross.kind + ": " + cross.group, panel=cross.steered + " → " + cross.axis

@@ -51,20 +51,8 @@ def probe(
     readout: o.Reading = "letters",
     prefix: o.Prefix = None,
     think: o.Think = None,
-    order: Annotated[
-        str,
-        typer.Option(
-            help="Order of the lettered options: both, or random as in the paper.",
-            rich_help_panel=o.READING,
-        ),
-    ] = "both",
-    labels: Annotated[
-        str,
-        typer.Option(
-            help="Names of the lettered options: A/B, or 1/2 or X/Y as a control.",
-            rich_help_panel=o.READING,
-        ),
-    ] = "A/B",
+    order: o.Order = "both",
+    labels: o.Labels = "A/B",
     system: o.System = None,
     persona: o.PersonaName = None,
     facts: o.FactsFolder = None,

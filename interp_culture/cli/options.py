@@ -98,6 +98,20 @@ Reading = Annotated[
         rich_help_panel=READING,
     ),
 ]
+Order = Annotated[
+    str,
+    typer.Option(
+        help="Order of the lettered options: both, or random as in the paper.",
+        rich_help_panel=READING,
+    ),
+]
+Labels = Annotated[
+    str,
+    typer.Option(
+        help="Names of the lettered options: A/B, or 1/2 or X/Y as a control.",
+        rich_help_panel=READING,
+    ),
+]
 Prefix = Annotated[
     str | None,
     typer.Option(

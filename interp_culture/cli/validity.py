@@ -36,17 +36,8 @@ def validity(
     model: o.Model = "smollm2",
     device: o.Device = None,
     dtype: o.Dtype = None,
-    order: Annotated[
-        str,
-        typer.Option(
-            help="Order of the lettered options: both, or random as in the paper.",
-            rich_help_panel=o.READING,
-        ),
-    ] = "both",
-    labels: Annotated[
-        str,
-        typer.Option(help="Names of the lettered options.", rich_help_panel=o.READING),
-    ] = "A/B",
+    order: o.Order = "both",
+    labels: o.Labels = "A/B",
     prefix: o.Prefix = None,
     think: o.Think = None,
     all_prefixes: Annotated[

@@ -113,9 +113,9 @@ def layer_coupling(
         vectors: by axis.
 
     Returns:
-        The columns of `response_matrix`, with D as effect, and layer and projected: the effect
-        expected from the part of the steered axis' vector v that is parallel to the read axis'
-        vector w, (v·w / w·w) times the effect of w on its own axis.
+        The columns of `response_matrix` but for its band, with D as effect, and layer and
+        projected: the effect expected from the part of the steered axis' vector v that is parallel
+        to the read axis' vector w, (v·w / w·w) times the effect of w on its own axis.
 
     >>> few = test.sample(1, by="item")
     >>> at_layer_1 = ic.steered_readouts(
@@ -138,6 +138,7 @@ def layer_coupling(
         matrix = response_matrix(pd.concat([plain, steered]), seed=seed)
         matrices.append(matrix.assign(layer=layer))
     responses = pd.concat(matrices, ignore_index=True).rename(columns={"D": "effect"})
+    responses = responses.drop(columns=["null_low", "null_high"])
     diagonal = responses[responses.steered == responses.axis]
     effect_on_itself = diagonal.set_index(["layer", "axis"]).effect
     projected = []

@@ -111,8 +111,9 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
         seed: of the bootstrap.
 
     Returns:
-        steered, axis, D, low, high (95% interval), p_null (of D among the random vectors' effects
-        per unit of alpha; NaN without them), detectable (the smallest |D| that this run would have
+        steered, axis, D, low, high (95% interval), null_low and null_high (the 95% band of the
+        random vectors' effects per unit of alpha; NaN without them), p_null (of D among those
+        effects), detectable (the smallest |D| that this run would have
         found in 80% of cases, see `detectable`), ratio, ratio_low, ratio_high (Eq. 5 from D; NaN on
         the diagonal) and defined (whether the interval of the steered axis' own D excludes 0).
 
@@ -159,6 +160,8 @@ def _matrix_row(result: Entanglement, axis: str, band: NullBand) -> dict[str, ob
         "D": d.value,
         "low": d.low,
         "high": d.high,
+        "null_low": band.low,
+        "null_high": band.high,
         "p_null": _p_null(d, band),
         "detectable": detectable(d.low, d.high, band.reach),
         "ratio": ratio.value,

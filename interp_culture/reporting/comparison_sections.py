@@ -75,13 +75,8 @@ def left_out(comparison: Comparison) -> list[str]:
 
 def _matrix_section(comparison: Comparison) -> Section:
     axes = steered_axes(comparison)
-    # The random vectors' band is measured at the largest alpha; D is per unit of alpha.
+    rows = comparison.matrix
     top = comparison.response.alpha.max()
-    at_top = comparison.response[comparison.response.alpha == top]
-    bands = at_top[["model", "steered", "axis"]].assign(
-        null_low=at_top.null_low / top, null_high=at_top.null_high / top
-    )
-    rows = comparison.matrix.merge(bands, on=["model", "steered", "axis"], how="left")
     drawn = rows.assign(
         panel=rows.steered + " steered, " + rows.axis + " read",
         label=rows.model,
@@ -95,7 +90,7 @@ def _matrix_section(comparison: Comparison) -> Section:
         f"Response matrix: D, from both signs of alpha {top:g}, on the {comparison.n_shared} "
         "held-out scenarios that all studies share. Error bars: 95% bootstrap intervals, clustered "
         "by item. Grey: the middle 95% of random vectors of the same norm, per unit of alpha. "
-        "Hollow: the interval includes 0. Tables: matrix, response.",
+        "Hollow: the interval includes 0. Table: matrix.",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from interp_culture.stats import LEAST_N, excludes_zero, interval_words
-from interp_culture.study.summary import MatrixRow, ResponseRow, Summary
+from interp_culture.study.summary import MatrixRow, PlantedRow, ResponseRow, Summary
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,9 @@ def coupling_finding(summary: Summary, row: MatrixRow) -> Finding:
 def planted_finding(summary: Summary) -> Finding | None:
     """Whether the positive control was found; None for a study without one."""
     control = summary["config"]["planted"]
-    if control is None:
+    row = planted_row(summary)
+    if control is None or row is None:
         return None
-    pair = (control["steered"], control["axis"])
-    row = next(r for r in summary["planted"] if (r["steered"], r["axis"]) == pair)
     verdict = "is found" if row["found"] else "is not found"
     answer = (
         f"A planted coupling of {row['axis']} to {row['steered']}, of {control['size']:+.3f} per "
@@ -118,6 +117,15 @@ def planted_finding(summary: Summary) -> Finding | None:
     if not row["found"]:
         evidence += " So a coupling of this size could be in the plain model without being found."
     return Finding(answer, evidence)
+
+
+def planted_row(summary: Summary) -> PlantedRow | None:
+    """The response in which the positive control was planted; None for a study without one."""
+    control = summary["config"]["planted"]
+    if control is None:
+        return None
+    pair = (control["steered"], control["axis"])
+    return next(row for row in summary["planted"] if (row["steered"], row["axis"]) == pair)
 
 
 def _bound(row: MatrixRow) -> str:
@@ -193,7 +201,7 @@ def steering_finding(summary: Summary, axis: str) -> Finding:
     intended = f"Steering {axis} moves {axis} in the intended direction"
     reason = f"It moves beyond random vectors at alpha {alphas}"
     # The interval is over items: one strong item can carry a mean beyond random vectors.
-    certain = [r for r in beyond if excludes_zero(r["low"], r["high"])]
+    certain = certain_effects(summary, axis)
     if not certain:
         answer = f"{intended} beyond random vectors, but not every item goes along."
         reason += ", but there the 95% interval over items includes 0."
@@ -213,6 +221,11 @@ def effects_as_intended(summary: Summary, axis: str) -> list[ResponseRow]:
         for r in at_largest_alpha(summary, axis, axis)
         if r["outside_null"] and r["effect"] * r["alpha"] > 0
     ]
+
+
+def certain_effects(summary: Summary, axis: str) -> list[ResponseRow]:
+    """Those of `effects_as_intended` whose interval excludes 0."""
+    return [r for r in effects_as_intended(summary, axis) if excludes_zero(r["low"], r["high"])]
 
 
 def at_largest_alpha(summary: Summary, steered: str, axis: str) -> list[ResponseRow]:

@@ -11,16 +11,17 @@ from plotly.subplots import make_subplots
 
 from interp_culture.reporting.effect_findings import (
     Finding,
+    certain_effects,
     cross_responses,
-    effects_as_intended,
     headline,
     planted_finding,
+    planted_row,
     primary_matrix,
 )
 from interp_culture.reporting.figure_style import BLUE, GREY, INK, PURPLE, bars, faded, finish
 from interp_culture.reporting.findings import map_finding, scores_finding
 from interp_culture.reporting.study_figures import map_figure
-from interp_culture.stats import excludes_zero, interval_words
+from interp_culture.stats import interval_words
 from interp_culture.study.summary import MatrixRow, PlantedRow, Summary
 from interp_culture.survey.wvs import TARGETS, countries
 
@@ -48,7 +49,7 @@ def questions(summary: Summary) -> list[Question]:
 
 def steered_finding(summary: Summary) -> Finding:
     """Which axes follow steering at both signs, at one, or not at all."""
-    signs = {axis: _certain_signs(summary, axis) for axis in summary["layers"]}
+    signs = {axis: len(certain_effects(summary, axis)) for axis in summary["layers"]}
     numbers = [
         f"{row['steered']} {interval_words(row['D'], row['low'], row['high'])}"
         for row in primary_matrix(summary)
@@ -68,12 +69,6 @@ def _steered_answer(signs: dict[str, int]) -> str:
     some = [f"{axis} at {n} of 2 signs" for axis, n in signs.items()]
     answer = "In part" if any(signs.values()) else "We found no effect of steering"
     return f"{answer}: beyond random vectors {', '.join(some)} of alpha."
-
-
-def _certain_signs(summary: Summary, axis: str) -> int:
-    """At how many signs of alpha an axis moves as intended, beyond 0 and random vectors."""
-    effects = effects_as_intended(summary, axis)
-    return sum(excludes_zero(row["low"], row["high"]) for row in effects)
 
 
 def direction_words(summary: Summary) -> str:
@@ -150,22 +145,23 @@ def overview_caption(summary: Summary) -> str:
     return (
         f"{on_map}change of the mean P+ of the axis that is read, per unit of alpha on the steered "
         "axis, with 95% bootstrap intervals, over the band of random vectors of the same norm. "
-        "Tables: matrix, paper_matrix, planted, response."
+        "Tables: matrix, paper_matrix, planted."
     )
 
 
 def _add_responses(figure: go.Figure, summary: Summary, cell: dict[str, int]) -> None:
     """One line for each response: the effect with its interval, over the random vectors' band."""
+    matrix = _labelled(primary_matrix(summary))
+    planted = planted_row(summary)
     groups = [
-        ("steered direction", BLUE, _rows(primary_matrix(summary), summary)),
-        ("the paper's direction", GREY, _rows(summary["paper_matrix"], summary)),
-        ("with a planted coupling", PURPLE, _planted_rows(summary)),
+        ("steered direction", BLUE, matrix),
+        ("the paper's direction", GREY, _labelled(summary["paper_matrix"])),
+        ("with a planted coupling", PURPLE, _labelled([planted] if planted else [])),
     ]
-    band = _band_rows(summary)
     figure.add_bar(
-        x=band.high - band.low,
-        y=band.label,
-        base=band.low,
+        x=matrix.null_high - matrix.null_low,
+        y=matrix.label,
+        base=matrix.null_low,
         orientation="h",
         name="95% of random vectors",
         marker={"color": faded(GREY, 0.35)},
@@ -187,47 +183,14 @@ def _add_responses(figure: go.Figure, summary: Summary, cell: dict[str, int]) ->
             **cell,
         )
     figure.add_vline(x=0, line={"color": INK, "width": 1}, **cell)
-    labels = band.label.tolist()
+    labels = matrix.label.tolist()
     figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], **cell)
 
 
-def _rows(matrix: Sequence[MatrixRow], summary: Summary) -> pd.DataFrame:
-    rows = [
-        {"label": _label(row["steered"], row["axis"]), **_ends(row)}
-        for row in matrix
-        if row["steered"] in summary["layers"]
-    ]
-    return pd.DataFrame(rows, columns=["label", "D", "low", "high"])
-
-
-def _planted_rows(summary: Summary) -> pd.DataFrame:
-    """The response that the positive control was planted in."""
-    control = summary["config"]["planted"]
-    rows = [
-        {"label": _label(row["steered"], row["axis"]), **_ends(row)}
-        for row in summary["planted"]
-        if control and (row["steered"], row["axis"]) == (control["steered"], control["axis"])
-    ]
-    return pd.DataFrame(rows, columns=["label", "D", "low", "high"])
-
-
-def _band_rows(summary: Summary) -> pd.DataFrame:
-    """The band of random vectors per unit of alpha, for each response."""
-    top = max(summary["config"]["alphas"])
-    rows = [
-        {
-            "label": _label(row["steered"], row["axis"]),
-            "low": row["null_low"] / top,
-            "high": row["null_high"] / top,
-        }
-        for row in summary["response"]
-        if row["alpha"] == top
-    ]
-    return pd.DataFrame(rows, columns=["label", "low", "high"])
-
-
-def _ends(row: MatrixRow | PlantedRow) -> dict[str, float]:
-    return {"D": row["D"], "low": row["low"], "high": row["high"]}
+def _labelled(rows: Sequence[MatrixRow] | Sequence[PlantedRow]) -> pd.DataFrame:
+    """The rows with the label of their line; without rows, the columns that are drawn."""
+    drawn = [{**row, "label": _label(row["steered"], row["axis"])} for row in rows]
+    return pd.DataFrame(drawn, columns=["label", "D", "low", "high", "null_low", "null_high"])
 
 
 def _label(steered: str, axis: str) -> str:

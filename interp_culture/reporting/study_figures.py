@@ -115,17 +115,7 @@ def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
     ['random vectors, same norm', 'alpha +1', 'alpha -1']
     """
     figure = go.Figure()
-    figure.add_box(
-        x=_steered_and_read(null),
-        y=null.effect,
-        name="random vectors, same norm",
-        boxpoints="all",
-        pointpos=0,
-        jitter=0.6,
-        line={"color": GREY},
-        fillcolor="rgba(154,160,166,0.15)",
-        marker={"color": GREY, "size": 4},
-    )
+    _add_random(figure, _steered_and_read(null), null.effect, "random vectors, same norm")
     for sign, symbol, colour in ((1, "triangle-up", BLUE), (-1, "triangle-down", VERMILION)):
         rows = response[np.sign(response.alpha) == sign]
         figure.add_scatter(
@@ -140,6 +130,21 @@ def response_figure(response: pd.DataFrame, null: pd.DataFrame) -> go.Figure:
     figure.add_hline(y=0, line={"color": INK, "width": 1})
     figure.update_yaxes(title="change of mean P+ (0 to 1)")
     return finish(figure, 440)
+
+
+def _add_random(figure: go.Figure, labels: list[str], values: pd.Series, name: str) -> None:
+    """A grey box for each label, with a point for each random vector."""
+    figure.add_box(
+        x=labels,
+        y=values,
+        name=name,
+        boxpoints="all",
+        pointpos=0,
+        jitter=0.5,
+        line={"color": GREY},
+        fillcolor="rgba(154,160,166,0.15)",
+        marker={"color": GREY, "size": 4},
+    )
 
 
 def _steered_and_read(rows: pd.DataFrame) -> list[str]:
@@ -161,17 +166,7 @@ def ratio_figure(matrix: pd.DataFrame, null: pd.DataFrame, human: dict[str, floa
     pairs = _pairs(matrix)
     symbols = ["circle" if defined else "circle-open" for defined in matrix.defined]
     figure = go.Figure()
-    figure.add_box(
-        x=_pairs(null),
-        y=null.ratio,
-        name="random vectors",
-        boxpoints="all",
-        pointpos=0,
-        jitter=0.4,
-        line={"color": GREY},
-        fillcolor="rgba(154,160,166,0.15)",
-        marker={"color": GREY, "size": 4},
-    )
+    _add_random(figure, _pairs(null), null.ratio, "random vectors")
     figure.add_scatter(
         x=pairs,
         y=matrix.ratio,

@@ -7,16 +7,15 @@ import pandas as pd
 from interp_culture.reporting import figures as plots
 from interp_culture.reporting import study_figures
 from interp_culture.reporting.effect_findings import (
+    certain_effects,
     coupling_finding,
     cross_responses,
-    effects_as_intended,
     headline,
     human_ratios,
     planted_finding,
     steering_finding,
 )
 from interp_culture.reporting.findings import layers_finding, layers_title, map_title
-from interp_culture.stats import excludes_zero
 from interp_culture.study.analysis import Section, Tables
 from interp_culture.study.summary import Summary, ValidityRecord
 from interp_culture.survey.wvs import TARGETS, countries
@@ -89,9 +88,7 @@ def steering_title(summary: Summary) -> str:
     """The number of signs of alpha at which each axis moves as intended, as a title."""
     counts = []
     for axis in summary["layers"]:
-        effects = effects_as_intended(summary, axis)
-        certain = [r for r in effects if excludes_zero(r["low"], r["high"])]
-        counts.append(f"{axis} at {len(certain)} of 2 signs")
+        counts.append(f"{axis} at {len(certain_effects(summary, axis))} of 2 signs")
     return (
         "Steering moves its own axis as intended, beyond 0 and beyond random vectors: "
         f"{', '.join(counts)}"

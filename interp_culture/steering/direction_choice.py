@@ -127,17 +127,26 @@ class TrainingReadings:
         like: Mapping[str, SteeringVectors],
         scenarios: ScenarioSet | None = None,
         seed: int = 42,
+        layers: Mapping[str, Sequence[int]] | None = None,
     ) -> dict[str, SteeringVectors]:
         """The vectors of every axis.
 
         Args:
             like: the vectors of the paper, whose norms and provenance these get.
             scenarios: those of the training scenarios that are used; all by default.
+            layers: those that are computed, by axis; the vectors are 0 at the others. All by
+                default.
         """
         vectors = {}
         used = self.scenarios if scenarios is None else scenarios
         for axis, paper in like.items():
-            rows = self.direction(candidate, used.filter(axis=axis), seed)
+            of_axis = used.filter(axis=axis)
+            if layers is None:
+                rows = self.direction(candidate, of_axis, seed)
+            else:
+                at = list(layers[axis])
+                rows = torch.zeros_like(paper.direction, dtype=torch.float64)
+                rows[at] = self.of_axis(axis, at).direction(candidate, of_axis, seed).double()
             matched = norm_matched(paper, rows, candidate.method)
             provenance: Provenance = {**matched.provenance, "site": candidate.site}
             if candidate.method == "gradient" and self.gradients is not None:
@@ -185,6 +194,7 @@ def cross_fitted_effects(
     gradients = readings.gradients
     if gradients is None:
         raise InputError("directions are judged by the readout's gradients; give gradients")
+    gradients = gradients.select([scenario.id for scenario in readings.scenarios])
     by_scenario = gradients.slope[:, None, None] * gradients.gradient.double()
     row_of = {scenario_id: row for row, scenario_id in enumerate(gradients.ids)}
     halves = training_halves(readings.scenarios, seed)

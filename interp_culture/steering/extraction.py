@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import cast
@@ -39,11 +39,11 @@ def extract(
     positions: Positions = "all",
     layers: Mapping[str, Sequence[int]] | None = None,
     training: Training = DEFAULT_TRAINING,
+    activations: Activations | None = None,
 ) -> dict[str, SteeringVectors]:
     """The vectors of every axis, each from the scenarios of that axis only.
 
-    Every text is read once. To compute many methods from one reading, use `read_activations` and
-    then `direction`.
+    Every text is read once. To compute many methods from one reading, give `activations`.
 
     Args:
         method: how a direction is computed. From activations: one of `directions.METHODS`. From a
@@ -57,6 +57,8 @@ def extract(
         positions: the tokens at which the vectors of "gradient" and "optimised" will be added.
         layers: the blocks, by axis, whose vectors "optimised" trains together.
         training: the settings of "optimised".
+        activations: of these scenarios at this site, if they are read already (by
+            `read_activations` or `cache_activations`); then no text is read for them.
 
     Returns:
         The vectors by axis. Each has `direction` [layer, d_model], positive minus negative pole, in
@@ -85,10 +87,11 @@ def extract(
     for axis in scenarios.axes:
         of_axis = scenarios.filter(axis=axis)
         provenance = _provenance(model, of_axis, site)
+        batches = _batches(model, of_axis, site, activations)
         if mover is None:
-            rows, resid_norm = _read_direction(model, of_axis, method, seed, site)
+            rows, resid_norm = _direction(batches, method, seed)
         else:
-            mean, resid_norm = _read_direction(model, of_axis, "mean_diff", seed, site)
+            mean, resid_norm = _direction(batches, "mean_diff", seed)
             rows = mover.direction(of_axis, axis, mean, provenance)
         if method in ("random", "optimised"):
             provenance["seed"] = seed
@@ -184,14 +187,23 @@ def _mover(
     return _Mover(model, as_format(readout), site.hook_point, positions, layers, training, seed)
 
 
-def _read_direction(
-    model: LanguageModel, scenarios: ScenarioSet, method: str, seed: int, site: Site
+def _batches(
+    model: LanguageModel, scenarios: ScenarioSet, site: Site, activations: Activations | None
+) -> Iterable[Activations]:
+    """The activations of some scenarios, out of those that were read or batch by batch."""
+    if activations is None:
+        return contrastive_activations(model, scenarios, site=site)
+    return [activations.select([scenario.id for scenario in scenarios])]
+
+
+def _direction(
+    stream: Iterable[Activations], method: str, seed: int
 ) -> tuple[Float[Tensor, "layer d_model"], Float[Tensor, " layer"]]:
-    """The direction and the mean norm of the activations, from one reading."""
+    """The direction and the mean norm of the activations, from one pass over the batches."""
     mean_difference = RunningMean()
     mean_norm = RunningMean()
     batches: list[Activations] = []
-    for batch in contrastive_activations(model, scenarios, site=site):
+    for batch in stream:
         for resid in (batch.positive, batch.negative):
             mean_norm.add(resid.double().norm(dim=-1))
         # "mean_diff" keeps no batch, so that a large set of texts needs no more memory.

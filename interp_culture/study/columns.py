@@ -168,6 +168,7 @@ MATRIX = (
     AXIS_READ,
     Column("D", "change per unit of alpha, from both signs of the largest", "see value"),
     *INTERVAL,
+    *NULL_BAND,
     Column("p_null", "p of |D| among random vectors"),
     Column("detectable", "smallest |D| found in 80% of such studies", "see value"),
     *RATIO,

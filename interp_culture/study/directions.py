@@ -121,7 +121,10 @@ class Directions:
 
     def of_paper(self) -> dict[str, SteeringVectors]:
         """The paper's vectors: the mean difference at the last token of plain texts."""
-        return self._stored("paper_vectors", lambda: extract(self.model, self.train))
+        return self._stored(
+            "paper_vectors",
+            lambda: extract(self.model, self.train, activations=self.activations(PAPER.site)),
+        )
 
     def steered(self) -> dict[str, SteeringVectors]:
         """The vectors that are steered, with the norms of the paper's."""
@@ -138,15 +141,7 @@ class Directions:
         `optimised`.
         """
         readings = self.readings(candidate)
-        vectors = {}
-        for axis, paper in self.of_paper().items():
-            of_axis = readings.of_axis(axis, layers[axis])
-            rows = torch.zeros_like(paper.direction)
-            rows[list(layers[axis])] = of_axis.direction(
-                candidate, of_axis.scenarios, self.config.seed
-            )
-            vectors[axis] = norm_matched(paper, rows, candidate.method)
-        return vectors
+        return readings.vectors(candidate, self.of_paper(), seed=self.config.seed, layers=layers)
 
     def optimised(
         self, layers: Mapping[str, Sequence[int]], training: Training = DEFAULT_TRAINING
@@ -192,7 +187,9 @@ class Directions:
         swept = {scenario.id for scenario in scenarios}
         rest = self.train.with_ids(s.id for s in self.train if s.id not in swept)
         readings = self.readings(self.candidate)
-        vectors = readings.vectors(self.candidate, self.of_paper(), rest, self.config.seed)
+        vectors = readings.vectors(
+            self.candidate, self.of_paper(), scenarios=rest, seed=self.config.seed
+        )
         return scenarios, vectors
 
     def _compute(self) -> dict[str, SteeringVectors]:

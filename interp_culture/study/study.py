@@ -105,7 +105,7 @@ class Study:
         planted = self.planted()
         if not self.directions.is_of_paper:
             self.on_step("steering with the paper's directions")
-        self.paper_matrix()
+        paper_matrix = self.paper_matrix()
         self.on_step("writing tables and summary")
         derived = derive(readouts, self.primary_readout, self.null_record["even"])
         for name, table in derived.items():
@@ -114,7 +114,7 @@ class Study:
         key = self.manifest["key"]
         if planted is not None:
             derived["planted"] = planted
-        derived["paper_matrix"] = self.paper_matrix()
+        derived["paper_matrix"] = paper_matrix
         summary = summarise_study(self.about, validity, sweep, readouts[is_plain], derived, key)
         summary["seconds"] = round(time.monotonic() - started, 1)
         write_json(folder / "summary.json", summary)
@@ -357,10 +357,10 @@ class Study:
 
     def sweep(self) -> pd.DataFrame:
         """Every layer steered alone, on training scenarios: the table of `layer_sweep`."""
-        scenarios, vectors = self.directions.to_sweep(self.sweep_scenarios)
-        return self.once(
-            "sweep",
-            lambda: layer_sweep(
+
+        def compute() -> pd.DataFrame:
+            scenarios, vectors = self.directions.to_sweep(self.sweep_scenarios)
+            return layer_sweep(
                 self.model,
                 scenarios,
                 vectors,
@@ -368,8 +368,9 @@ class Study:
                 readout=self.format(),
                 method=self.config.sweep_method,
                 k=self.config.top_k,
-            ),
-        )
+            )
+
+        return self.once("sweep", compute)
 
     @cached_property
     def layers(self) -> dict[str, list[int]]:

@@ -168,6 +168,8 @@ class MatrixRow(TypedDict):
     D: float
     low: float
     high: float
+    null_low: float
+    null_high: float
     p_null: float
     detectable: float
     ratio: float

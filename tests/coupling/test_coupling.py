@@ -18,6 +18,7 @@ from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import probe
 from interp_culture.readout.validity import ReadoutWarning
+from interp_culture.stats import NullBand
 from interp_culture.steering.edits import steer
 from interp_culture.steering.extraction import extract
 from interp_culture.steering.layer_choice import top_layers
@@ -280,6 +281,19 @@ def test_matrix_is_the_central_difference_by_hand(readouts: pd.DataFrame) -> Non
 
 
 @pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
+def test_the_matrix_has_the_band_of_its_own_unit(readouts: pd.DataFrame) -> None:
+    """The band is per unit of alpha, as D is: wider alphas do not widen it."""
+    table = shifts(readouts)
+    random = table[(table.method == "random") & (table.steered == "X") & (table.axis == "Y")]
+    per_alpha = (random["shift"] / random.alpha).groupby(random.draw).mean().to_numpy()
+    band = NullBand.of(per_alpha)
+    matrix = response_matrix(readouts).set_index(["steered", "axis"])
+    assert matrix.null_low["X", "Y"] == pytest.approx(band.low)
+    assert matrix.null_high["X", "Y"] == pytest.approx(band.high)
+    without = response_matrix(readouts[readouts.method != "random"])
+    assert without.null_low.isna().all()
+
+
 def test_a_strength_of_zero_has_no_slope(readouts: pd.DataFrame) -> None:
     unsteered = readouts[readouts.method != "random"].assign(alpha=0.0)
     with pytest.raises(InputError, match="alpha is 0, which steers nothing"):

@@ -13,6 +13,7 @@ from torch import Tensor
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
+from interp_culture.steering.activations import read_activations
 from interp_culture.steering.extraction import extract
 from interp_culture.steering.optimised import Training
 from interp_culture.steering.vectors import Provenance, norm_matched, random_like
@@ -43,6 +44,19 @@ def test_mean_difference_by_hand(pair: Pair, few: ScenarioSet) -> None:
         torch.testing.assert_close(v.resid_norm, torch.stack(norms).mean(0), atol=1e-4, rtol=1e-4)
         assert v.provenance["n_scenarios"] == len(differences)
         assert v.provenance["model"] == pair.model.name
+
+
+def test_vectors_from_activations_that_were_read_are_those_of_the_texts(
+    tiny: LanguageModel, few: ScenarioSet
+) -> None:
+    activations = read_activations(tiny, few)
+    for method in ("mean_diff", "pca"):
+        read = extract(tiny, few, method)
+        given = extract(tiny, few, method, activations=activations)
+        for axis, vectors in read.items():
+            torch.testing.assert_close(given[axis].direction, vectors.direction)
+            torch.testing.assert_close(given[axis].resid_norm, vectors.resid_norm)
+            assert given[axis].provenance == vectors.provenance
 
 
 def test_provenance_has_the_declared_keys(tiny: LanguageModel, few: ScenarioSet) -> None:
