@@ -127,8 +127,8 @@ def measure(study: ic.Study) -> Tables:
     return {
         "by_layer": by_layer(sweep, null),
         "by_item": sweep.groupby(["steered", "item", "layer"]).differential.mean().reset_index(),
-        "stability": ic.steering.choice_stability(sweep, config.top_k),
-        "halves": ic.steering.choice_overlap(sweep, config.top_k),
+        "stability": ic.steering.choice_stability(sweep, config.top_k, by=config.layers_by),
+        "halves": ic.steering.choice_overlap(sweep, config.top_k, by=config.layers_by),
         "agreement": ic.steering.sweep_agreement(sweep),
         "null": null,
     }

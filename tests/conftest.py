@@ -53,6 +53,12 @@ SIZES = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no process waits for one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def byte_tokenizer(chat_template: str | None = CHAT, bos: bool = False) -> PreTrainedTokenizerFast:
     """A tokenizer with one token per byte, so that every text has a known tokenisation."""
     vocab = {"<pad>": 0, "<bos>": 1, "<eos>": 2}

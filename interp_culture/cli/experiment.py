@@ -277,6 +277,8 @@ def steer(
     loaded, test = load(
         model, scenarios, device, dtype, out, take=take, faults=fault_policy(strict)
     )
+    # Before the plain reading, which may take minutes.
+    loaded.check_edits(edits)
     tell_prefix(loaded, form)
     before = read(loaded, test, readout=form)
     after = read(loaded, test, edits=edits, readout=form)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from interp_culture.coupling.planted import predicted_coupling
-from interp_culture.coupling.random_vectors import predicted_random
-from interp_culture.coupling.responses import effects, response_matrix
+from interp_culture.coupling.responses import NO_NULL, effects, null_slopes
 from interp_culture.coupling.steered import slopes, steered_readouts
 from interp_culture.engine.leaks import Leak
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.planting import plant
 from interp_culture.readout.formats import Readout, ReadoutFormat
+from interp_culture.readout.validity import resolve_format
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import LEVEL
+from interp_culture.stats import LEVEL, NullBand
 from interp_culture.steering.vectors import SteeringVectors
 
 GROWTH_COLUMNS = [
@@ -43,8 +44,7 @@ def planted_response(
     before: pd.DataFrame,
     *,
     alpha: float,
-    n_random: int = 0,
-    null_scenarios: ScenarioSet | None = None,
+    predicted: pd.DataFrame | None = None,
     readout: Readout | ReadoutFormat = "letters",
     seed: int = 42,
 ) -> pd.DataFrame:
@@ -53,10 +53,10 @@ def planted_response(
     Args:
         model: the plain model.
         vectors: of the axes to steer; the plain model's, so that the step is the same in both.
-        before: what `steered_readouts` returned for the plain model.
+        before: what `steered_readouts` returned for the plain model, with its random vectors.
         alpha: the largest strength of `before`.
-        n_random: random vectors that are measured in the planted model; 0 predicts their effects.
-        null_scenarios: those of `scenarios` that are read under measured random vectors.
+        predicted: what the leak should add, as `predicted_coupling` returns it; computed by
+            default, on the same scenarios.
 
     Returns:
         What `planted_growth` returns.
@@ -70,33 +70,40 @@ def planted_response(
     >>> growth[["steered", "axis"]].to_records(index=False).tolist()
     [('X', 'X'), ('X', 'Y')]
     """
-    predicted = predicted_coupling(
-        model, scenarios, vectors, layers, leak, alpha=alpha, readout=readout
-    )
+    # The plain model's prefix: a leak must not change how the answer is read.
+    form = resolve_format(model, readout)
+    if predicted is None:
+        predicted = predicted_coupling(
+            model, scenarios, vectors, layers, leak, alpha=alpha, readout=form
+        )
     planted = plant(model, leak)
+    # The plain model's readouts were checked; those of a copy with a leak are no news.
+    planted.readout_checks = model.readout_checks
     after = steered_readouts(
         planted,
         scenarios,
         vectors,
         layers,
         alphas=[alpha, -alpha],
-        n_random=n_random,
-        null_scenarios=null_scenarios,
-        readout=readout,
+        n_random=0,
+        readout=form,
         seed=seed,
     )
-    if not n_random:
-        null = predicted_random(
-            planted,
-            scenarios,
-            vectors,
-            layers,
-            alpha=alpha,
-            readout=readout,
-            seed=seed,
-        )
-        after = pd.concat([after, null], ignore_index=True)
     return planted_growth(before, after, predicted, seed)
+
+
+def designed_growth(control: Mapping[str, Any]) -> pd.DataFrame:
+    """What a leak of `leak_of_size` adds on the scenarios that it was made of.
+
+    Args:
+        control: steered, axis and size.
+
+    >>> designed_growth({"steered": "X", "axis": "Y", "size": 0.02})
+      steered axis  growth
+    0       X    Y    0.02
+    """
+    row = {"steered": control["steered"], "axis": control["axis"], "growth": control["size"]}
+    return pd.DataFrame([row])
 
 
 def planted_growth(
@@ -104,10 +111,14 @@ def planted_growth(
 ) -> pd.DataFrame:
     """What steering does in a planted model, beside the plain one and the prediction.
 
+    The null is that of the plain model: the effects of its random vectors. What a leak adds to
+    them is small, since it reads one direction, and a random vector has a share of about
+    1 / sqrt(d_model) along it.
+
     Args:
         before, after: what `steered_readouts` returned for the plain and for the planted model, on
-            the same scenarios with the same vectors; `after` also with random vectors.
-        predicted: what `predicted_coupling` returned.
+            the same scenarios with the same vectors; `before` also with random vectors.
+        predicted: what `predicted_coupling` returned; rows of other pairs are left out.
 
     Returns:
         For each steered axis of `after` and axis read: steered, axis, D_plain, D (of the planted
@@ -121,21 +132,22 @@ def planted_growth(
       steered axis  growth  found
     0       X    Y     0.0  False
     """
-    matrix = response_matrix(after, seed=seed)
+    keys = ["steered", "axis"]
     paired = slopes(after, ["steered"]).merge(
         slopes(before, ["steered"]), on=["steered", "id", "axis", "item", "domain"],
         suffixes=("", "_plain"),
     )  # fmt: skip
     paired = paired.assign(growth=paired.slope - paired.slope_plain)
-    tables = []
-    for column in ("growth", "slope_plain"):
-        table = effects(paired, ["steered"], column, seed).drop(columns="n")
-        tables.append(table.set_index(["steered", "axis"]))
-    growth, plain = tables
-    keys = ["steered", "axis"]
-    table = matrix[[*keys, "D", "low", "high", "p_null"]].set_index(keys)
-    table = table.assign(
+    planted, growth, plain = (
+        effects(paired, ["steered"], column, seed).set_index(keys)
+        for column in ("slope", "growth", "slope_plain")
+    )
+    random = null_slopes(before)
+    bands = [NullBand.of(random.get(pair, NO_NULL)) for pair in planted.index]
+    table = planted.assign(
+        D=planted.effect,
         D_plain=plain.effect,
+        p_null=[band.p(d) for band, d in zip(bands, planted.effect, strict=True)],
         growth=growth.effect,
         growth_low=growth.low,
         growth_high=growth.high,

@@ -17,6 +17,7 @@ from interp_culture.errors import InputError, check_known
 from interp_culture.readout.formats import Readout, ReadoutFormat
 from interp_culture.readout.sensitivity import sensitivity
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.direction_choice import training_halves
 from interp_culture.steering.edits import steer
 from interp_culture.steering.vectors import SteeringVectors
 
@@ -93,11 +94,14 @@ def leak_of_size(
     kind: Kind = "representational",
     alpha: float = 1.0,
     readout: Readout | ReadoutFormat = "letters",
+    writes: Float[np.ndarray, "layer d_model"] | None = None,
 ) -> Leak:
     """A leak that adds `size` to D[steered, axis], by `predicted_coupling`.
 
     A representational leak reads the steering direction of `steered` after `block` and writes along
-    the mean gradient of P+ of `axis` there. A readout leak reads the mean gradient of P+ of
+    the mean gradient of P+ of `axis` there. The gradient is that of one half of the scenarios, and
+    the size is set on the other half: on its own scenarios a gradient would move P+ further than on
+    held-out ones. A readout leak reads the mean gradient of P+ of
     `steered` at the final stream and writes along that of `axis`: it couples the two readouts for
     every step that moves the first, random vectors included. With the letters readout in both
     orders these gradients cancel, so that a readout leak needs the continuation readout.
@@ -111,9 +115,11 @@ def leak_of_size(
         scenarios: from which direction, centre and size come; use training scenarios, so that the
             held-out response is a test.
         size: the growth of D, change of P+ per unit of alpha; 0 plants nothing.
-        block: after which the leak acts; by default the last steered layer of `steered`, or the
+        block: after which the leak acts; by default the last steered layer of the two axes, or the
             last block for a readout leak.
         alpha: the strength at which D will be measured.
+        writes: the direction to write along after each block, from other scenarios than these; then
+            the size is set on all of these.
 
     Raises:
         InputError: an unknown axis or kind, no scenario of `axis`, a block before all steered
@@ -131,19 +137,24 @@ def leak_of_size(
         check_known("axis", name, vectors)
     last = model.n_layers - 1
     if block is None:
-        block = last if kind == "readout" else max(layers[steered])
+        # At the layers of `axis` its direction acts most; before them only a large leak would.
+        block = last if kind == "readout" else max(*layers[steered], *layers[axis])
     if block < min(layers[steered]):
         raise InputError(
             f"a leak after block {block} sees no step that is added at layers "
             f"{', '.join(map(str, layers[steered]))}; give block {min(layers[steered])} or more"
         )
     read_scenarios = scenarios.filter(axis=axis)
+    if writes is None:
+        fitted, read_scenarios = training_halves(read_scenarios)
+        along = _mean_gradient(model, fitted, block + 1, readout)
+    else:
+        along = writes[block]
     if kind == "readout":
         reads = _mean_gradient(model, scenarios.filter(axis=steered), block + 1, readout)
     else:
         reads = vectors[steered].direction[block].numpy()
-    writes = _mean_gradient(model, read_scenarios, block + 1, readout)
-    unit = _leak(block, reads, writes, kind)
+    unit = _leak(block, reads, along, kind)
     unit = replace(unit, centre=_centre(model, read_scenarios, unit, readout))
     growth = predicted_coupling(
         model, read_scenarios, {steered: vectors[steered]}, layers, unit, alpha=alpha,

@@ -99,11 +99,14 @@ def null_check(
     n: int = CHECKED,
     readout: Readout | ReadoutFormat = "letters",
     seed: int = 42,
+    predicted: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Measure some random vectors at both signs of alpha, beside their predicted effects.
 
     Args:
         scenarios: a few will do, since both effects are means over the same ones.
+        predicted: what `predicted_random` returned for these scenarios, or for more of them, with
+            the same vectors and seed; computed by default.
 
     Returns:
         steered, axis (read), draw, predicted (change of mean P+ at alpha, by `predicted_random`),
@@ -129,10 +132,17 @@ def null_check(
     both = measured[[alpha, -alpha]].dropna()
     up, down = both[alpha], both[-alpha]
     before = plain.reindex(both.index.get_level_values("axis")).to_numpy()
-    predicted = predicted_random(
-        model, scenarios, vectors, layers, alpha=alpha, n=n, readout=readout, seed=seed
+    if predicted is None:
+        predicted = predicted_random(
+            model, scenarios, vectors, layers, alpha=alpha, n=n, readout=readout, seed=seed
+        )
+    of_these = predicted.id.isin([scenario.id for scenario in scenarios])
+    after = (
+        predicted[of_these]
+        .groupby(["steered", "axis", "draw"])
+        .p_positive.mean()
+        .reindex(both.index)
     )
-    after = predicted.groupby(["steered", "axis", "draw"]).p_positive.mean().reindex(both.index)
     columns = {
         "predicted": after - before,
         "measured": (up - down) / 2,

@@ -21,6 +21,7 @@ from interp_culture.stats import (
 )
 
 NO_RATIO = Estimate(np.nan, np.nan, np.nan)
+# The effects of no random vectors.
 NO_NULL = np.empty(0)
 
 
@@ -123,7 +124,7 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     """
     check_known("value", value, VALUES)
     rows = []
-    bands = _null_slopes(readouts, value)
+    bands = null_slopes(readouts, value)
     by_scenario = slopes(readouts, ["steered"], value)
     for steered, part in by_scenario.groupby("steered", sort=True):
         # The ratio of slopes is that of shifts: the factor 1 / (2 alpha) cancels.
@@ -139,7 +140,7 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
     return pd.DataFrame(rows)
 
 
-def _null_slopes(readouts: pd.DataFrame, value: str) -> dict[tuple[str, str], np.ndarray]:
+def null_slopes(readouts: pd.DataFrame, value: str = "shift") -> dict[tuple[str, str], np.ndarray]:
     """The effects of random vectors per unit of alpha, by steered axis and axis read."""
     table = shifts(readouts)
     random = table[table.method == "random"]

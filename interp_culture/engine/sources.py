@@ -30,7 +30,7 @@ def from_packaged(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
         # In float32, so that one unpacked copy serves every dtype. The quantised weights are
         # products of more bits than 16-bit numbers have, so that bfloat16 would round them.
         hf_model, tokenizer = from_gguf(gguf, torch.float32)
-        with replacing(model.unpacked) as part:
+        with replacing(model.unpacked) as part, _quiet_transformers():
             hf_model.save_pretrained(part)
             tokenizer.save_pretrained(part)
         # Its memory, before the same weights are read again.

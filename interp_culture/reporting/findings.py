@@ -111,7 +111,9 @@ def layers_title(summary: Summary) -> str:
     if summary["config"]["layers"]:
         return f"We steer the configured layers: {layers}"
     top_k = summary["config"]["top_k"]
-    return f"We steer the {top_k} layers that move P+ most when steered alone: {layers}"
+    by_sign = summary["config"]["layers_by"] == "effect"
+    most = "furthest in the direction of steering" if by_sign else "most"
+    return f"We steer the {top_k} layers that move P+ {most} when steered alone: {layers}"
 
 
 def readout_finding(summary: Summary) -> Finding:

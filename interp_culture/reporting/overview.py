@@ -79,6 +79,8 @@ def direction_words(summary: Summary) -> str:
         others = [name for name in direction["candidates"] if name != direction["name"]]
         text += ", which on training scenarios had a larger effect at equal cost than "
         text += ", ".join(others)
+        if direction["multiple"] is not None and not direction["is_of_paper"]:
+            text += f" ({direction['multiple']:.1f} times that of the paper's direction)"
     paper = [
         f"{row['axis']} by {interval_words(row['D'], row['low'], row['high'])}"
         for row in summary["paper_matrix"]

@@ -19,6 +19,7 @@ from .edits import steer
 from .equal_kl import equal_kl_strengths
 from .extraction import extract
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
+from .gradient_sweep import gradient_sweep
 from .layer_choice import choice_overlap, choice_stability, top_layers
 from .likeness import direction_cosines, half_cosines
 from .optimised import Training
@@ -53,6 +54,7 @@ __all__ = [
     "direction_cosines",
     "equal_kl_strengths",
     "extract",
+    "gradient_sweep",
     "half_cosines",
     "kl_on_neutral",
     "layer_sweep",

@@ -269,6 +269,20 @@ def best_candidate(comparison: pd.DataFrame) -> Candidate:
     return Candidate(*means.idxmax())
 
 
+def multiple_of_paper(comparison: pd.DataFrame) -> float | None:
+    """The effect per root KL of the best candidate, over that of the paper's direction.
+
+    Both are means over the axes, on training scenarios. None where the paper's is not above 0.
+
+    >>> columns = {"method": ["mean_diff", "gradient"], "site": "last", "per_root_kl": [0.1, 0.3]}
+    >>> round(multiple_of_paper(pd.DataFrame(columns)), 3)
+    3.0
+    """
+    means = comparison.groupby(["method", "site"], sort=False).per_root_kl.mean()
+    of_paper = float(means[PAPER.method, PAPER.site])
+    return float(means.max()) / of_paper if of_paper > 0 else None
+
+
 def _effect(
     readings: TrainingReadings,
     effects: Float[np.ndarray, "scenario layer"],

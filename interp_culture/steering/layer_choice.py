@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.stats import bootstrap_weights
 
+# What ranks layers. The differential is the paper's: |shift|, which a layer has also where it moves
+# half of the scenarios one way and half the other. The effect is the shift in the direction of
+# alpha, so that opposite shifts cancel.
+Ranking = Literal["differential", "effect"]
+RANKINGS: tuple[Ranking, ...] = ("differential", "effect")
 
-def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
-    """The k layers with the largest mean differential when `axis` is steered, in ascending order.
+
+def top_layers(
+    sweep: pd.DataFrame, axis: str, k: int = 4, by: Ranking = "differential"
+) -> list[int]:
+    """The k layers that move `axis` most when it is steered, in ascending order.
 
     Predicted layers count only in a sweep without a measured one.
+
+    Args:
+        by: what is largest, in the mean: "differential" (the change of P+ without its sign, as in
+            the paper) or "effect" (the change in the direction of alpha).
 
     >>> effects = {"layer": [0, 1, 2], "differential": [0.1, 0.3, 0.2]}
     >>> sweep = pd.DataFrame({"steered": "X", "axis": "X", "method": "exact", **effects})
@@ -27,10 +40,12 @@ def top_layers(sweep: pd.DataFrame, axis: str, k: int = 4) -> list[int]:
         raise InputError(
             f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}"
         )
-    return best_layers(_measured_or_predicted(of_axis), k)
+    return best_layers(_measured_or_predicted(of_axis), k, by)
 
 
-def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.DataFrame:
+def choice_stability(
+    sweep: pd.DataFrame, k: int = 4, seed: int = 42, by: Ranking = "differential"
+) -> pd.DataFrame:
     """Whether other scenarios of the same items would lead to the same best layers.
 
     Predicted layers count only in a sweep without a measured one.
@@ -38,6 +53,7 @@ def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.Data
     Args:
         k: how many layers are chosen.
         seed: of the bootstrap.
+        by: what ranks layers, see `top_layers`.
 
     Returns:
         One row a steered axis and layer: steered, layer, share (of 2000 bootstrap samples,
@@ -50,17 +66,17 @@ def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.Data
     """
     check_k(k)
     tables = []
-    for axis, grid in _profiles(sweep):
+    for axis, grid in _profiles(sweep, by):
         items = grid.index.get_level_values("item").to_numpy(str)
-        differentials = grid.to_numpy()
+        values = grid.to_numpy()
         # Totals rank the layers as means do, since a sample has the same scenarios at each layer.
-        totals = bootstrap_weights(np.full(len(items), axis), items, seed=seed) @ differentials
+        totals = bootstrap_weights(np.full(len(items), axis), items, seed=seed) @ values
         table = pd.DataFrame(
             {
                 "steered": axis,
                 "layer": grid.columns,
                 "share": _among_best(totals, k).mean(0),
-                "chosen": _among_best(differentials.sum(0), k),
+                "chosen": _among_best(values.sum(0), k),
             }
         )
         tables.append(table)
@@ -68,7 +84,11 @@ def choice_stability(sweep: pd.DataFrame, k: int = 4, seed: int = 42) -> pd.Data
 
 
 def choice_overlap(
-    sweep: pd.DataFrame, k: int = 4, halvings: int = 50, seed: int = 42
+    sweep: pd.DataFrame,
+    k: int = 4,
+    halvings: int = 50,
+    seed: int = 42,
+    by: Ranking = "differential",
 ) -> pd.DataFrame:
     """How many of the best k layers two random halves of the scenarios share.
 
@@ -78,6 +98,7 @@ def choice_overlap(
         k: how many layers are chosen.
         halvings: random splits into halves.
         seed: of the splits.
+        by: what ranks layers, see `top_layers`.
 
     Returns:
         One row a steered axis and split: steered, draw, overlap (0 to k) and chance (the expected
@@ -90,25 +111,26 @@ def choice_overlap(
     """
     check_k(k)
     rows = []
-    for axis, grid in _profiles(sweep):
+    for axis, grid in _profiles(sweep, by):
         # The mean of the hypergeometric distribution: k drawn from n layers, k of which count.
         chance = k * k / grid.shape[1]
         for draw in range(halvings):
             shuffled = grid.sample(frac=1, random_state=seed + draw)
             # Every other row of the scenarios in the order of their items is half of each item.
-            differentials = shuffled.sort_index(level="item", sort_remaining=False).to_numpy()
-            first_half = _among_best(differentials[0::2].mean(0), k)
-            second_half = _among_best(differentials[1::2].mean(0), k)
+            values = shuffled.sort_index(level="item", sort_remaining=False).to_numpy()
+            first_half = _among_best(values[0::2].mean(0), k)
+            second_half = _among_best(values[1::2].mean(0), k)
             overlap = int((first_half & second_half).sum())
             rows.append((axis, draw, overlap, chance))
     return pd.DataFrame(rows, columns=["steered", "draw", "overlap", "chance"])
 
 
-def _profiles(sweep: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The differentials of each axis, mean over alphas: a row a scenario, a column a layer."""
+def _profiles(sweep: pd.DataFrame, by: Ranking) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What ranks the layers of each axis, mean over alphas: a row a scenario, a column a layer."""
     for axis, of_axis in sweep.groupby("steered"):
-        grid = _measured_or_predicted(of_axis).pivot_table(
-            index=["item", "id"], columns="layer", values="differential"
+        rows = _measured_or_predicted(of_axis)
+        grid = rows.assign(ranked=ranked(rows, by)).pivot_table(
+            index=["item", "id"], columns="layer", values="ranked"
         )
         yield str(axis), grid
 
@@ -139,18 +161,26 @@ def check_k(k: int) -> None:
         raise InputError(f"k is {k}: give the number of layers to choose, 1 or more")
 
 
-def mean_by_layer(table: pd.DataFrame) -> pd.Series:
-    """The mean differential of each layer."""
-    return table.groupby("layer").differential.mean()
+def ranked(table: pd.DataFrame, by: Ranking) -> pd.Series:
+    """What ranks layers, for every row of a sweep."""
+    check_known("ranking", by, RANKINGS)
+    if by == "differential":
+        return table.differential
+    return table["shift"] * np.sign(table.alpha)
 
 
-def best_layers(table: pd.DataFrame, k: int) -> list[int]:
-    """The k layers with the largest mean differential, in ascending order.
+def mean_by_layer(table: pd.DataFrame, by: Ranking = "differential") -> pd.Series:
+    """The mean of each layer."""
+    return ranked(table, by).groupby(table.layer).mean()
+
+
+def best_layers(table: pd.DataFrame, k: int, by: Ranking = "differential") -> list[int]:
+    """The k layers with the largest mean, in ascending order.
 
     Raises InputError unless k is between 1 and the number of layers.
     """
     check_k(k)
-    means = mean_by_layer(table)
+    means = mean_by_layer(table, by)
     if k > len(means):
         raise InputError(f"k is {k}: the sweep has {len(means)} layers; give 1 to {len(means)}")
     return sorted(int(layer) for layer in means.nlargest(k).index)

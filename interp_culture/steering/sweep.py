@@ -20,7 +20,7 @@ from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import NullBand
 from interp_culture.steering.edits import check_strength, steer
-from interp_culture.steering.layer_choice import best_layers, check_k, mean_by_layer
+from interp_culture.steering.layer_choice import Ranking, best_layers, check_k, mean_by_layer
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, random_like
 
 SweepMethod = Literal["exact", "gradient", "refined"]
@@ -72,18 +72,19 @@ class _Sweep:
         table = self._by("gradient", layers)
         return table.assign(predicted_shift=table["shift"])
 
-    def refined(self, layers: Sequence[int], k: int) -> pd.DataFrame:
+    def refined(self, layers: Sequence[int], k: int, by: Ranking) -> pd.DataFrame:
         """The predicted sweep, with as many measured layers as the best `k` need to be settled."""
         predicted = self.predicted(layers)
         predicted_means = mean_by_layer(predicted)
-        ranked = [int(layer) for layer in predicted_means.sort_values(ascending=False).index]
+        first_to_last = mean_by_layer(predicted, by).sort_values(ascending=False)
+        ranked = [int(layer) for layer in first_to_last.index]
         first = ranked[: k + MARGIN]
         waiting = ranked[k + MARGIN :]
         checks = {waiting[len(waiting) // 2], waiting[-1]} if waiting else set()
         waiting = [layer for layer in waiting if layer not in checks]
         last_measured = set(first[-MARGIN:])
         measured = [self.measured(sorted({*first, *checks}))]
-        while waiting and set(best_layers(pd.concat(measured), k)) & (last_measured | checks):
+        while waiting and set(best_layers(pd.concat(measured), k, by)) & (last_measured | checks):
             last_measured = set(waiting[:MARGIN])
             waiting = waiting[MARGIN:]
             measured.append(self.measured(sorted(last_measured)))
@@ -124,6 +125,7 @@ def layer_sweep(
     readout: Readout | ReadoutFormat = "letters",
     method: SweepMethod = "exact",
     k: int = 4,
+    by: Ranking = "differential",
 ) -> pd.DataFrame:
     """The effect of steering at each single layer, on the scenarios of the steered axis.
 
@@ -138,6 +140,7 @@ def layer_sweep(
             effect, more of them until the best `k` are settled, and all layers, with a
             SweepWarning, if prediction and measurement disagree.
         k: how many layers the choice takes; only "refined" uses it.
+        by: what ranks layers in that choice, see `top_layers`; only "refined" uses it.
 
     Returns:
         One row a steered axis, layer, alpha and scenario: steered, layer, alpha, id, axis, item,
@@ -170,7 +173,7 @@ def layer_sweep(
         elif method == "gradient":
             table = sweep.predicted(layers)
         else:
-            table = sweep.refined(layers, k)
+            table = sweep.refined(layers, k, by)
         tables.append(table.assign(steered=axis))
     return pd.concat(tables, ignore_index=True)[SWEEP_COLUMNS]
 

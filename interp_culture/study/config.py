@@ -20,6 +20,7 @@ from interp_culture.engine.leaks import Kind
 from interp_culture.errors import InputError, check_known
 from interp_culture.readout.prompts import Order
 from interp_culture.stats import LEAST_RANDOM
+from interp_culture.steering.layer_choice import Ranking
 
 
 def _not_zero(alpha: float) -> float:
@@ -45,7 +46,10 @@ class PlantedControl(BaseModel):
     )
     size: float = Field(0.02, description="growth of D, change of P+ per unit of alpha")
     block: int | None = Field(
-        None, ge=0, description="block after which the leak acts; default the last steered layer"
+        None,
+        ge=0,
+        description="block after which the leak acts; default the last layer at which either axis "
+        "is steered",
     )
     kind: Kind = Field(
         "representational",
@@ -104,6 +108,11 @@ class StudyConfig(BaseModel):
     layers: dict[str, list[int]] | None = Field(
         None, description="the intervention's layers by axis, in place of the sweep's best top_k"
     )
+    layers_by: Ranking = Field(
+        "effect",
+        description="what ranks layers: effect (the change of P+ in the direction of alpha) or "
+        "differential (its absolute value, as in the paper)",
+    )
     n_random: int = Field(
         LEAST_RANDOM,
         ge=LEAST_RANDOM,
@@ -129,7 +138,9 @@ class StudyConfig(BaseModel):
         None, ge=1, description="held-out scenarios per item x domain; default all"
     )
     sweep_per_item: int | None = Field(
-        None, ge=1, description="training scenarios per item in the sweep; default all"
+        None,
+        ge=1,
+        description="training scenarios per item in a sweep that reads them; default all",
     )
     sweep_method: Literal["exact", "gradient", "refined"] = Field(
         "exact",
@@ -152,8 +163,8 @@ class StudyConfig(BaseModel):
     )
     brief: bool = Field(
         False,
-        description="primary readout only; fewer layers, strengths, methods, personas and texts in "
-        "the analyses",
+        description="primary readout only; the paper's direction and the gradient as candidates; "
+        "fewer layers, strengths, methods, personas and texts in the analyses",
     )
 
     @model_validator(mode="after")
@@ -188,12 +199,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         # stats.LEAST_N, so that there would be no interval.
         "sweep_per_item": 2,
         "sample_per_item": 2,
-        "planted": {},
+        # About three times the smallest coupling that so few scenarios show.
+        "planted": {"size": 0.05},
         "brief": True,
         "out": "results/quick",
     },
     "paper": {
         "method": "mean_diff",
+        "layers_by": "differential",
         "alphas": [2.0],
         # Subsets where there are many runs: one per layer here, one per random vector below.
         "sweep_per_item": 3,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -25,9 +26,11 @@ from interp_culture.steering.direction_choice import (
     TrainingReadings,
     best_candidate,
     compare_directions,
+    multiple_of_paper,
     training_halves,
 )
 from interp_culture.steering.extraction import extract
+from interp_culture.steering.gradient_sweep import gradient_sweep
 from interp_culture.steering.optimised import DEFAULT_TRAINING, Training
 from interp_culture.steering.readout_gradients import ReadoutGradients, cache_gradients
 from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
@@ -36,8 +39,10 @@ from interp_culture.study.config import StudyConfig
 from interp_culture.study.summary import DirectionRecord
 
 Once = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
-# Neutral texts on which candidates are compared in a brief study.
+# What a brief study compares, and the beginnings of neutral texts on which it measures the cost.
+BRIEF_CANDIDATES = (PAPER, Candidate("gradient"))
 BRIEF_TEXTS = 2
+BRIEF_CHARACTERS = 300
 
 
 @dataclass
@@ -80,21 +85,29 @@ class Directions:
             "name": self.candidate.words,
             "is_chosen": is_chosen,
             "is_of_paper": self.is_of_paper,
-            "candidates": [candidate.words for candidate in CANDIDATES] if is_chosen else [],
+            "candidates": [of.words for of in self.candidates] if is_chosen else [],
+            "multiple": multiple_of_paper(self.comparison()) if is_chosen else None,
         }
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The directions among which a study chooses."""
+        return BRIEF_CANDIDATES if self.config.brief else CANDIDATES
 
     def comparison(self) -> pd.DataFrame:
         """What each candidate moves and costs on the training half: see `compare_directions`."""
         texts = list(load_neutral().values())
+        if self.config.brief:
+            texts = [text[:BRIEF_CHARACTERS] for text in texts[:BRIEF_TEXTS]]
         return self.once(
             "direction_choice",
             lambda: compare_directions(
                 self.model,
-                self.readings(*CANDIDATES),
+                self.readings(*self.candidates),
                 self.of_paper(),
-                candidates=CANDIDATES,
+                candidates=self.candidates,
                 k=self.config.top_k,
-                texts=texts[:BRIEF_TEXTS] if self.config.brief else texts,
+                texts=texts,
                 seed=self.config.seed,
             ),
         )
@@ -114,10 +127,30 @@ class Directions:
         folder = self.folder / f"activations_{site}"
         return cache_activations(self.model, self.train, folder, site)
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether the directions take the gradients of the training half anyway."""
+        return self.config.method in ("chosen", "gradient")
+
     @cached_property
     def gradients(self) -> ReadoutGradients:
         """The gradients of the primary readout on the training half."""
         return cache_gradients(self.model, self.train, self.folder / "gradients", self.form)
+
+    def mean_gradients(
+        self, axis: str, without: ScenarioSet
+    ) -> Float[np.ndarray, "layer d_model"] | None:
+        """The mean gradient of an axis' P+ over training scenarios, but for some.
+
+        None where the gradients are not there, or where few scenarios are left.
+        """
+        left_out = {scenario.id for scenario in without}
+        ids = [s.id for s in self.train.filter(axis=axis) if s.id not in left_out]
+        if not self.needs_gradients or len(ids) < len(without.filter(axis=axis)):
+            return None
+        of_axis = self.gradients.select(ids)
+        by_scenario = of_axis.slope[:, None, None] * of_axis.gradient.double()
+        return by_scenario.mean(0).numpy()
 
     def of_paper(self) -> dict[str, SteeringVectors]:
         """The paper's vectors: the mean difference at the last token of plain texts."""
@@ -173,6 +206,24 @@ class Directions:
     def of(self, scenarios: ScenarioSet) -> Float[Tensor, "layer d_model"]:
         """The steered kind of direction, from some training scenarios of one axis."""
         return self.readings(self.candidate).direction(self.candidate, scenarios, self.config.seed)
+
+    def predicted_sweep(self) -> pd.DataFrame:
+        """All layers by the gradients that are stored, on all training scenarios.
+
+        Vectors that follow the gradient are judged by the half that they are not made of.
+        """
+        alphas = self.config.sweep_alphas
+        if self.candidate.method != "gradient":
+            return gradient_sweep(self.gradients, self.train, self.steered(), alphas)
+        readings = self.readings(self.candidate)
+        halves = training_halves(self.train, self.config.seed)
+        tables = []
+        for fitted, judged in (halves, halves[::-1]):
+            vectors = readings.vectors(
+                self.candidate, self.of_paper(), scenarios=fitted, seed=self.config.seed
+            )
+            tables.append(gradient_sweep(self.gradients, judged, vectors, alphas))
+        return pd.concat(tables, ignore_index=True)
 
     def to_sweep(self, scenarios: ScenarioSet) -> tuple[ScenarioSet, dict[str, SteeringVectors]]:
         """The training scenarios and the vectors with which layers are swept.

@@ -13,9 +13,10 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from interp_culture.artifacts import content_key, make_folder, table_once, write_json, write_table
-from interp_culture.coupling.control import planted_response
+from interp_culture.coupling.control import designed_growth, planted_response
 from interp_culture.coupling.planted import leak_of_size
 from interp_culture.coupling.random_vectors import (
+    CHECKED,
     PREDICTED,
     NullAgreement,
     null_check,
@@ -60,6 +61,8 @@ from interp_culture.survey import culture_map
 # Held-out scenarios per item on which predicted effects of random vectors are compared with
 # measured ones. Both are means over the same scenarios, so that few will do.
 CHECKED_PER_ITEM = 1
+# Random vectors for each axis that a brief study measures.
+CHECKED_BRIEF = 3
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +106,7 @@ class Study:
         if self.control is not None:
             self.on_step("steering the model with a planted coupling")
         planted = self.planted()
-        if not self.directions.is_of_paper:
+        if self.steers_beside_paper:
             self.on_step("steering with the paper's directions")
         paper_matrix = self.paper_matrix()
         self.on_step("writing tables and summary")
@@ -359,6 +362,8 @@ class Study:
         """Every layer steered alone, on training scenarios: the table of `layer_sweep`."""
 
         def compute() -> pd.DataFrame:
+            if self.config.sweep_method == "gradient" and self.directions.needs_gradients:
+                return self.directions.predicted_sweep()
             scenarios, vectors = self.directions.to_sweep(self.sweep_scenarios)
             return layer_sweep(
                 self.model,
@@ -368,6 +373,7 @@ class Study:
                 readout=self.format(),
                 method=self.config.sweep_method,
                 k=self.config.top_k,
+                by=self.config.layers_by,
             )
 
         return self.once("sweep", compute)
@@ -379,7 +385,8 @@ class Study:
         fixed = self.config.layers
         if fixed is None:
             sweep = self.sweep()
-            return {axis: top_layers(sweep, axis, self.config.top_k) for axis in axes}
+            k = self.config.top_k
+            return {axis: top_layers(sweep, axis, k, self.config.layers_by) for axis in axes}
         if set(fixed) != set(axes):
             raise InputError(
                 f"field layers: it names axes {', '.join(fixed)}; "
@@ -407,21 +414,25 @@ class Study:
                 seed=self.config.seed,
             )
             if is_predicted:
-                # On all scenarios, since they cost no more than three readouts.
-                null = predicted_random(
-                    self.model,
-                    self.test,
-                    self.vectors(),
-                    self.layers,
-                    alpha=max(self.config.alphas),
-                    readout=form,
-                    seed=self.config.seed,
-                )
-                table = pd.concat([table, null], ignore_index=True)
+                table = pd.concat([table, self.predicted_null], ignore_index=True)
             prefix = resolve_format(self.model, form).prefix
             return table.assign(readout=readout, prefix=prefix)
 
         return self.once(f"steered_{readout}", compute)
+
+    @cached_property
+    def predicted_null(self) -> pd.DataFrame:
+        """The effects of random vectors to first order, on all held-out scenarios."""
+        # On all of them, since they cost no more than a few readouts.
+        return predicted_random(
+            self.model,
+            self.test,
+            self.vectors(),
+            self.layers,
+            alpha=max(self.config.alphas),
+            readout=self.format(),
+            seed=self.config.seed,
+        )
 
     def null_check(self) -> pd.DataFrame:
         """Random vectors, predicted and measured on a few held-out scenarios."""
@@ -433,8 +444,10 @@ class Study:
                 self.vectors(),
                 self.layers,
                 alpha=max(self.config.alphas),
+                n=CHECKED_BRIEF if self.config.brief else CHECKED,
                 readout=self.format(),
                 seed=self.config.seed,
+                predicted=self.predicted_null,
             ),
         )
 
@@ -498,34 +511,41 @@ class Study:
             kind=control["kind"],
             alpha=top,
             readout=self.format(),
+            writes=self.directions.mean_gradients(control["axis"], self.sweep_scenarios),
         )
         save_leak(self.folder / "leak.safetensors", leak)
+        # A brief study reads what it looks for alone.
+        brief = self.config.brief
         table = planted_response(
             self.model,
             leak,
-            self.test,
+            self.test.filter(axis=control["axis"]) if brief else self.test,
             {control["steered"]: vectors[control["steered"]]},
             self.layers,
             self.steered(self.primary_readout),
             alpha=top,
-            n_random=0 if self.null_is_predicted else self.config.n_random,
-            null_scenarios=self.null,
+            predicted=designed_growth(control) if brief else None,
             readout=self.format(),
             seed=self.config.seed,
         )
         return table.assign(block=leak.block, kind=leak.kind, kappa=leak.size)
 
+    @property
+    def steers_beside_paper(self) -> bool:
+        """Whether the paper's directions are measured beside those that are steered."""
+        return not (self.directions.is_of_paper or self.config.brief)
+
     def paper_matrix(self) -> pd.DataFrame:
         """The response matrix of the paper's directions, at the layers of the steered ones.
 
         They have the same norms there, so that the same random vectors are their null. The table is
-        empty where the paper's directions are the ones that are steered.
+        empty where the paper's directions are the ones that are steered, and in a brief study.
         """
         return self.once("paper_matrix", self._paper_matrix)
 
     def _paper_matrix(self) -> pd.DataFrame:
         steered = self.steered(self.primary_readout)
-        if self.directions.is_of_paper:
+        if not self.steers_beside_paper:
             return response_matrix(steered).iloc[:0]
         top = max(self.config.alphas)
         runs = {

@@ -59,6 +59,7 @@ class SteeringSettings(TypedDict):
     alphas: list[float]
     sweep_alphas: list[float]
     top_k: int
+    layers_by: str
     layers: dict[str, list[int]] | None
     n_random: int
     planted: PlantedSettings | None
@@ -129,7 +130,8 @@ class NullRecord(TypedDict):
 class DirectionRecord(TypedDict):
     """The steered directions: method and site, in words, and what they were chosen from.
 
-    `candidates` is empty where the configuration names the method.
+    `candidates` is empty where the configuration names the method; `multiple` is None there, else
+    that of `multiple_of_paper`.
     """
 
     method: str
@@ -138,6 +140,7 @@ class DirectionRecord(TypedDict):
     is_chosen: bool
     is_of_paper: bool
     candidates: list[str]
+    multiple: float | None
 
 
 class PlantedRow(TypedDict):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from planted import COUPLING, planted_model, planted_scenarios
 
 from interp_culture.coupling.planted import leak_of_size, predicted_coupling
@@ -96,6 +97,13 @@ def test_a_planted_coupling_is_found_at_its_size(world: World, layer: int) -> No
         assert growth["Y", "X"] == pytest.approx(0.1 * times * own, rel=0.1)
         predicted = world.predicted(sized, layer)
         np.testing.assert_allclose(growth, predicted[growth.index], atol=0.01 * own)
+
+
+def test_the_direction_to_write_along_may_be_given(world: World) -> None:
+    writes = world.vectors["X"].direction.numpy()
+    leak = world.leak(1, size=0.1, writes=writes)
+    unit = torch.from_numpy(writes[1] / np.linalg.norm(writes[1]))
+    torch.testing.assert_close(leak.writes, unit, check_dtype=False)
 
 
 def test_a_leak_of_size_0_is_not_found(world: World) -> None:

@@ -19,7 +19,7 @@ from interp_culture.reporting.findings import findings, layers_title, map_title
 from interp_culture.reporting.glossary import TERMS, anchor, mark_terms
 from interp_culture.reporting.html import write_report
 from interp_culture.reporting.study_sections import domain_text, measured_text, steering_title
-from interp_culture.steering.direction_choice import Candidate
+from interp_culture.steering.direction_choice import PAPER, Candidate, multiple_of_paper
 from interp_culture.steering.extraction import extract
 from interp_culture.steering.vector_files import save_vectors
 from interp_culture.steering.vectors import norm_matched
@@ -100,21 +100,22 @@ def test_a_study_chooses_its_direction_on_training_scenarios(
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(8))
     monkeypatch.setattr(directions_module, "load_neutral", lambda: {"a": "abcd abcd"})
-    monkeypatch.setattr(directions_module, "CANDIDATES", (Candidate("gradient"),))
+    monkeypatch.setattr(directions_module, "CANDIDATES", (PAPER, Candidate("gradient")))
     config = StudyConfig(
         model="planted",
         out=str(tmp_path),
         alphas=[0.1],
         sweep_alphas=[0.1],
         top_k=2,
-        brief=True,
         planted={},  # type: ignore[arg-type]
     )
     summary = run_study(config)
     direction = summary["direction"]
     assert direction["method"] == "gradient"
     assert direction["is_chosen"]
-    assert set(pd.read_parquet(tmp_path / "direction_choice.parquet").method) == {"gradient"}
+    table = pd.read_parquet(tmp_path / "direction_choice.parquet")
+    assert set(table.method) == {"mean_diff", "gradient"}
+    assert direction["multiple"] == pytest.approx(multiple_of_paper(table))
     assert not direction["is_of_paper"]
     assert summary["config"]["planted"]["steered"] == "X"  # type: ignore[index]
     assert {row["steered"] for row in summary["paper_matrix"]} == {"X", "Y"}
