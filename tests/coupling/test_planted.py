@@ -119,7 +119,7 @@ def test_a_step_after_the_leak_is_not_seen(world: World) -> None:
     leak = world.leak(1, size=0.3 * own)
     planted = world.planted(leak)
     seen = [world.matrix(planted, layer).loc[("Y", "X")].D for layer in (0, 1, 2, 3)]
-    np.testing.assert_allclose(seen[:2], 0.3 * own, rtol=0.1)
+    np.testing.assert_allclose(seen[:2], 0.3 * own, rtol=0.15)
     np.testing.assert_allclose(seen[2:], 0, atol=0.02 * own)
     # The prediction says so as well, and at the wrong block the leak would be found or not.
     for block, layer, is_seen in ((1, 2, False), (2, 2, True), (2, 1, True)):

@@ -61,5 +61,3 @@ def test_layers_are_ranked_with_or_without_the_sign() -> None:
         assert top_layers(table, "X", 1, "effect") == [1]
         chosen = choice_stability(table, 1, by="effect").set_index("layer").chosen
         assert chosen.to_dict() == {0: False, 1: True}
-    with pytest.raises(InputError, match="unknown ranking 'size'"):
-        top_layers(sweep, "X", 1, "size")  # type: ignore[arg-type]

@@ -101,6 +101,8 @@ def test_a_study_chooses_its_direction_on_training_scenarios(
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(8))
     monkeypatch.setattr(directions_module, "load_neutral", lambda: {"a": "abcd abcd"})
     monkeypatch.setattr(directions_module, "CANDIDATES", (PAPER, Candidate("gradient")))
+    # In this model the mean difference is best already.
+    monkeypatch.setattr(directions_module, "best_candidate", lambda table: Candidate("gradient"))
     config = StudyConfig(
         model="planted",
         out=str(tmp_path),
@@ -278,11 +280,16 @@ def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]])
     title = map_title(summary)
     assert f"{nearest['country']} is nearest" in title
     assert title.endswith(f"{nearest['distance']:.2f} map units")
-    swept, fixed = (
-        layers_title(summary | {"config": {"layers": layers, "top_k": 4}})
-        for layers in (None, summary["layers"])
+    swept, signed, fixed = (
+        layers_title(summary | {"config": {"layers": layers, "top_k": 4, "layers_by": by}})
+        for layers, by in (
+            (None, "differential"),
+            (None, "effect"),
+            (summary["layers"], "effect"),
+        )
     )
     assert swept.startswith("We steer the 4 layers that move P+ most when steered alone: X at")
+    assert "furthest in the direction of steering when steered alone: X at" in signed
     assert fixed.startswith("We steer the configured layers: X at layers")
 
 
