@@ -14,7 +14,7 @@ from interp_culture.reporting.glossary import READING_NOTE, TERMS, anchor, mark_
 from interp_culture.reporting.overview import (
     Question,
     overview_caption,
-    overview_figure,
+    overview_figures,
     questions,
 )
 from interp_culture.reporting.rendering import drawn, figure_html, marked_findings, render
@@ -58,7 +58,7 @@ def write_report(folder: str | Path) -> Path:
         summary=summary,
         manifest=manifest,
         questions=_marked_questions(questions(summary)),
-        overview=figure_html(overview_figure(summary, tables.get("places"))),
+        overview=[figure_html(f) for f in overview_figures(summary, tables.get("places"))],
         overview_caption=overview_caption(summary),
         basis=basis(summary),
         reading_note=mark_terms([READING_NOTE])[0],

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from interp_culture.reporting.effect_findings import (
     Finding,
@@ -22,7 +21,7 @@ from interp_culture.reporting.figure_style import BLUE, GREY, INK, PURPLE, bars,
 from interp_culture.reporting.findings import map_finding, scores_finding
 from interp_culture.reporting.study_figures import map_figure
 from interp_culture.stats import interval_words
-from interp_culture.study.summary import MatrixRow, PlantedRow, Summary
+from interp_culture.study.summary import MatrixRow, PlantedRow, ResponseRow, Summary
 from interp_culture.survey.wvs import TARGETS, countries
 
 CHANGE = "change of mean P+ per unit of alpha"
@@ -49,7 +48,6 @@ def questions(summary: Summary) -> list[Question]:
 
 def steered_finding(summary: Summary) -> Finding:
     """Which axes follow steering at both signs, at one, or not at all."""
-    signs = {axis: len(certain_effects(summary, axis)) for axis in summary["layers"]}
     numbers = [
         f"{row['steered']} {interval_words(row['D'], row['low'], row['high'])}"
         for row in primary_matrix(summary)
@@ -59,16 +57,27 @@ def steered_finding(summary: Summary) -> Finding:
         f"Change of P+ per unit of alpha, on {summary['n_test']} held-out scenarios: "
         f"{', '.join(numbers)}. {direction_words(summary)}"
     )
-    return Finding(_steered_answer(signs), evidence)
+    return Finding(_steered_answer(summary), evidence)
 
 
-def _steered_answer(signs: dict[str, int]) -> str:
-    both = [axis for axis, n in signs.items() if n == 2]
-    if len(both) == len(signs):
+def _steered_answer(summary: Summary) -> str:
+    certain = {axis: certain_effects(summary, axis) for axis in summary["layers"]}
+    both = [axis for axis, effects in certain.items() if len(effects) == 2]
+    if len(both) == len(certain):
         return f"Yes: {_listed(both)} follow steering in both directions, beyond random vectors."
-    some = [f"{axis} at {n} of 2 signs" for axis, n in signs.items()]
-    answer = "In part" if any(signs.values()) else "We found no effect of steering"
-    return f"{answer}: beyond random vectors {', '.join(some)} of alpha."
+    if not any(certain.values()):
+        return "We found no effect of steering beyond random vectors."
+    parts = [_followed(summary, axis, effects) for axis, effects in certain.items()]
+    return f"In part: {_listed(parts)}, beyond random vectors."
+
+
+def _followed(summary: Summary, axis: str, effects: Sequence[ResponseRow]) -> str:
+    """In which directions an axis follows steering."""
+    if len(effects) != 1:
+        return f"{axis} follows steering in {'both directions' if effects else 'no direction'}"
+    poles = summary["axes"][axis]
+    pole = poles["positive"] if effects[0]["alpha"] > 0 else poles["negative"]
+    return f"{axis} follows steering toward {pole} only"
 
 
 def direction_words(summary: Summary) -> str:
@@ -110,37 +119,24 @@ def together_finding(summary: Summary) -> Finding:
     return Finding(f"{headline(summary)}.", evidence)
 
 
-def overview_figure(summary: Summary, places: pd.DataFrame | None) -> go.Figure:
-    """The model on the map, beside what steering each axis does to every axis.
+def overview_figures(summary: Summary, places: pd.DataFrame | None) -> list[go.Figure]:
+    """The model on the map, and what steering each axis does to every axis.
+
+    Two figures: side by side on a wide screen, one above the other on a phone.
 
     Args:
         places: of the study, for the map; None without a cultural map.
     """
-    if places is None:
-        figure = go.Figure()
-        _add_responses(figure, summary, {})
-        return finish(figure.update_xaxes(title=CHANGE), 320)
-    figure = make_subplots(
-        rows=1,
-        cols=2,
-        column_widths=[0.5, 0.5],
-        horizontal_spacing=0.16,
-        subplot_titles=["Where it stands", "What steering moves"],
-    )
-    for trace in map_figure(countries(), places, list(TARGETS)).data:
-        figure.add_trace(trace, row=1, col=1)
-    _add_responses(figure, summary, {"row": 1, "col": 2})
-    figure.update_xaxes(title="survival → self-expression (map units)", row=1, col=1)
-    figure.update_yaxes(title="traditional → secular-rational (map units)", row=1, col=1)
-    figure.update_xaxes(title=CHANGE, row=1, col=2)
-    return finish(figure, 460)
+    figures = [] if places is None else [map_figure(countries(), places, list(TARGETS))]
+    figures.append(_responses_figure(summary))
+    return [finish(figure, 460) for figure in figures]
 
 
 def overview_caption(summary: Summary) -> str:
     """What the picture shows, and from which tables."""
     on_map = (
-        "Left: the plain model, countries, and arrows from the most negative to the most positive "
-        "alpha (table: places). Right: "
+        "The map: the plain model, countries, and arrows from the most negative to the most "
+        "positive alpha (table: places). The responses: "
         if summary["distances"]
         else ""
     )
@@ -151,8 +147,9 @@ def overview_caption(summary: Summary) -> str:
     )
 
 
-def _add_responses(figure: go.Figure, summary: Summary, cell: dict[str, int]) -> None:
+def _responses_figure(summary: Summary) -> go.Figure:
     """One line for each response: the effect with its interval, over the random vectors' band."""
+    figure = go.Figure()
     matrix = _labelled(primary_matrix(summary))
     planted = planted_row(summary)
     groups = [
@@ -169,7 +166,6 @@ def _add_responses(figure: go.Figure, summary: Summary, cell: dict[str, int]) ->
         marker={"color": faded(GREY, 0.35)},
         width=0.6,
         hoverinfo="skip",
-        **cell,
     )
     for name, colour, rows in groups:
         if rows.empty:
@@ -182,11 +178,11 @@ def _add_responses(figure: go.Figure, summary: Summary, cell: dict[str, int]) ->
             name=name,
             marker={"color": colour, "size": 10},
             hovertemplate="%{y}: %{x:+.4f}<extra></extra>",
-            **cell,
         )
-    figure.add_vline(x=0, line={"color": INK, "width": 1}, **cell)
+    figure.add_vline(x=0, line={"color": INK, "width": 1})
     labels = matrix.label.tolist()
-    figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1], **cell)
+    figure.update_yaxes(categoryorder="array", categoryarray=labels[::-1])
+    return figure.update_xaxes(title=CHANGE)
 
 
 def _labelled(rows: Sequence[MatrixRow] | Sequence[PlantedRow]) -> pd.DataFrame:
