@@ -108,12 +108,14 @@ def planted_finding(summary: Summary) -> Finding | None:
     )
     growth = interval_words(row["growth"], row["growth_low"], row["growth_high"])
     evidence = (
-        f"We wrote a {row['kind']} leak into the model after block {row['block']}, which by its "
-        f"size adds {row['predicted']:+.3f} to D on the held-out scenarios. The same steering then "
+        f"We wrote a {row['kind']} leak into the model after block {row['block']}, which to first "
+        f"order adds {row['predicted']:+.3f} to D. The same steering then "
         f"changes {row['axis']} by D = {interval_words(row['D'], row['low'], row['high'])} per "
         f"unit of alpha (p {row['p_null']:.2g} among random vectors), which is {growth} more than "
         "in the plain model."
     )
+    if row["growth_high"] < row["predicted"]:
+        evidence += " The leak adds less than to first order, since P+ is bounded."
     if not row["found"]:
         evidence += " So a coupling of this size could be in the plain model without being found."
     return Finding(answer, evidence)
