@@ -18,6 +18,7 @@ from interp_culture.reporting.effect_findings import headline
 from interp_culture.reporting.findings import findings, layers_title, map_title
 from interp_culture.reporting.glossary import TERMS, anchor, mark_terms
 from interp_culture.reporting.html import write_report
+from interp_culture.reporting.overview import questions
 from interp_culture.reporting.study_sections import domain_text, measured_text, steering_title
 from interp_culture.steering.direction_choice import PAPER, Candidate, multiple_of_paper
 from interp_culture.steering.extraction import extract
@@ -261,6 +262,35 @@ def test_a_coupling_is_named_where_random_vectors_do_not_reach(
     assert headline(summary) == (
         coupled if "is coupled" in words else "We found no coupling of one axis to another"
     )
+
+
+@pytest.mark.parametrize(
+    ("signs", "words"),
+    [
+        ({"X": (1, -1), "Y": (1, -1)}, "Yes: X and Y follow steering in both directions"),
+        ({"X": (), "Y": ()}, "We found no effect of steering beyond random vectors."),
+        (
+            {"X": (1,), "Y": (-1,)},
+            "In part: X follows steering toward self-expression only and "
+            "Y follows steering toward traditional only",
+        ),
+        (
+            {"X": (1, -1), "Y": ()},
+            "In part: X follows steering in both directions and Y follows steering in no direction",
+        ),
+    ],
+)
+def test_the_first_screen_says_which_way_each_axis_follows(
+    finished: tuple[StudyConfig, dict[str, Any]], signs: dict[str, tuple[int, ...]], words: str
+) -> None:
+    def answered(row: dict[str, Any]) -> dict[str, Any]:
+        sign = 1 if row["alpha"] > 0 else -1
+        follows = row["steered"] == row["axis"] and sign in signs[row["steered"]]
+        return row | {"outside_null": follows, "effect": 0.1 * sign, "low": 0.1, "high": 0.2}
+
+    summary = dict(finished[1])
+    summary["response"] = [answered(row) for row in summary["response"]]
+    assert questions(summary)[1].finding.answer.startswith(words)  # type: ignore[arg-type]
 
 
 def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
