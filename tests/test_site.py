@@ -74,7 +74,7 @@ def test_a_notebook_becomes_a_page_and_links_out_of_docs_lose_their_target() -> 
 
     page = notebook_page(ROOT / "docs" / NOTEBOOK)
     assert page.startswith("# ")
-    assert "```python\nimport interp_culture as ic\n" in page
+    assert "```python\nimport pandas as pd\n\nimport interp_culture as ic\n" in page
     here = Mock(**{"file.src_uri": "how_to/gpu.md"})
     assert (
         on_page_markdown("[here](../../analyses), [there](speed.md)", here)

@@ -130,7 +130,7 @@ def leak_of_size(
     ...     model, few, vectors, layers, steered="X", axis="Y", readout="continuation"
     ... )
     >>> leak.block, leak.kind
-    (1, 'representational')
+    (2, 'representational')
     """
     check_axes(vectors, layers)
     for name in (steered, axis):

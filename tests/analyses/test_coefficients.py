@@ -15,7 +15,8 @@ from analyses import coefficients
 
 TOP = 0.1
 ABOUT: dict[str, Any] = {
-    "config": {"alphas": [TOP], "method": "mean_diff"},
+    "config": {"alphas": [TOP]},
+    "direction": {"name": "the gradient of the readout"},
     "n_sample": 6,
     "n_null": 4,
     "n_test": 8,
@@ -119,7 +120,7 @@ def test_sections_follow_the_numbers(tables: Any) -> None:
         columns=["steered", "alpha", "axis", "effect", "low", "high", "n"],
     )
     null = effects[effects.alpha == 2].assign(outside_null=True)
-    about = {**ABOUT, "config": {"alphas": [2.0], "method": "mean_diff"}}
+    about = {**ABOUT, "config": {"alphas": [2.0]}}
     title = coefficients.sections({**tables, "effects": effects, "null": null}, about)[0].title
     assert title == (
         "Steering X moves it by +0.200 [+0.150, +0.250] at alpha 2, beyond random vectors; the"

@@ -114,7 +114,12 @@ def table_of(low: float, high: float, reach: float = 0.01) -> Tables:
     return {"transfer": pd.DataFrame(rows, columns=columns), "cosines": cosines}
 
 
-ABOUT: About = {"config": {"alphas": [2.0], "method": "mean_diff"}, "n_test": 20, "n_null": 10}
+ABOUT: About = {
+    "config": {"alphas": [2.0]},
+    "direction": {"name": "the gradient of the readout"},
+    "n_test": 20,
+    "n_null": 10,
+}
 
 
 def test_titles_follow_the_numbers() -> None:

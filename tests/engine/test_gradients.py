@@ -191,7 +191,7 @@ def test_a_refined_sweep_goes_on_until_the_best_are_settled(
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        table = sweep.refined(range(12), k=2).assign(steered="X", axis="X")
+        table = sweep.refined(range(12), k=2, by="differential").assign(steered="X", axis="X")
     assert (table.method == "exact").sum() == measured
     assert len(table) == 12
     assert any(issubclass(w.category, SweepWarning) for w in caught) == warns
