@@ -197,7 +197,8 @@ def test_report_is_one_file_that_opens_with_findings(
     assert "http-equiv" not in html
     assert 'src="http' not in html
     assert html.index("Where does the model stand?") < html.index("plotly-graph-div")
-    assert html.count("plotly-graph-div") == 7
+    # Two of them on the first screen.
+    assert html.count("plotly-graph-div") == 8
     text = "\n".join(map(str, findings(summary)))
     assert "The letters readout fails" in text or "letters readout, which" in text
     assert "We found no intended effect" in text or "It moves beyond random vectors" in text
