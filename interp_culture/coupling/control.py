@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from interp_culture.coupling.planted import predicted_coupling
-from interp_culture.coupling.responses import NO_NULL, effects, null_slopes
+from interp_culture.coupling.responses import NO_NULL, effects, null_slopes, p_of
 from interp_culture.coupling.steered import slopes, steered_readouts
 from interp_culture.engine.leaks import Leak
 from interp_culture.engine.model import LanguageModel
@@ -16,7 +16,7 @@ from interp_culture.engine.planting import plant
 from interp_culture.readout.formats import Readout, ReadoutFormat
 from interp_culture.readout.validity import resolve_format
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import LEVEL, NullBand
+from interp_culture.stats import LEVEL, Estimate, NullBand
 from interp_culture.steering.vectors import SteeringVectors
 
 GROWTH_COLUMNS = [
@@ -93,7 +93,7 @@ def planted_response(
 
 
 def designed_growth(control: Mapping[str, Any]) -> pd.DataFrame:
-    """What a leak of `leak_of_size` adds on the scenarios that it was made of.
+    """What a leak of `leak_of_size` adds on the scenarios on which its size was set.
 
     Args:
         control: steered, axis and size.
@@ -113,7 +113,8 @@ def planted_growth(
 
     The null is that of the plain model: the effects of its random vectors. What a leak adds to
     them is small, since it reads one direction, and a random vector has a share of about
-    1 / sqrt(d_model) along it.
+    1 / sqrt(d_model) along it. A readout leak adds more: `size` times what the vector does to the
+    steered axis, over what the steering direction does to it.
 
     Args:
         before, after: what `steered_readouts` returned for the plain and for the planted model, on
@@ -143,11 +144,12 @@ def planted_growth(
         for column in ("slope", "growth", "slope_plain")
     )
     random = null_slopes(before)
+    estimates = [Estimate(*row) for row in planted[["effect", "low", "high"]].to_numpy()]
     bands = [NullBand.of(random.get(pair, NO_NULL)) for pair in planted.index]
     table = planted.assign(
         D=planted.effect,
         D_plain=plain.effect,
-        p_null=[band.p(d) for band, d in zip(bands, planted.effect, strict=True)],
+        p_null=[p_of(*pair) for pair in zip(estimates, bands, strict=True)],
         growth=growth.effect,
         growth_low=growth.low,
         growth_high=growth.high,

@@ -86,7 +86,7 @@ def _effect(estimate: Estimate) -> dict[str, float]:
 def _null(estimate: Estimate, effects: np.ndarray) -> dict[str, float | bool]:
     """The band of random vectors, and the place of an estimate in it."""
     band = NullBand.of(effects)
-    p = _p_null(estimate, band)
+    p = p_of(estimate, band)
     return {
         "null_low": band.low,
         "null_high": band.high,
@@ -95,7 +95,7 @@ def _null(estimate: Estimate, effects: np.ndarray) -> dict[str, float | bool]:
     }
 
 
-def _p_null(estimate: Estimate, band: NullBand) -> float:
+def p_of(estimate: Estimate, band: NullBand) -> float:
     """The p value of an estimate; NaN for one without an interval, of which nothing is claimed."""
     return np.nan if np.isnan(estimate.low) else band.p(estimate.value)
 
@@ -163,7 +163,7 @@ def _matrix_row(result: Entanglement, axis: str, band: NullBand) -> dict[str, ob
         "high": d.high,
         "null_low": band.low,
         "null_high": band.high,
-        "p_null": _p_null(d, band),
+        "p_null": p_of(d, band),
         "detectable": detectable(d.low, d.high, band.reach),
         "ratio": ratio.value,
         "ratio_low": ratio.low,

@@ -115,7 +115,7 @@ def planted_finding(summary: Summary) -> Finding | None:
         "in the plain model."
     )
     if row["growth_high"] < row["predicted"]:
-        evidence += " The leak adds less than to first order, since P+ is bounded."
+        evidence += " This growth is less than the one to first order."
     if not row["found"]:
         evidence += " So a coupling of this size could be in the plain model without being found."
     return Finding(answer, evidence)

@@ -195,7 +195,7 @@ def cross_fitted_effects(
     if gradients is None:
         raise InputError("directions are judged by the readout's gradients; give gradients")
     gradients = gradients.select([scenario.id for scenario in readings.scenarios])
-    by_scenario = gradients.slope[:, None, None] * gradients.gradient.double()
+    by_scenario = gradients.of_p_positive
     row_of = {scenario_id: row for row, scenario_id in enumerate(gradients.ids)}
     halves = training_halves(readings.scenarios, seed)
     effects = {}

@@ -40,29 +40,23 @@ def gradient_sweep(
     for axis, of_axis in vectors.items():
         frame = scenarios.filter(axis=axis).frame()
         own = gradients.select(frame.id.tolist())
-        plain = own.logit_diff.double().numpy()
-        per_alpha = torch.einsum(
-            "sld,ld->sl", own.gradient.double(), of_axis.direction.double()
-        ).numpy()
+        plain = own.logit_diff.double()
+        per_alpha = torch.einsum("sld,ld->sl", own.gradient.double(), of_axis.direction.double())
         for layer in range(per_alpha.shape[1]):
             for alpha in alphas:
                 change = alpha * per_alpha[:, layer]
-                p_positive = _sigmoid(plain + change)
-                shift = p_positive - _sigmoid(plain)
+                p_positive = (plain + change).sigmoid()
+                shift = (p_positive - plain.sigmoid()).numpy()
                 run = frame[["id", "axis", "item", "domain"]].assign(
                     steered=axis,
                     layer=layer,
                     alpha=alpha,
-                    p_positive=p_positive,
+                    p_positive=p_positive.numpy(),
                     shift=shift,
                     differential=np.abs(shift),
-                    logit_shift=change,
+                    logit_shift=change.numpy(),
                     method="gradient",
                     predicted_shift=shift,
                 )
                 tables.append(run)
     return pd.concat(tables, ignore_index=True)[SWEEP_COLUMNS]
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logits))

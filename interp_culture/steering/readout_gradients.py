@@ -59,6 +59,11 @@ class ReadoutGradients:
         return p_positive * (1 - p_positive)
 
     @property
+    def of_p_positive(self) -> Float[Tensor, "scenario layer d_model"]:
+        """The gradient of P+, in double precision."""
+        return self.slope[:, None, None] * self.gradient.double()
+
+    @property
     def as_activations(self) -> Activations:
         """The same as `Activations` whose difference, positive minus negative, is the gradient.
 

@@ -75,7 +75,7 @@ class Directions:
         """Whether the steered directions are the paper's."""
         return self.candidate == PAPER
 
-    @property
+    @cached_property
     def about(self) -> DirectionRecord:
         """The steered directions, for the report."""
         is_chosen = self.config.method == "chosen"
@@ -148,9 +148,7 @@ class Directions:
         ids = [s.id for s in self.train.filter(axis=axis) if s.id not in left_out]
         if not self.needs_gradients or len(ids) < len(without.filter(axis=axis)):
             return None
-        of_axis = self.gradients.select(ids)
-        by_scenario = of_axis.slope[:, None, None] * of_axis.gradient.double()
-        return by_scenario.mean(0).numpy()
+        return self.gradients.select(ids).of_p_positive.mean(0).numpy()
 
     def of_paper(self) -> dict[str, SteeringVectors]:
         """The paper's vectors: the mean difference at the last token of plain texts."""
