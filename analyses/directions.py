@@ -66,7 +66,6 @@ N_HALVINGS_BRIEF = 2
 # The search for a strength reads every text several times, so that few beginnings are used.
 N_NEUTRAL = 6
 N_NEUTRAL_BRIEF = 2
-NEUTRAL_CHARACTERS = 300
 
 METHOD = Column("method", "the direction: its method, and its site where that is not last")
 AXIS = Column("axis", "the axis of the directions")
@@ -259,10 +258,9 @@ def equal_norm_runs(study: ic.Study, vectors: ByAxis) -> Runs:
 
 
 def neutral_texts(study: ic.Study) -> list[str]:
-    """The beginnings of some of the shipped neutral texts, cut at a space."""
+    """The beginnings of some of the shipped neutral texts."""
     n = N_NEUTRAL_BRIEF if study.config.brief else N_NEUTRAL
-    texts = list(ic.scenarios.load_neutral().values())[:n]
-    return [text[:NEUTRAL_CHARACTERS].rsplit(maxsplit=1)[0] for text in texts]
+    return ic.scenarios.neutral_beginnings(n)
 
 
 def kl_strengths(study: ic.Study, vectors: ByAxis) -> pd.DataFrame:

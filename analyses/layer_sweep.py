@@ -124,11 +124,12 @@ def measure(study: ic.Study) -> Tables:
         predicted = gradient[[*RUN, "id", "predicted_shift"]]
         # `merge` joins by all columns that both have: steered, layer, alpha and id.
         sweep = sweep.drop(columns="predicted_shift").merge(predicted)
+    ranking: dict[str, Any] = {"by": config.layers_by, "costs": study.layer_costs()}
     return {
         "by_layer": by_layer(sweep, null),
         "by_item": sweep.groupby(["steered", "item", "layer"]).differential.mean().reset_index(),
-        "stability": ic.steering.choice_stability(sweep, config.top_k, by=config.layers_by),
-        "halves": ic.steering.choice_overlap(sweep, config.top_k, by=config.layers_by),
+        "stability": ic.steering.choice_stability(sweep, config.top_k, **ranking),
+        "halves": ic.steering.choice_overlap(sweep, config.top_k, **ranking),
         "agreement": ic.steering.sweep_agreement(sweep),
         "null": null,
     }

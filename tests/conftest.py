@@ -29,7 +29,7 @@ from transformers import (
 )
 
 from interp_culture.engine.model import LanguageModel
-from interp_culture.scenarios.files import load_scenarios
+from interp_culture.scenarios.files import load_controls, load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +139,24 @@ def analyses_of_this_checkout() -> Iterator[None]:
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interp_culture.study.analysis.entry_points", lambda group: points)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_controls() -> Iterator[None]:
+    """A readout is checked on every fourth control item: all of them take seconds a tiny model."""
+    controls = load_controls()
+    few = ScenarioSet(controls.scenarios[::4], controls.catalogue)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interp_culture.readout.validity.load_controls", lambda: few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def all_controls() -> Iterator[None]:
+    """A readout is checked on all control items, by tests with models of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interp_culture.readout.validity.load_controls", load_controls)
         yield
 
 

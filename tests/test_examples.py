@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_pair
 
 import interp_culture as ic
-from interp_culture.engine.model import LanguageModel
 from interp_culture.scenarios.scenario import ScenarioSet
 
 # Their modules run a server or belong to other environments.
@@ -45,8 +45,9 @@ def examples_of(module: str) -> list[doctest.DocTest]:
 
 
 @pytest.fixture(scope="module")
-def names(tiny: LanguageModel, shipped: ScenarioSet) -> dict[str, Any]:
+def names(all_controls: None, shipped: ScenarioSet) -> dict[str, Any]:
     """What examples may use without saying where it comes from."""
+    tiny = make_pair("llama").model
     scenarios = shipped.sample(2, by="cell")
     train, test = scenarios.split(seed=42)
     layers = {"X": [1], "Y": [2]}

@@ -11,6 +11,12 @@ from interp_culture.reporting.effect_findings import (
 )
 from interp_culture.study.summary import DistanceRow, Summary, ValidityRecord
 
+# What a study's layers have most of, by the ranking of its configuration.
+MOST_BY = {
+    "effect": "furthest in the direction of steering, for a fair cost,",
+    "differential": "most",
+}
+
 
 def findings(summary: Summary) -> list[Finding]:
     """The findings of a study: coupling, steering, position on the map, scores, layers, readout.
@@ -111,8 +117,7 @@ def layers_title(summary: Summary) -> str:
     if summary["config"]["layers"]:
         return f"We steer the configured layers: {layers}"
     top_k = summary["config"]["top_k"]
-    by_sign = summary["config"]["layers_by"] == "effect"
-    most = "furthest in the direction of steering" if by_sign else "most"
+    most = MOST_BY[summary["config"]["layers_by"]]
     return f"We steer the {top_k} layers that move P+ {most} when steered alone: {layers}"
 
 

@@ -3,7 +3,7 @@ from .catalogue import Catalogue
 from .data_faults import DataWarning
 from .diversity import select_varied
 from .files import load_controls, load_scenarios, shipped_sets
-from .neutral import load_neutral
+from .neutral import load_neutral, neutral_beginnings
 from .quality import check_quality
 from .scenario import Scenario, ScenarioSet
 
@@ -16,6 +16,7 @@ __all__ = [
     "load_controls",
     "load_neutral",
     "load_scenarios",
+    "neutral_beginnings",
     "select_varied",
     "shipped_sets",
 ]

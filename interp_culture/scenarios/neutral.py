@@ -19,3 +19,13 @@ def load_neutral() -> dict[str, str]:
         path.stem: path.read_text(encoding="utf-8").strip()
         for path in sorted((DATA / "neutral").glob("*.txt"))
     }
+
+
+def neutral_beginnings(n: int, characters: int = 300) -> list[str]:
+    """The beginnings of the first `n` shipped texts, cut at a space: for costs that are compared.
+
+    >>> [len(text) <= 300 for text in neutral_beginnings(2)]
+    [True, True]
+    """
+    texts = list(load_neutral().values())[:n]
+    return [text[:characters].rsplit(maxsplit=1)[0] for text in texts]

@@ -21,6 +21,7 @@ from .extraction import extract
 from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
 from .gradient_sweep import gradient_sweep
 from .layer_choice import choice_overlap, choice_stability, top_layers
+from .layer_cost import layer_costs
 from .likeness import direction_cosines, half_cosines
 from .optimised import Training
 from .readout_gradients import ReadoutGradients, cache_gradients, readout_gradients
@@ -57,6 +58,7 @@ __all__ = [
     "gradient_sweep",
     "half_cosines",
     "kl_on_neutral",
+    "layer_costs",
     "layer_sweep",
     "load_activations",
     "load_vectors",

@@ -19,15 +19,19 @@ from torch import Tensor
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
+from interp_culture.scenarios.neutral import neutral_beginnings
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import Estimate, means_by_axis
 from interp_culture.steering.activations import Activations
 from interp_culture.steering.directions import direction, mean_diff, with_norm
 from interp_culture.steering.edits import steer
 from interp_culture.steering.fluency import kl_on_neutral
+from interp_culture.steering.layer_choice import largest
+from interp_culture.steering.layer_cost import layer_costs
 from interp_culture.steering.readout_gradients import ReadoutGradients
 from interp_culture.steering.vectors import Provenance, SteeringVectors, norm_matched
 
+TEXTS_OF_LAYERS = 2
 COLUMNS = ["method", "site", "steered", "layers", "effect", "low", "high", "kl", "per_root_kl"]
 
 
@@ -223,8 +227,10 @@ def compare_directions(
 
     Args:
         like: the paper's vectors by axis, whose norms all candidates get.
-        k: the layers of a candidate are those with the largest cross-fitted effect on the axis.
-        texts: neutral texts on which the cost is measured; the shipped ones by default.
+        k: how many layers are steered: those with the largest cross-fitted effect on the axis that
+            are not dear, see `dear_layers`. The costs of the first 2k are measured.
+        texts: neutral texts on which costs are measured; by default the shipped ones, and for
+            single layers two of their beginnings.
         seed: of the halves and of the bootstrap.
 
     Returns:
@@ -243,16 +249,22 @@ def compare_directions(
     >>> table[["method", "steered"]].to_records(index=False).tolist()
     [('mean_diff', 'X'), ('mean_diff', 'Y'), ('gradient', 'X'), ('gradient', 'Y')]
     """
+    # The cost of single layers decides their order alone, so that short texts will do.
+    few = neutral_beginnings(TEXTS_OF_LAYERS) if texts is None else texts
     runs: dict[Any, Sequence[Edit]] = {}
     rows = []
     for candidate in candidates:
         vectors = readings.vectors(candidate, like, seed=seed)
-        effects = cross_fitted_effects(readings, candidate, seed)
-        for steered, of_axis in effects.items():
-            row = _effect(readings, of_axis, steered, k, seed)
-            runs[candidate, steered] = steer(vectors[steered], row["layers"], 1.0)
-            row["layers"] = ", ".join(map(str, row["layers"]))
-            rows.append({"method": candidate.method, "site": candidate.site} | row)
+        effects = {
+            steered: _of_own_axis(readings, of_axis, steered)
+            for steered, of_axis in cross_fitted_effects(readings, candidate, seed).items()
+        }
+        layers = _layers_of(model, vectors, effects, k, few)
+        for steered, own in effects.items():
+            runs[candidate, steered] = steer(vectors[steered], layers[steered], 1.0)
+            row = {"method": candidate.method, "site": candidate.site, "steered": steered}
+            row["layers"] = ", ".join(map(str, layers[steered]))
+            rows.append(row | _summed_effect(own[layers[steered]], seed))
     kl = kl_on_neutral(model, runs, texts).groupby("run", sort=False).kl.mean()
     table = pd.DataFrame(rows).assign(kl=kl.to_numpy())
     return table.assign(per_root_kl=table.effect / np.sqrt(table.kl))[COLUMNS]
@@ -283,20 +295,35 @@ def multiple_of_paper(comparison: pd.DataFrame) -> float | None:
     return float(means.max()) / of_paper if of_paper > 0 else None
 
 
-def _effect(
-    readings: TrainingReadings,
-    effects: Float[np.ndarray, "scenario layer"],
-    steered: str,
-    k: int,
-    seed: int,
-) -> dict[str, Any]:
-    """The effect on the steered axis at the k layers where it is largest."""
+def _of_own_axis(
+    readings: TrainingReadings, effects: Float[np.ndarray, "scenario layer"], steered: str
+) -> pd.DataFrame:
+    """The effects on the scenarios of the steered axis: a row each, a column a layer.
+
+    The index names axis and item.
+    """
     frame = readings.scenarios.frame()
-    own = (frame["axis"] == steered).to_numpy()
-    layers = sorted(np.argsort(-effects[own].mean(0), kind="stable")[:k].tolist())
-    summed = effects[own][:, layers].sum(1)
-    items = frame["item"].to_numpy()[own]
-    samples = means_by_axis(summed, np.full(len(summed), steered), items, seed)[steered]
+    table = pd.DataFrame(effects, index=pd.MultiIndex.from_frame(frame[["axis", "item"]]))
+    return table[(frame["axis"] == steered).to_numpy()]
+
+
+def _layers_of(
+    model: LanguageModel,
+    vectors: Mapping[str, SteeringVectors],
+    effects: Mapping[str, pd.DataFrame],
+    k: int,
+    texts: Sequence[str],
+) -> dict[str, list[int]]:
+    """The k layers of each axis with the largest effect, but for dear ones."""
+    means = {axis: of_axis.mean() for axis, of_axis in effects.items()}
+    tried = {axis: of_axis.nlargest(2 * k).index.tolist() for axis, of_axis in means.items()}
+    costs = layer_costs(model, vectors, tried, texts).set_index(["steered", "layer"]).kl
+    return {axis: largest(of_axis, k, costs[axis]) for axis, of_axis in means.items()}
+
+
+def _summed_effect(effects: pd.DataFrame, seed: int) -> dict[str, Any]:
+    """The effect of all given layers together, with its interval."""
+    axes, items = (effects.index.get_level_values(name).to_numpy(str) for name in ("axis", "item"))
+    (samples,) = means_by_axis(effects.sum(axis=1).to_numpy(), axes, items, seed).values()
     effect = Estimate.of_samples(samples)
-    row = {"steered": steered, "layers": layers, "effect": effect.value}
-    return row | {"low": effect.low, "high": effect.high}
+    return {"effect": effect.value, "low": effect.low, "high": effect.high}

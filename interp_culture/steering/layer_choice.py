@@ -17,10 +17,16 @@ from interp_culture.stats import bootstrap_weights
 # alpha, so that opposite shifts cancel.
 Ranking = Literal["differential", "effect"]
 RANKINGS: tuple[Ranking, ...] = ("differential", "effect")
+# A layer is dear if its effect per root KL is less than this share of the median layer's.
+DEAR = 0.5
 
 
 def top_layers(
-    sweep: pd.DataFrame, axis: str, k: int = 4, by: Ranking = "differential"
+    sweep: pd.DataFrame,
+    axis: str,
+    k: int = 4,
+    by: Ranking = "differential",
+    costs: pd.DataFrame | None = None,
 ) -> list[int]:
     """The k layers that move `axis` most when it is steered, in ascending order.
 
@@ -29,6 +35,8 @@ def top_layers(
     Args:
         by: what is largest, in the mean: "differential" (the change of P+ without its sign, as in
             the paper) or "effect" (the change in the direction of alpha).
+        costs: the table of `layer_costs`. With it, layers without a cost and dear ones come after
+            all others, see `dear_layers`.
 
     >>> effects = {"layer": [0, 1, 2], "differential": [0.1, 0.3, 0.2]}
     >>> sweep = pd.DataFrame({"steered": "X", "axis": "X", "method": "exact", **effects})
@@ -40,11 +48,36 @@ def top_layers(
         raise InputError(
             f"no sweep over axis {axis!r}; swept: {', '.join(sorted(sweep.steered.unique()))}"
         )
-    return best_layers(_measured_or_predicted(of_axis), k, by)
+    return best_layers(_measured_or_predicted(of_axis), k, by, _of_axis(costs, axis))
+
+
+def dear_layers(means: pd.Series, kl: pd.Series) -> list[int]:
+    """The layers that cost much for what they move, and those without a cost.
+
+    KL grows as alpha squared, so that mean / sqrt(kl) compares layers at equal cost. A layer is
+    dear if this is less than half of the median.
+
+    Args:
+        means: the effect of steering each layer alone, by layer.
+        kl: the cost of some of the layers, by layer.
+
+    >>> means = pd.Series([0.03, 0.02, 0.02, 0.01])
+    >>> dear_layers(means, pd.Series([0.4, 0.01, 0.01]))
+    [0, 3]
+    """
+    at_equal_cost = means / np.sqrt(kl.reindex(means.index))
+    median = at_equal_cost.median()
+    # Half of a negative median would be above all layers.
+    fair = at_equal_cost >= min(DEAR * median, median)
+    return [int(layer) for layer in means.index[~fair]]
 
 
 def choice_stability(
-    sweep: pd.DataFrame, k: int = 4, seed: int = 42, by: Ranking = "differential"
+    sweep: pd.DataFrame,
+    k: int = 4,
+    seed: int = 42,
+    by: Ranking = "differential",
+    costs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Whether other scenarios of the same items would lead to the same best layers.
 
@@ -53,7 +86,7 @@ def choice_stability(
     Args:
         k: how many layers are chosen.
         seed: of the bootstrap.
-        by: what ranks layers, see `top_layers`.
+        by, costs: what ranks layers, see `top_layers`.
 
     Returns:
         One row a steered axis and layer: steered, layer, share (of 2000 bootstrap samples,
@@ -66,7 +99,7 @@ def choice_stability(
     """
     check_k(k)
     tables = []
-    for axis, grid in _profiles(sweep, by):
+    for axis, grid in _profiles(sweep, by, costs):
         items = grid.index.get_level_values("item").to_numpy(str)
         values = grid.to_numpy()
         # Totals rank the layers as means do, since a sample has the same scenarios at each layer.
@@ -89,6 +122,7 @@ def choice_overlap(
     halvings: int = 50,
     seed: int = 42,
     by: Ranking = "differential",
+    costs: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """How many of the best k layers two random halves of the scenarios share.
 
@@ -98,7 +132,7 @@ def choice_overlap(
         k: how many layers are chosen.
         halvings: random splits into halves.
         seed: of the splits.
-        by: what ranks layers, see `top_layers`.
+        by, costs: what ranks layers, see `top_layers`.
 
     Returns:
         One row a steered axis and split: steered, draw, overlap (0 to k) and chance (the expected
@@ -111,7 +145,7 @@ def choice_overlap(
     """
     check_k(k)
     rows = []
-    for axis, grid in _profiles(sweep, by):
+    for axis, grid in _profiles(sweep, by, costs):
         # The mean of the hypergeometric distribution: k drawn from n layers, k of which count.
         chance = k * k / grid.shape[1]
         for draw in range(halvings):
@@ -125,14 +159,26 @@ def choice_overlap(
     return pd.DataFrame(rows, columns=["steered", "draw", "overlap", "chance"])
 
 
-def _profiles(sweep: pd.DataFrame, by: Ranking) -> Iterator[tuple[str, pd.DataFrame]]:
-    """What ranks the layers of each axis, mean over alphas: a row a scenario, a column a layer."""
+def _profiles(
+    sweep: pd.DataFrame, by: Ranking, costs: pd.DataFrame | None
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What ranks the layers of each axis, mean over alphas: a row a scenario, a column a layer.
+
+    Dear layers are below any change of P+.
+    """
     for axis, of_axis in sweep.groupby("steered"):
         rows = _measured_or_predicted(of_axis)
         grid = rows.assign(ranked=ranked(rows, by)).pivot_table(
             index=["item", "id"], columns="layer", values="ranked"
         )
+        if costs is not None:
+            grid[dear_layers(grid.mean(), _of_axis(costs, str(axis)))] = -2.0
         yield str(axis), grid
+
+
+def _of_axis(costs: pd.DataFrame | None, axis: str) -> pd.Series | None:
+    """The costs of the layers of an axis, by layer."""
+    return None if costs is None else costs[costs.steered == axis].set_index("layer").kl
 
 
 def _measured_or_predicted(sweep: pd.DataFrame) -> pd.DataFrame:
@@ -174,8 +220,10 @@ def mean_by_layer(table: pd.DataFrame, by: Ranking = "differential") -> pd.Serie
     return ranked(table, by).groupby(table.layer).mean()
 
 
-def best_layers(table: pd.DataFrame, k: int, by: Ranking = "differential") -> list[int]:
-    """The k layers with the largest mean, in ascending order.
+def best_layers(
+    table: pd.DataFrame, k: int, by: Ranking = "differential", kl: pd.Series | None = None
+) -> list[int]:
+    """The k layers with the largest mean, see `largest`.
 
     Raises InputError unless k is between 1 and the number of layers.
     """
@@ -183,4 +231,16 @@ def best_layers(table: pd.DataFrame, k: int, by: Ranking = "differential") -> li
     means = mean_by_layer(table, by)
     if k > len(means):
         raise InputError(f"k is {k}: the sweep has {len(means)} layers; give 1 to {len(means)}")
-    return sorted(int(layer) for layer in means.nlargest(k).index)
+    return largest(means, k, kl)
+
+
+def largest(means: pd.Series, k: int, kl: pd.Series | None = None) -> list[int]:
+    """The k layers with the largest mean, in ascending order; dear ones only if others are too few.
+
+    >>> largest(pd.Series([0.03, 0.02, 0.02, 0.01]), 2, pd.Series([0.4, 0.01, 0.01]))
+    [1, 2]
+    """
+    dear = [] if kl is None else dear_layers(means, kl)
+    fair = means.drop(dear).nlargest(k)
+    rest = means[dear].nlargest(k - len(fair))
+    return sorted(int(layer) for layer in [*fair.index, *rest.index])

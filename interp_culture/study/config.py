@@ -110,8 +110,9 @@ class StudyConfig(BaseModel):
     )
     layers_by: Ranking = Field(
         "effect",
-        description="what ranks layers: effect (the change of P+ in the direction of alpha) or "
-        "differential (its absolute value, as in the paper)",
+        description="what ranks layers: effect (the change of P+ in the direction of alpha, "
+        "without layers that cost much for it) or differential (its absolute value, as in the "
+        "paper)",
     )
     n_random: int = Field(
         LEAST_RANDOM,

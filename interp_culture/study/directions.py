@@ -16,12 +16,13 @@ from torch import Tensor
 from interp_culture.artifacts import content_key
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.formats import ReadoutFormat
-from interp_culture.scenarios.neutral import load_neutral
+from interp_culture.scenarios.neutral import neutral_beginnings
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, cache_activations
 from interp_culture.steering.direction_choice import (
     CANDIDATES,
     PAPER,
+    TEXTS_OF_LAYERS,
     Candidate,
     TrainingReadings,
     best_candidate,
@@ -31,6 +32,8 @@ from interp_culture.steering.direction_choice import (
 )
 from interp_culture.steering.extraction import extract
 from interp_culture.steering.gradient_sweep import gradient_sweep
+from interp_culture.steering.layer_choice import top_layers
+from interp_culture.steering.layer_cost import layer_costs
 from interp_culture.steering.optimised import DEFAULT_TRAINING, Training
 from interp_culture.steering.readout_gradients import ReadoutGradients, cache_gradients
 from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
@@ -39,10 +42,9 @@ from interp_culture.study.config import StudyConfig
 from interp_culture.study.summary import DirectionRecord
 
 Once = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
-# What a brief study compares, and the beginnings of neutral texts on which it measures the cost.
+# What a brief study compares, and on how many beginnings of neutral texts.
 BRIEF_CANDIDATES = (PAPER, Candidate("gradient"))
 BRIEF_TEXTS = 2
-BRIEF_CHARACTERS = 300
 
 
 @dataclass
@@ -96,9 +98,7 @@ class Directions:
 
     def comparison(self) -> pd.DataFrame:
         """What each candidate moves and costs on the training half: see `compare_directions`."""
-        texts = list(load_neutral().values())
-        if self.config.brief:
-            texts = [text[:BRIEF_CHARACTERS] for text in texts[:BRIEF_TEXTS]]
+        texts = neutral_beginnings(BRIEF_TEXTS) if self.config.brief else None
         return self.once(
             "direction_choice",
             lambda: compare_directions(
@@ -110,6 +110,21 @@ class Directions:
                 texts=texts,
                 seed=self.config.seed,
             ),
+        )
+
+    def layer_costs(self, sweep: pd.DataFrame) -> pd.DataFrame | None:
+        """The cost of the layers that move each axis most, twice as many as are steered.
+
+        None where layers are ranked by the differential, as in the paper, which knows no cost.
+        """
+        if self.config.layers_by == "differential":
+            return None
+        vectors = self.steered()
+        k = min(2 * self.config.top_k, self.model.n_layers)
+        tried = {axis: top_layers(sweep, axis, k, "effect") for axis in vectors}
+        return self.once(
+            "layer_costs",
+            lambda: layer_costs(self.model, vectors, tried, neutral_beginnings(TEXTS_OF_LAYERS)),
         )
 
     def readings(self, *candidates: Candidate) -> TrainingReadings:

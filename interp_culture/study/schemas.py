@@ -72,6 +72,16 @@ _TABLES = (
         ),
     ),
     TableSchema(
+        "layer_costs",
+        "a steered axis and layer, of those that move it most; none for `layers_by: differential`",
+        "steering.layer_costs",
+        (
+            STEERED,
+            Column("layer", "the one steered layer"),
+            Column("kl", "on neutral text at alpha 1", "nats per token"),
+        ),
+    ),
+    TableSchema(
         "steered_letters",
         "a run and held-out scenario, read by letters",
         "coupling.steered_readouts",
@@ -109,7 +119,7 @@ _TABLES = (
             Column("method", "how the direction is computed"),
             Column("site", "where the activations are read; last by convention for the gradient"),
             STEERED,
-            Column("layers", "those with the largest effect"),
+            Column("layers", "those with the largest effect that are not dear"),
             Column(
                 "effect", "of the other half of the training scenarios, to first order", PER_ALPHA
             ),

@@ -378,6 +378,10 @@ class Study:
 
         return self.once("sweep", compute)
 
+    def layer_costs(self) -> pd.DataFrame | None:
+        """The cost of the layers that move each axis most: see `Directions.layer_costs`."""
+        return self.directions.layer_costs(self.sweep())
+
     @cached_property
     def layers(self) -> dict[str, list[int]]:
         """The steered layers by axis: those of the configuration, else the best of the sweep."""
@@ -385,8 +389,9 @@ class Study:
         fixed = self.config.layers
         if fixed is None:
             sweep = self.sweep()
-            k = self.config.top_k
-            return {axis: top_layers(sweep, axis, k, self.config.layers_by) for axis in axes}
+            costs = self.layer_costs()
+            by, k = self.config.layers_by, self.config.top_k
+            return {axis: top_layers(sweep, axis, k, by, costs) for axis in axes}
         if set(fixed) != set(axes):
             raise InputError(
                 f"field layers: it names axes {', '.join(fixed)}; "

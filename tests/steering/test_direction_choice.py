@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +24,7 @@ from interp_culture.steering import (
     cache_gradients,
     compare_directions,
     cross_fitted_effects,
+    layer_costs,
     readout_gradients,
 )
 from interp_culture.steering.direction_choice import training_halves
@@ -119,6 +123,28 @@ def test_candidates_are_compared_at_equal_divergence(
     np.testing.assert_allclose(table.per_root_kl, table.effect / np.sqrt(table.kl))
     by_method = table[table.steered == "X"].set_index("method").effect
     assert by_method.gradient > by_method.mean_diff > 0
+
+
+def test_a_candidate_is_not_steered_at_a_dear_layer(
+    planted: tuple[LanguageModel, ScenarioSet],
+    readings: TrainingReadings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, train = planted
+    like = ic.extract(model, train)
+    compared = partial(
+        compare_directions, model, readings, like, candidates=(GRADIENT,), k=1, texts=["abcd" * 5]
+    )
+    best = compared().set_index("steered").layers
+    measured = layer_costs
+
+    def dear_best(*args: Any) -> pd.DataFrame:
+        costs = measured(*args)
+        is_best = costs.layer.astype(str) == costs.steered.map(best)
+        return costs.assign(kl=np.where(is_best, 1e6, costs.kl))
+
+    monkeypatch.setattr("interp_culture.steering.direction_choice.layer_costs", dear_best)
+    assert (compared().set_index("steered").layers != best).all()
 
 
 def test_the_candidate_with_the_largest_mean_over_axes_wins() -> None:

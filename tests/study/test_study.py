@@ -320,7 +320,7 @@ def test_titles_say_what_was_found(finished: tuple[StudyConfig, dict[str, Any]])
         )
     )
     assert swept.startswith("We steer the 4 layers that move P+ most when steered alone: X at")
-    assert "furthest in the direction of steering when steered alone: X at" in signed
+    assert "furthest in the direction of steering, for a fair cost, when steered alone: X" in signed
     assert fixed.startswith("We steer the configured layers: X at layers")
 
 
