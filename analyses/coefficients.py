@@ -221,9 +221,8 @@ def entanglement_ratios(strengths: pd.DataFrame) -> pd.DataFrame:
 
 
 def neutral_texts(study: ic.Study) -> list[str]:
-    """The beginnings of the shipped neutral texts, cut at a space."""
-    texts = list(ic.scenarios.load_neutral().values())[: size_of(study).n_neutral]
-    return [text[:NEUTRAL_CHARACTERS].rsplit(maxsplit=1)[0] for text in texts]
+    """The beginnings of the shipped neutral texts."""
+    return ic.scenarios.neutral_beginnings(size_of(study).n_neutral, NEUTRAL_CHARACTERS)
 
 
 def neutral_divergence(study: ic.Study) -> pd.DataFrame:

@@ -26,8 +26,8 @@ def study(
     preset: Annotated[
         str,
         typer.Option(
-            help="quick (a subset of the scenarios) and paper (all of them) also run every "
-            "analysis; full runs none."
+            help="full (all scenarios), quick (a subset) or paper (the paper's direction and "
+            "layers, and every analysis)."
         ),
     ] = "full",
     analysis: Annotated[

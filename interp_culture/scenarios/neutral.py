@@ -21,8 +21,10 @@ def load_neutral() -> dict[str, str]:
     }
 
 
-def neutral_beginnings(n: int, characters: int = 300) -> list[str]:
+def neutral_beginnings(n: int | None = None, characters: int = 300) -> list[str]:
     """The beginnings of the first `n` shipped texts, cut at a space: for costs that are compared.
+
+    Of all texts if `n` is None.
 
     >>> [len(text) <= 300 for text in neutral_beginnings(2)]
     [True, True]

@@ -18,6 +18,8 @@ MAY_DIFFER = {
     "model",
     "dtype",
     "layers",
+    # The primary readouts must agree, whether configured or chosen: see `common_readout`.
+    "readout",
     # The manifest has the digest of the scenarios, which does not depend on their path.
     "scenarios",
     # Held-out scenarios: only those that all studies have are compared.
@@ -94,7 +96,7 @@ def _check_primary(studies: Sequence[FinishedStudy]) -> None:
             advice = (
                 f"choose one that all have with --readout: {', '.join(shared)}"
                 if shared
-                else "run them without `brief`, so that every readout is in all of them"
+                else "give their configurations the same `readout`"
             )
             raise InputError(
                 f"field primary_readout: {values[0]!r} in {first.folder}, {values[1]!r} in "

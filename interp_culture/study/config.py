@@ -18,6 +18,7 @@ from pydantic import (
 
 from interp_culture.engine.leaks import Kind
 from interp_culture.errors import InputError, check_known
+from interp_culture.readout.formats import Readout
 from interp_culture.readout.prompts import Order
 from interp_culture.stats import LEAST_RANDOM
 from interp_culture.steering.layer_choice import Ranking
@@ -77,6 +78,11 @@ class StudyConfig(BaseModel):
     out: str = Field("results/study", description="folder for tables, vectors, summary and report")
     device: str | None = None
     dtype: str | None = None
+    readout: Readout | None = Field(
+        None,
+        description="the primary readout, letters or continuation; default: letters where they "
+        "pass their check without a caution, else continuation",
+    )
     order: Order = "both"
     prefix: str | None = Field(
         None,
@@ -229,8 +235,9 @@ def load_config(
 
     Args:
         path: a YAML file of `field: value` lines.
-        preset: "full" (all scenarios, no analyses), "quick" (a small subset, all analyses) or
-            "paper" (all held-out scenarios, subsets where there are many runs, all analyses).
+        preset: "full" (all scenarios, no analyses), "quick" (a small subset, no analyses) or
+            "paper" (the paper's direction and layers on all held-out scenarios, subsets where there
+            are many runs, all analyses).
         overrides: values by field; None leaves a field as it is.
 
     Raises:

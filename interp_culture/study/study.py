@@ -228,11 +228,13 @@ class Study:
 
     @cached_property
     def primary_readout(self) -> Readout:
-        """The primary readout: letters, as in the paper, where they pass without a caution.
+        """The primary readout: as configured, or letters, where they pass without a caution.
 
         Else continuation where it passes; else letters where they pass with a caution. Where no
         readout passes, continuation.
         """
+        if self.config.readout is not None:
+            return self.config.readout
         checks = self.validity()
         passing = [readout for readout in READOUTS if checks[readout].ok]
         clean = [readout for readout in passing if not checks[readout].cautions]

@@ -11,7 +11,7 @@ import pytest
 from planted import MAP_ITEMS, planted_scenarios
 
 import interp_culture as ic
-from analyses import coefficients, directions
+from analyses import coefficients
 from interp_culture.engine.model import ReadoutChecks
 from interp_culture.reporting.html import write_report
 from interp_culture.study import study as study_module
@@ -41,8 +41,8 @@ def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.Languag
         ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2)
     )
     monkeypatch.setattr(coefficients, "BRIEF", replace(coefficients.BRIEF, n_tokens=2))
-    monkeypatch.setattr(coefficients, "NEUTRAL_CHARACTERS", 60)
-    monkeypatch.setattr(directions, "NEUTRAL_CHARACTERS", 60)
+    texts = {register: text[:60] for register, text in ic.scenarios.load_neutral().items()}
+    monkeypatch.setattr("interp_culture.scenarios.neutral.load_neutral", lambda: texts)
     return tiny
 
 

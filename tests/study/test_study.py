@@ -136,6 +136,14 @@ def test_a_site_needs_a_method() -> None:
         load_config(site="answer_mean")
 
 
+def test_the_primary_readout_can_be_configured(tiny: LanguageModel) -> None:
+    """Letters fail their check on a random model, so that no study would choose them."""
+    study = Study(StudyConfig(model="tiny", readout="letters", prefix=""))
+    study.model = tiny
+    assert study.primary_readout == "letters"
+    assert study.format().readout == "letters"
+
+
 def test_every_table_has_csv_and_manifest(finished: tuple[StudyConfig, dict[str, Any]]) -> None:
     folder = Path(finished[0].out)
     names = {p.stem for p in folder.glob("*.parquet")}
