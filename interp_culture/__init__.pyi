@@ -1,6 +1,7 @@
 # The names that most scripts need; each is imported when it is first used.
 # All others are in the rooms.
 from . import coupling, engine, readout, reporting, scenarios, steering, study, survey
+from .coupling.explanation import explain
 from .coupling.ratio import entanglement
 from .coupling.responses import response_matrix
 from .coupling.steered import steered_readouts
@@ -53,6 +54,7 @@ __all__ = [
     "coupling",
     "engine",
     "entanglement",
+    "explain",
     "extract",
     "generate",
     "kl_on_neutral",

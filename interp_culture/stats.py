@@ -169,13 +169,13 @@ class NullBand:
     Attributes:
         centre: of the band; not 0 for a quantity that has no sign.
         scale: the spread of one effect, the root mean square around the centre.
-        freedom: degrees of freedom of Student's t.
+        freedom: degrees of freedom of Student's t; infinite for a spread that is known.
         reach: half of the width of the band; an effect further from the centre has p < 0.05.
     """
 
     centre: float
     scale: float
-    freedom: int
+    freedom: float | int
     reach: float
 
     @classmethod
@@ -202,6 +202,15 @@ class NullBand:
             # The mean is as uncertain as any mean of n values.
             scale = scale * np.sqrt(1 + 1 / len(effects))
         return cls(middle, float(scale), freedom, float(t.ppf(1 - LEVEL / 2, freedom) * scale))
+
+    @classmethod
+    def of_scale(cls, scale: float) -> NullBand:
+        """The band around 0 of effects whose spread is known, not estimated from a few vectors.
+
+        >>> round(NullBand.of_scale(0.01).reach, 4)
+        0.0196
+        """
+        return cls(0.0, scale, np.inf, TESTED * scale)
 
     @property
     def low(self) -> float:

@@ -154,7 +154,10 @@ def few_controls() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def all_controls() -> Iterator[None]:
-    """A readout is checked on all control items, by tests with models of their own."""
+    """From here on in this file a readout is checked on all control items.
+
+    A model that was checked before keeps its verdict, so use another one.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interp_culture.readout.validity.load_controls", load_controls)
         yield

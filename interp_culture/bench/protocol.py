@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,7 +100,13 @@ def build(shape: str, device: str, dtype: torch.dtype) -> LanguageModel:
     # On the device at once, without a copy of the weights in the CPU's memory.
     with torch.device(device):
         hf_model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return LanguageModel.wrap(hf_model, load_model("smollm2", device="cpu").tokenizer, shape)
+    return LanguageModel.wrap(hf_model, tokenizer(), shape)
+
+
+@cache
+def tokenizer() -> Any:
+    """The embedded model's tokenizer, read once for all shapes."""
+    return load_model("smollm2", device="cpu").tokenizer
 
 
 class Protocol:

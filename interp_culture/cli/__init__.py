@@ -9,6 +9,9 @@ from __future__ import annotations
 from interp_culture.cli import study
 
 # isort: split
+from interp_culture.cli import explain
+
+# isort: split
 from interp_culture.cli import compare
 
 # isort: split
@@ -32,8 +35,8 @@ from interp_culture.cli.analysis import run_alone
 from interp_culture.cli.common import app, run
 
 __all__ = [
-    "app", "bench", "compare", "data", "experiment", "generate", "main", "models", "run_alone",
-    "study", "survey", "validity", "wvs",
+    "app", "bench", "compare", "data", "experiment", "explain", "generate", "main", "models",
+    "run_alone", "study", "survey", "validity", "wvs",
 ]  # fmt: skip
 
 

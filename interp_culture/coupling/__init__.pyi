@@ -1,6 +1,9 @@
 # The public names of this room; each is imported when it is first used.
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
+from .causes import CAUSES, gain_causes
 from .control import planted_growth, planted_response
+from .explanation import Explanation, explain
+from .gain import gain_agreement, gain_matrix
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
 from .null import beside_random, one_sided, random_effects, random_range, random_reach
 from .planted import leak_of_size, predicted_coupling
@@ -20,9 +23,12 @@ from .reliability import (
 )
 from .responses import domain_shifts, effects, moved_alone, response, response_matrix
 from .steered import shifts, slopes, steered_readouts
+from .text_gains import gains_of_texts
 
 __all__ = [
+    "CAUSES",
     "Entanglement",
+    "Explanation",
     "NullAgreement",
     "axis_cosines",
     "axis_purity",
@@ -32,6 +38,11 @@ __all__ = [
     "domain_shifts",
     "effects",
     "entanglement",
+    "explain",
+    "gain_agreement",
+    "gain_causes",
+    "gain_matrix",
+    "gains_of_texts",
     "item_cosines",
     "item_reliability",
     "layer_coupling",

@@ -27,18 +27,25 @@ class Finding:
 def headline(summary: Summary) -> str:
     """The answer to the question of the study: which axes are coupled."""
     rows = cross_responses(summary)
-    coupled = [f"{row['axis']} to {row['steered']}" for row in rows if is_coupled(summary, row)]
-    alone = [
+    coupled = [row for row in rows if is_coupled(summary, row)]
+    alone = [row for row in rows if _moves_alone(summary, row)]
+    if not (coupled or alone):
+        return "We found no coupling of one axis to another"
+    parts = []
+    if coupled:
+        named = [f"{row['axis']} to {row['steered']}" for row in coupled]
+        parts.append(f"we found a coupling beyond random vectors: {', '.join(named)}")
+    parts += [
         f"steering {row['steered']} moves {row['axis']}, but {row['steered']} itself does not "
         "measurably move"
-        for row in rows
-        if _moves_alone(summary, row)
+        for row in alone
     ]
-    if coupled:
-        first = f"We found a coupling beyond random vectors: {', '.join(coupled)}"
-    else:
-        first = "We found no coupling of one axis to another"
-    return "; ".join([first, *alone])
+    others = [f"{row['axis']} to {row['steered']}" for row in rows if row not in coupled + alone]
+    if others and not coupled:
+        parts.append(f"we found no coupling of {', '.join(others)}")
+    text = "; ".join(parts)
+    # Not `capitalize`, which makes the names of axes small.
+    return text[0].upper() + text[1:]
 
 
 def cross_responses(summary: Summary) -> list[MatrixRow]:
@@ -67,10 +74,7 @@ def coupling_finding(summary: Summary, row: MatrixRow) -> Finding:
         reason = f"Fewer than {LEAST_N} scenarios of {axis} were read."
     # The ratio divides by the steered axis' own change: if that may be 0, no coupling is claimed.
     elif _moves_alone(summary, row):
-        answer = (
-            f"Steering {steered} moves {axis}, but we found no coupling of {axis} to {steered}: "
-            f"{steered} itself does not measurably move."
-        )
+        answer = f"Steering {steered} moves {axis}, but {steered} itself does not measurably move."
         reason = (
             f"{axis} moves beyond random vectors at alpha {beyond}, while {own_interval}, so the "
             "entanglement ratio is not defined."

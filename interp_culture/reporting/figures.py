@@ -298,3 +298,48 @@ def profile_figure(
             figure.add_vrect(**edges, fillcolor=ORANGE, opacity=0.25, layer="below", **here)
     figure.for_each_annotation(lambda title: title.update(text=title.text.split(": ", 1)[-1]))
     return figure
+
+
+def parts_figure(
+    table: pd.DataFrame, x: str, *, facet: str, names: dict[str, str], whole: str
+) -> go.Figure:
+    """A quantity as stacked parts, with a line for their sum; one panel per facet.
+
+    Args:
+        table: the columns `x`, cause, `facet` and part; parts below 0 are stacked downward.
+        names: labels by column, with the unit ("part": the vertical axis).
+        whole: the name of the line.
+
+    >>> table = pd.DataFrame({"layer": [0, 0], "cause": ["readout", "rest"], "part": [0.2, -0.1]})
+    >>> figure = parts_figure(
+    ...     table.assign(pair="X to Y"), "layer", facet="pair", names={"part": "P+"}, whole="gain"
+    ... )
+    >>> [trace.name for trace in figure.data]
+    ['readout', 'rest', 'gain']
+    """
+    figure = px.bar(
+        table,
+        x=x,
+        y="part",
+        color="cause",
+        facet_col=facet,
+        labels=names | {"cause": ""},
+        color_discrete_sequence=CYCLE,
+    )
+    for col, (_, rows) in enumerate(table.groupby(facet, sort=False), start=1):
+        sums = rows.groupby(x).part.sum()
+        figure.add_scatter(
+            x=sums.index,
+            y=sums,
+            mode="lines+markers",
+            line={"color": INK, "width": 1.5},
+            marker={"size": 5},
+            name=whole,
+            legendgroup=whole,
+            showlegend=col == 1,
+            row=1,
+            col=col,
+        )
+    figure.update_layout(barmode="relative", bargap=0.15)
+    figure.for_each_annotation(lambda title: title.update(text=title.text.split("=", 1)[-1]))
+    return finish(figure, 440)

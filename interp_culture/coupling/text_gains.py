@@ -1,0 +1,92 @@
+"""Which training texts a gain comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from interp_culture.errors import InputError
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.activations import Activations
+from interp_culture.steering.readout_gradients import ReadoutGradients
+from interp_culture.steering.vectors import SteeringVectors, check_by_axis
+
+# Training scenarios and held-out ones of two axes, whose numbers may differ.
+Rows = Float[np.ndarray, "_ d_model"]
+# The largest angle between a vector and the mean of its contrasts, as 1 - cosine: rounding alone.
+LARGEST_ANGLE = 1e-3
+
+
+def gains_of_texts(
+    gradients: ReadoutGradients,
+    scenarios: ScenarioSet,
+    vectors: Mapping[str, SteeringVectors],
+    contrasts: Activations,
+    train: ScenarioSet,
+    *,
+    layers: Mapping[str, Sequence[int]],
+) -> pd.DataFrame:
+    """What the difference of every training scenario would move, were it the steering vector.
+
+    The mean over the scenarios of an axis is its gain, so that the table shows which texts a
+    coupling comes from, by item and domain.
+
+    Args:
+        gradients, scenarios, vectors, contrasts, train: as for `gain_causes`.
+        layers: by axis, those that are steered together.
+
+    Returns:
+        steered, axis (read), id, item, domain (of the training scenario), gain (change of P+ per
+        unit of alpha).
+
+    Raises:
+        InputError: see `gain_causes`.
+
+    >>> gradients = ic.steering.readout_gradients(model, test, "continuation")
+    >>> contrasts = ic.read_activations(model, train)
+    >>> table = gains_of_texts(gradients, test, vectors, contrasts, train, layers=layers)
+    >>> gains = ic.coupling.gain_matrix(gradients, test, vectors, layers=layers)
+    >>> means = table.groupby(["steered", "axis"]).gain.mean()
+    >>> bool(np.allclose(means, gains.gain))
+    True
+    """
+    check_by_axis(vectors=vectors, layers=layers)
+    held_out = {
+        axis: scenarios.filter(axis=axis).frame().id.tolist() for axis in sorted(scenarios.axes)
+    }
+    tables = []
+    for steered, of_axis in vectors.items():
+        frame = train.filter(axis=steered).frame()[["id", "item", "domain"]]
+        for axis, ids in held_out.items():
+            gain = np.zeros(len(frame))
+            for layer in layers[steered]:
+                rows = contrasts_at(contrasts, layer, frame.id.tolist(), of_axis)
+                gain += rows @ gradients_at(gradients, layer, ids).mean(0)
+            tables.append(frame.assign(steered=steered, axis=axis, gain=gain))
+    columns = ["steered", "axis", "id", "item", "domain", "gain"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def contrasts_at(
+    contrasts: Activations, layer: int, ids: Sequence[str], vectors: SteeringVectors
+) -> Rows:
+    """The differences between the poles, scaled so that their mean is the steering vector."""
+    of_axis = contrasts.select(ids)
+    rows = (of_axis.positive[:, layer].double() - of_axis.negative[:, layer].double()).numpy()
+    mean = rows.mean(0)
+    vector = vectors.direction[layer].double().numpy()
+    lengths = np.linalg.norm(mean) * np.linalg.norm(vector)
+    if not lengths or mean @ vector / lengths < 1 - LARGEST_ANGLE:
+        raise InputError(
+            f"the vector of {vectors.axis} at layer {layer} (method {vectors.method}) is not the "
+            "mean difference of these contrasts; give the contrasts that it was made from, and "
+            "vectors of the method mean_diff or gradient"
+        )
+    return rows * (mean @ vector / (mean @ mean))
+
+
+def gradients_at(gradients: ReadoutGradients, layer: int, ids: Sequence[str]) -> Rows:
+    return gradients.select(ids).at_layers([layer]).of_p_positive[:, 0].numpy()

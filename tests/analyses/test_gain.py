@@ -1,0 +1,67 @@
+"""Gains of a study beside measured effects: a model of known coupling, and the words on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from declared_tables import check_captions, check_tables
+from planted import COUPLING, planted_model, planted_scenarios
+
+import interp_culture as ic
+from analyses.gain import ANALYSIS, sections, with_q
+from interp_culture.study.analysis import Tables
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
+    folder = str(tmp_path_factory.mktemp("study"))
+    made = ic.Study(
+        ic.StudyConfig(
+            method="mean_diff", model="planted", out=folder, alphas=[0.2], sweep_alphas=[0.2],
+            sweep_method="gradient", top_k=2,
+        )
+    )  # fmt: skip
+    made.model = planted_model()
+    made.scenarios = planted_scenarios()
+    made.primary_readout = "continuation"
+    return made
+
+
+@pytest.fixture(scope="module")
+def tables(study: ic.Study) -> Tables:
+    return study.measure(ANALYSIS)
+
+
+def test_gains_are_the_measured_effects_of_small_steps(study: ic.Study, tables: Tables) -> None:
+    check_tables(ANALYSIS, tables)
+    agreement = tables["agreement"]
+    small = agreement[agreement.alpha == agreement.alpha.min()].set_index(["steered", "axis"])
+    assert small.loc[("all", "all")].r > 0.999
+    assert small.loc[("all", "all")].slope == pytest.approx(1, abs=0.02)
+    assert small.loc[("X", "Y")].n == study.model.n_layers
+    together = tables["together"].set_index(["steered", "axis"])
+    assert together.loc[("X", "Y")].gain == pytest.approx(together.loc[("X", "Y")].D, rel=0.1)
+
+
+def test_the_planted_coupling_is_the_one_beyond_random_vectors(tables: Tables) -> None:
+    gains = tables["by_layer"].set_index(["steered", "axis", "layer"]).sort_index()
+    ratio = gains.gain["X", "Y"] / gains.gain["Y", "Y"]
+    np.testing.assert_allclose(ratio, COUPLING, rtol=0.25)
+    assert gains.sure["X", "Y"].all()
+    assert not gains.sure["Y", "X"].any()
+
+
+def test_findings_and_figures(study: ic.Study, tables: Tables) -> None:
+    profile, agreement = made = sections(tables, study.about)
+    check_captions(ANALYSIS, made)
+    assert "X moves Y at 0, 1, 2, 3; Y moves X at no layer" in profile.title
+    assert agreement.title.startswith("Gains and measured effects correlate with 1.00 at alpha")
+
+
+def test_p_values_are_adjusted_for_all_entries() -> None:
+    """By hand: sorted p times n / rank, and never below that of a smaller p."""
+    gains = pd.DataFrame({"p_null": [0.01, 0.04, 0.03, np.nan], "low": 0.1, "high": 0.2})
+    table = with_q(gains)
+    np.testing.assert_allclose(table.q, [0.03, 0.04, 0.04, np.nan])
+    assert table.sure.tolist() == [True, True, True, False]

@@ -1,0 +1,99 @@
+"""One call explains a planted coupling, in tables and in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import planted_model, planted_scenarios
+from typer.testing import CliRunner
+
+import interp_culture as ic
+from interp_culture.cli import app
+from interp_culture.cli.explain import TABLES
+from interp_culture.coupling import Explanation
+from interp_culture.engine.model import LanguageModel
+from interp_culture.errors import InputError
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering import readout_gradients
+
+pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
+
+
+@pytest.fixture(scope="module")
+def halves() -> tuple[ScenarioSet, ScenarioSet]:
+    return planted_scenarios().split(seed=0)
+
+
+@pytest.fixture(scope="module")
+def planted() -> LanguageModel:
+    return planted_model()
+
+
+@pytest.fixture(scope="module")
+def why(planted: LanguageModel, halves: tuple[ScenarioSet, ScenarioSet]) -> Explanation:
+    vectors = ic.extract(planted, halves[0])
+    return ic.explain(planted, *halves, vectors, readout="continuation")
+
+
+def test_the_planted_coupling_is_told_from_the_missing_one(why: Explanation) -> None:
+    assert why.is_shown("X", "Y")
+    assert not why.is_shown("Y", "X")
+    x_to_y, y_to_x = str(why).split("\n")
+    assert x_to_y.startswith("Steering X toward a moves Y toward c: +")
+    assert "It is the sum of representation +" in x_to_y
+    assert y_to_x.startswith("Steering Y toward c is not shown to move X: ")
+    with pytest.raises(InputError, match="no gain of Z by X"):
+        why.sentences("X", "Z")
+
+
+def test_all_tables_are_of_the_same_gains(why: Explanation) -> None:
+    """The sum over causes, the mean over texts, and the sum over layers."""
+    gains = why.gains.set_index(["steered", "axis"]).gain
+    causes = why.causes.groupby(["steered", "axis"]).part.sum()
+    np.testing.assert_allclose(causes, gains[causes.index], atol=1e-8)
+    texts = why.texts.groupby(["steered", "axis"]).gain.mean()
+    np.testing.assert_allclose(texts, gains[texts.index], atol=1e-8)
+    assert {axis: len(layers) for axis, layers in why.layers.items()} == {"X": 4, "Y": 4}
+    by_layer = why.gains_by_layer.groupby(["steered", "axis"]).gain.sum()
+    np.testing.assert_allclose(by_layer, gains[by_layer.index], atol=1e-8)
+
+
+def test_gradient_vectors_are_explained_by_the_gradients_of_their_texts(
+    planted: LanguageModel, halves: tuple[ScenarioSet, ScenarioSet]
+) -> None:
+    train, test = halves
+    vectors = ic.extract(planted, train, "gradient", readout="continuation")
+    layers = {"X": [1], "Y": [1]}
+    read_again = ic.explain(planted, train, test, vectors, layers=layers, readout="continuation")
+    contrasts = readout_gradients(planted, train, "continuation").as_activations
+    given = ic.explain(
+        planted, train, test, vectors, layers=layers, readout="continuation", contrasts=contrasts
+    )
+    np.testing.assert_allclose(read_again.causes.part, given.causes.part, atol=1e-9)
+
+
+def test_vectors_that_are_no_means_are_refused(
+    planted: LanguageModel, halves: tuple[ScenarioSet, ScenarioSet]
+) -> None:
+    train, test = halves
+    vectors = ic.extract(planted, train, "pca")
+    with pytest.raises(InputError, match="vectors of method pca at site last are no means"):
+        ic.explain(planted, train, test, vectors, readout="continuation")
+
+
+def test_the_verb_prints_the_sentences_and_stores_the_tables(
+    planted: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interp_culture.engine.loading.load_model", lambda *a, **k: planted)
+    monkeypatch.setattr(
+        "interp_culture.scenarios.files.load_scenarios", lambda *a: planted_scenarios()
+    )
+    arguments = ["explain", "--readout", "continuation", "--layers", "X=1", "--layers", "Y=1"]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "Steering X toward a moves Y toward c: +" in done.output
+    assert {path.stem for path in tmp_path.glob("*.csv")} == set(TABLES)
+    refused = CliRunner().invoke(app, [*arguments, "--layers", "Z"])
+    assert "give AXIS=layers" in str(refused.exception)
