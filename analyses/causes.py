@@ -43,6 +43,9 @@ SCHEMAS = (
             Column("cause", ", ".join(CAUSES)),
             Column("part", "of the gain; the parts add up to it", columns.PER_ALPHA),
             *columns.INTERVAL,
+            Column("null_low", "lower end of 95% of such parts of random directions"),
+            Column("null_high", "upper end of 95% of such parts of random directions"),
+            Column("shown", "whether the interval excludes 0 and the part is beyond that band"),
         ),
     ),
     TableSchema(
@@ -54,6 +57,9 @@ SCHEMAS = (
             Column("cause", ", ".join(CAUSES)),
             Column("part", "of the gain; the parts add up to it", columns.PER_ALPHA),
             *columns.INTERVAL,
+            Column("null_low", "lower end of 95% of such parts of random directions"),
+            Column("null_high", "upper end of 95% of such parts of random directions"),
+            Column("shown", "whether the interval excludes 0 and the part is beyond that band"),
         ),
     ),
     TableSchema(
@@ -90,11 +96,14 @@ def measure(study: ic.Study) -> Tables:
     """Gains and their causes at all layers, for the steered direction and for the paper's.
 
     Returns:
-        the tables of `SCHEMAS`.
+        the tables of `SCHEMAS`, empty for a study of one axis.
     """
-    held_out = ic.steering.cache_gradients(
-        study.model, study.test, study.folder / "gradients_held_out", study.format()
-    )
+    held_out = study.held_out_gradients
+    if len(study.vectors()) < 2:
+        return {
+            schema.name: pd.DataFrame(columns=[column.name for column in schema.columns])
+            for schema in SCHEMAS
+        }
     tables: dict[str, list[pd.DataFrame]] = {schema.name: [] for schema in SCHEMAS}
     for name, candidate in candidates(study).items():
         vectors = of_candidate(study, candidate)
@@ -174,16 +183,17 @@ def cause_words(tables: Tables, direction: str, about: About) -> tuple[str, list
         )
     return f"Why {whose} moves the other axis: {'; '.join(titles)}", [
         "There is something to explain where the interval of the gain excludes 0 and random vectors"
-        " do not reach it. A cause is named where its own interval excludes 0.",
+        " do not reach it. A cause is named where the interval of its part excludes 0 and is beyond"
+        " that of random directions; both are for these texts and items.",
         *details,
     ]
 
 
 def found(parts: pd.DataFrame, gain: float) -> str:
     """The causes with the sign of the gain that are shown, the largest first."""
-    shown = parts[(parts.low * parts.high > 0) & (parts.part * gain > 0)]
+    shown = parts[parts.shown & (parts.part * gain > 0)]
     names = shown.loc[shown.part.abs().sort_values(ascending=False).index].cause
-    return f"by {' and '.join(names)}" if len(names) else "no single cause shown"
+    return f"by {' and '.join(names)}" if len(names) else "no cause shown"
 
 
 def items_text(texts: pd.DataFrame, gain: Any) -> str:

@@ -44,7 +44,9 @@ SCHEMAS = (
         (
             *(columns.LAYER, columns.STEERED, columns.AXIS_READ, GAIN, *columns.INTERVAL),
             *(columns.N, *columns.NULL_BAND, P_NULL),
-            Column("q", "p_null, adjusted for all layers and pairs (Benjamini and Hochberg)"),
+            Column(
+                "q", "p_null, adjusted over layers and pairs of two axes (Benjamini and Hochberg)"
+            ),
             Column("sure", "whether the interval excludes 0 and q is at most 0.05"),
         ),
     ),
@@ -91,7 +93,7 @@ def measure(study: ic.Study) -> Tables:
     """
     vectors = study.vectors()
     few = study.sample
-    gradients = held_out_gradients(study)
+    gradients = study.held_out_gradients
     measured = measured_effects(study, few)
     gains = gain_matrix(gradients, few, vectors)
     agreements = [
@@ -107,11 +109,6 @@ def measure(study: ic.Study) -> Tables:
         "measured": measured.merge(gains[[*KEYS, "gain"]]),
         "agreement": pd.concat(agreements, ignore_index=True),
     }
-
-
-def held_out_gradients(study: ic.Study) -> ic.steering.ReadoutGradients:
-    folder = study.folder / "gradients_held_out"
-    return ic.steering.cache_gradients(study.model, study.test, folder, study.format())
 
 
 def measured_effects(study: ic.Study, scenarios: ic.ScenarioSet) -> pd.DataFrame:
@@ -148,10 +145,14 @@ def single_layer_runs(study: ic.Study) -> dict[tuple, list[ic.Edit]]:
 
 
 def with_q(gains: pd.DataFrame) -> pd.DataFrame:
-    """The gains with q and sure; both are NaN and False where there is no interval."""
-    known = gains.p_null.notna()
-    q = gains.p_null.copy()
-    q[known] = false_discovery_control(gains.p_null[known]) if known.any() else q[known]
+    """The gains with q and sure, adjusted over the gains of one axis on another.
+
+    q is NaN and sure False where there is no interval, and for an axis' own gain.
+    """
+    judged = gains.p_null.notna() & (gains.steered != gains.axis)
+    q = gains.p_null.where(judged)
+    if judged.any():
+        q[judged] = false_discovery_control(gains.p_null[judged])
     return gains.assign(q=q, sure=(gains.low * gains.high > 0) & (q <= LEVEL))
 
 
@@ -201,7 +202,8 @@ def profile_words(gains: pd.DataFrame, together: pd.DataFrame) -> tuple[str, lis
         "A gain is the dot product of a steering vector with the gradient of the axis that is"
         f" read. The layers of the intervention together, per unit alpha: {'; '.join(sums)}.",
         "A layer counts if its interval excludes 0 and its p among random vectors, adjusted for"
-        f" all {len(gains)} entries (false discovery rate), is at most 0.05.",
+        f" all {gains.q.notna().sum()} gains of one axis on another (false discovery rate), is at"
+        " most 0.05.",
     ]
 
 

@@ -2,6 +2,7 @@
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
 from .causes import CAUSES, gain_causes
 from .control import planted_growth, planted_response
+from .decoupling import DECOUPLINGS, Decoupling, decouple
 from .explanation import Explanation, explain
 from .gain import gain_agreement, gain_matrix
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
@@ -27,6 +28,8 @@ from .text_gains import gains_of_texts
 
 __all__ = [
     "CAUSES",
+    "DECOUPLINGS",
+    "Decoupling",
     "Entanglement",
     "Explanation",
     "NullAgreement",
@@ -35,6 +38,7 @@ __all__ = [
     "beside_random",
     "cluster_order",
     "cross_responses",
+    "decouple",
     "domain_shifts",
     "effects",
     "entanglement",

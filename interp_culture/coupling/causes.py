@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp_culture.coupling.gain import steps
-from interp_culture.coupling.geometry import whitening
+from interp_culture.coupling.gain import check_steered_here, steps
+from interp_culture.coupling.geometry import whitening_at
 from interp_culture.coupling.text_gains import Rows, contrasts_at, gradients_at
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import LEAST_N, LEVEL, bootstrap_weights
+from interp_culture.stats import LEAST_N, LEVEL, NullBand, bootstrap_weights, excludes_zero
 from interp_culture.steering.activations import Activations
 from interp_culture.steering.readout_gradients import ReadoutGradients
-from interp_culture.steering.vectors import SteeringVectors, check_by_axis, check_held_out
+from interp_culture.steering.vectors import SteeringVectors, check_by_axis
 
 Cause = Literal["representation", "readout", "dataset", "rest"]
 # The causes, in words.
@@ -30,8 +30,12 @@ CAUSES: dict[Cause, str] = {
     "dataset": "a few items' texts speak of the other axis too",
     "rest": "later blocks, or chance",
 }
-# With fewer items the median item is the mean, so that no item can stand out.
+# With fewer items none can stand out.
 LEAST_ITEMS = 3
+# The share of items that are no typical ones, at either end.
+CUT = 0.2
+# The least squared length of a mean, as a share of the plain one, which has its noise too.
+LEAST_SIGNAL = 0.1
 
 _Draws = Float[np.ndarray, " draw"]
 
@@ -50,19 +54,22 @@ def gain_causes(
 ) -> pd.DataFrame:
     """Each entry G[i, j] of the gain matrix, i not j, as a sum of four causes.
 
-    With v_i, v_j the steering vectors and g_i, g_j the mean gradients of P+:
+    v_i, v_j are the steering vectors and g_i, g_j the mean gradients of P+. v_i is a mean over the
+    texts about i, and so it is a mean over their items. "v" below is the mean over typical items:
+    without the fifth of the items with the largest gain on j, and the fifth with the smallest (one
+    of each for three to nine items).
 
-    - representation: the part of v_i along v_j moves j as v_j does. It is c <g_j, v_j>, with
-      c = <v_i, v_j> / <v_j, v_j>.
-    - readout: whatever moves i's answer moves j's. It is r <g_i, v_i - c v_j>, with
+    - representation: the part of v along v_j moves j as v_j does. It is c <g_j, v_j>, with
+      c = <v, v_j> / <v_j, v_j>.
+    - readout: whatever moves i's answer moves j's. It is r <g_i, v - c v_j>, with
       r = <g_j, g_i> / <g_i, g_i>.
-    - rest: <g_j - r g_i, v_i - c v_j>. What later blocks compute from v_i alone is in it, and so is
-      chance: `gain_matrix` has the band of random vectors.
-    - dataset: v_i is the mean over texts about i, and so each of these parts is a mean over items.
-      The three parts above are those of the median item. Dataset is what is left of the mean: what
-      a few items add, whose texts speak of j too. It needs three items.
+    - rest: <g_j - r g_i, v - c v_j>. What later blocks compute from v alone is in it, and chance.
+    - dataset: <g_j, v_i - v>, what a few items add, whose texts speak of j too. It needs three
+      items.
 
-    The four add up to G exactly.
+    The four add up to G exactly. The denominators are estimated without the products of a scenario
+    with itself: with them the noise of few texts would make c and r too small, and the rest too
+    large.
 
     Args:
         gradients, scenarios, vectors: as for `gain_matrix`.
@@ -79,12 +86,14 @@ def gain_causes(
 
     Returns:
         layer (-1 for layers that are steered together), steered, axis, cause, part (change of P+
-        per unit of alpha), low, high (95%, basic bootstrap; NaN for fewer than six scenarios of an
-        axis).
+        per unit of alpha), low, high (95%, basic bootstrap, for these items; NaN for fewer than six
+        scenarios of an axis), null_low and null_high (95% of the parts where the vectors that make
+        it have random directions) and shown (whether the interval excludes 0 and the part is beyond
+        that band). Layers at which a vector is 0 are left out.
 
     Raises:
-        InputError: one axis alone, an axis without scenarios or without a
-            vector, or vectors that are not the mean of the contrasts.
+        InputError: one axis alone, an axis without scenarios, layers that do not exist, or vectors
+            that are not the mean of the contrasts.
 
     >>> gradients = ic.steering.readout_gradients(model, test, "continuation")
     >>> contrasts = ic.read_activations(model, train)
@@ -99,24 +108,32 @@ def gain_causes(
     if len(vectors) < 2:
         raise InputError("a coupling has two axes or more; give the vectors of two")
     for of_axis in vectors.values():
-        check_held_out(of_axis, scenarios)
-    texts = {axis: _Texts.of(train, axis, draws, seed, within_items=True) for axis in vectors}
-    read = {axis: _Texts.of(scenarios, axis, draws, seed + 1) for axis in vectors}
+        check_steered_here(of_axis, gradients, scenarios)
+    texts, read = (
+        {
+            # Another seed for each axis: the draws of two axes are independent.
+            axis: _Texts.of(half, axis, draws, seed + 2 * number + place, is_train)
+            for number, axis in enumerate(vectors)
+        }
+        for place, (half, is_train) in enumerate(((train, True), (scenarios, False)))
+    )
     data = _Layers(gradients, contrasts, whiten_by, vectors, train, texts, read)
+    n_layers = gradients.gradient.shape[1]
     tasks = [
         (number, together, steered, axis)
         for steered, axis in permutations(vectors, 2)
-        for number, together in steps(layers, steered, gradients.gradient.shape[1]).items()
+        for number, together in steps(layers, steered, n_layers).items()
+        if layers is not None or data.has_vectors(steered, axis, number)
     ]
     rows: list[dict[str, Any]] = []
     # Layer by layer, so that what a layer needs is prepared once for all pairs.
     for number, together, steered, axis in sorted(tasks, key=lambda task: task[0]):
         few = min(len(of[name].ids) for of in (texts, read) for name in (steered, axis))
-        parts = [data.entry(steered, axis, layer).split() for layer in together]
-        for cause in parts[0]:
-            drawn = np.sum([of_layer[cause] for of_layer in parts], axis=0)
+        splits = [data.entry(steered, axis, layer).split() for layer in together]
+        for cause in splits[0]:
+            parts = [split[cause] for split in splits]
             row = {"layer": number, "steered": steered, "axis": axis, "cause": cause}
-            rows.append(row | _interval(drawn, is_few=few < LEAST_N))
+            rows.append(row | _row(parts, is_few=few < LEAST_N))
     return pd.DataFrame(rows)
 
 
@@ -137,7 +154,7 @@ class _Texts:
 
     @classmethod
     def of(
-        cls, scenarios: ScenarioSet, axis: str, draws: int, seed: int, within_items: bool = False
+        cls, scenarios: ScenarioSet, axis: str, draws: int, seed: int, within_items: bool
     ) -> _Texts:
         """Items are drawn, and scenarios in them; or, `within_items`, scenarios alone.
 
@@ -158,6 +175,19 @@ class _Texts:
             by_item = in_item / in_item.sum(-1, keepdims=True)
         weights = counts / counts.sum(-1, keepdims=True)
         return cls(frame.id.tolist(), weights, weights @ inside.T, by_item)
+
+    def typical(
+        self, item_gains: Float[np.ndarray, "draw item"]
+    ) -> Float[np.ndarray, "draw scenario"]:
+        """The weights of the scenarios without the items with the largest and smallest gains."""
+        n_items = item_gains.shape[1]
+        if n_items < LEAST_ITEMS:
+            return self.weights
+        cut = max(1, int(CUT * n_items))
+        rank = item_gains.argsort(axis=1).argsort(axis=1)
+        shares = self.shares * ((rank >= cut) & (rank < n_items - cut))
+        shares /= shares.sum(1, keepdims=True)
+        return np.einsum("dk,dka->da", shares, self.by_item)
 
 
 @dataclass(frozen=True)
@@ -183,31 +213,62 @@ class _Entry:
     read: _Texts
     read_other: _Texts
 
-    def split(self) -> dict[Cause, _Draws]:
+    def split(self) -> dict[Cause, _Part]:
         """The parts in every draw, from dot products of scenarios: no mean vector is computed."""
-        texts = self.texts
         v_j, g_i, g_j = self.texts_other.weights, self.read.weights, self.read_other.weights
-        # <d_k, .> for the mean difference d_k of every item k of the steered axis.
-        along_v_j = _items(texts, self.weighed_steered @ self.weighed_other.T, v_j)
-        norm_v_j = _pair(v_j, self.weighed_other @ self.weighed_other.T, v_j)
-        c = along_v_j / norm_v_j[:, None]
+        item_gains = np.einsum(
+            "dka,da->dk", self.texts.by_item, g_j @ (self.steered @ self.moves_other.T).T
+        )
+        v = self.texts.typical(item_gains)
+        weighed = self.weighed_other @ self.weighed_other.T
+        c = _pair(v, self.weighed_steered @ self.weighed_other.T, v_j) / _squared(v_j, weighed)
+        of_g_i = self.moves_steered @ self.moves_steered.T
+        together = _pair(g_j, self.moves_other @ self.moves_steered.T, g_i)
+        r = _ratio(together, _squared(g_i, of_g_i))
         own = _pair(g_j, self.moves_other @ self.other.T, v_j)
-        r = _pair(g_j, self.moves_other @ self.moves_steered.T, g_i)
-        r /= _pair(g_i, self.moves_steered @ self.moves_steered.T, g_i)
-        v_j_moves_i = _pair(g_i, self.moves_steered @ self.other.T, v_j)
-        moves_i = _items(texts, self.steered @ self.moves_steered.T, g_i)
-        whole = _items(texts, self.steered @ self.moves_other.T, g_j)
-        by_item: dict[Cause, np.ndarray] = {
-            "representation": c * own[:, None],
-            "readout": r[:, None] * (moves_i - c * v_j_moves_i[:, None]),
+        moves_i = _pair(v, self.steered @ self.moves_steered.T, g_i)
+        moves_i -= c * _pair(g_i, self.moves_steered @ self.other.T, v_j)
+        typical = _pair(v, self.steered @ self.moves_other.T, g_j)
+        whole = _pair(self.texts.weights, self.steered @ self.moves_other.T, g_j)
+        parts: dict[Cause, _Draws] = {"representation": c * own, "readout": r * moves_i}
+        parts["rest"] = typical - parts["representation"] - parts["readout"]
+        if item_gains.shape[1] >= LEAST_ITEMS:
+            parts["dataset"] = whole - typical
+        scales = self._scales(v[:1], c[0], r[0], own[0], moves_i[0])
+        return {cause: _Part(drawn, scales[cause]) for cause, drawn in parts.items()}
+
+    def _scales(
+        self, v: Float[np.ndarray, "1 scenario"], c: float, r: float, own: float, moves_i: float
+    ) -> dict[Cause, float]:
+        """The standard deviation of each part where one of its two vectors has a random direction.
+
+        The dot product of a vector a with a random one of length b has |a| b / sqrt(d_model).
+        """
+        v_j, v_i = self.texts_other.weights[:1], self.texts.weights[:1]
+        of_texts, of_other = self.steered @ self.steered.T, self.other @ self.other.T
+        length_v, length_v_j = _length(v, of_texts), _length(v_j, of_other)
+        square = length_v**2 + c**2 * length_v_j**2
+        square -= 2 * c * _pair(v, self.steered @ self.other.T, v_j)[0]
+        g_i, g_j = self.read.weights[:1], self.read_other.weights[:1]
+        length_g_i = _length(g_i, self.moves_steered @ self.moves_steered.T)
+        length_g_j = _length(g_j, self.moves_other @ self.moves_other.T)
+        of_rest = length_g_j**2 + r**2 * length_g_i**2
+        of_rest -= 2 * r * _pair(g_j, self.moves_other @ self.moves_steered.T, g_i)[0]
+        root = np.sqrt(self.steered.shape[1])
+        return {
+            "representation": length_v * abs(own) / length_v_j / root,
+            "readout": length_g_j * abs(moves_i) / length_g_i / root if length_g_i else 0.0,
+            "rest": np.sqrt(max(of_rest, 0.0) * max(square, 0.0)) / root,
+            "dataset": length_g_j * _length(v_i - v, of_texts) / root,
         }
-        by_item["rest"] = whole - by_item["representation"] - by_item["readout"]
-        total = _pair(texts.weights, self.steered @ self.moves_other.T, g_j)
-        if whole.shape[1] < LEAST_ITEMS:
-            return {name: (texts.shares * of).sum(1) for name, of in by_item.items()}
-        typical = {name: np.median(of, axis=1) for name, of in by_item.items()}
-        typical["dataset"] = total - sum(typical.values())
-        return typical
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of an entry: as it is, then in every draw; and its spread by chance."""
+
+    drawn: _Draws
+    scale: float
 
 
 class _Layers:
@@ -223,7 +284,7 @@ class _Layers:
         texts: Mapping[str, _Texts],
         read: Mapping[str, _Texts],
     ) -> None:
-        self.texts, self.read = texts, read
+        self.vectors, self.texts, self.read = vectors, texts, read
         of_last_layer = lru_cache(maxsize=len(vectors))
         self.contrasts = of_last_layer(
             lambda axis, layer: contrasts_at(contrasts, layer, texts[axis].ids, vectors[axis])
@@ -240,9 +301,13 @@ class _Layers:
         @lru_cache(maxsize=1)
         def whitens(layer: int) -> np.ndarray:
             assert whiten_by is not None
-            return _whitening_at(whiten_by, layer, train)
+            return whitening_at(whiten_by, layer, train)
 
         self.weighed = weighed
+
+    def has_vectors(self, steered: str, axis: str, layer: int) -> bool:
+        """Whether the vectors of both axes are not 0 at a layer."""
+        return all(bool(self.vectors[name].direction[layer].any()) for name in (steered, axis))
 
     def entry(self, steered: str, axis: str, layer: int) -> _Entry:
         return _Entry(
@@ -268,31 +333,45 @@ def _pair(
     return np.einsum("db,db->d", left @ products, right)
 
 
-def _items(
-    texts: _Texts, products: Float[np.ndarray, "a b"], right: Float[np.ndarray, "draw b"]
-) -> Float[np.ndarray, "draw item"]:
-    """The same for the mean of every item of the texts."""
-    return np.einsum("dka,da->dk", texts.by_item, right @ products.T)
+def _squared(
+    weights: Float[np.ndarray, "draw scenario"], products: Float[np.ndarray, "scenario scenario"]
+) -> _Draws:
+    """The squared length of a mean, without the noise of its scenarios.
 
-
-def _whitening_at(activations: Activations, layer: int, train: ScenarioSet) -> np.ndarray:
-    frame = train.frame()
-    selected = activations.select(frame.id.tolist())
-    positive, negative = (
-        pole[:, layer].double().numpy() for pole in (selected.positive, selected.negative)
-    )
-    return whitening(positive, negative, frame["axis"].to_numpy(str))
-
-
-def _interval(drawn: _Draws, is_few: bool) -> dict[str, float]:
-    """The observed value, which comes first, with the basic bootstrap interval.
-
-    Means of resampled scenarios are noisier than the mean itself, so that percentiles of products
-    of such means would be off.
+    Products of a scenario with itself hold this noise and are left out. At least a tenth of the
+    plain squared length: a mean that is noise alone has none.
     """
-    observed = float(drawn[0])
-    if is_few or len(drawn) < 2:
-        return {"part": observed, "low": np.nan, "high": np.nan}
-    ends = np.quantile(drawn[1:], [1 - LEVEL / 2, LEVEL / 2])
-    low, high = 2 * observed - ends
-    return {"part": observed, "low": float(low), "high": float(high)}
+    plain = _pair(weights, products, weights)
+    themselves = (weights**2).sum(1)
+    if weights.shape[1] < 2:
+        return plain
+    others = plain - weights**2 @ np.diag(products)
+    # Where one scenario is all of a draw, there is no pair.
+    return np.maximum(_ratio(others, 1 - themselves), LEAST_SIGNAL * plain)
+
+
+def _ratio(numerator: _Draws, denominator: _Draws) -> _Draws:
+    """0 where the denominator is."""
+    return np.divide(numerator, denominator, np.zeros_like(numerator), where=denominator > 0)
+
+
+def _length(
+    weights: Float[np.ndarray, "1 scenario"], products: Float[np.ndarray, "scenario scenario"]
+) -> float:
+    return float(np.sqrt(max(_pair(weights, products, weights)[0], 0.0)))
+
+
+def _row(parts: Sequence[_Part], is_few: bool) -> dict[str, float | bool]:
+    """The sum of the parts of some layers, with its interval and its band by chance.
+
+    The interval is a basic bootstrap: means of resampled scenarios are noisier than the mean
+    itself, so that percentiles of products of such means would be off.
+    """
+    drawn = np.sum([part.drawn for part in parts], axis=0)
+    band = NullBand.of_scale(float(np.sqrt(sum(part.scale**2 for part in parts))))
+    row = {"part": float(drawn[0]), "low": np.nan, "high": np.nan}
+    if not is_few and len(drawn) > 1:
+        ends = np.quantile(drawn[1:], [1 - LEVEL / 2, LEVEL / 2])
+        row["low"], row["high"] = (2 * drawn[0] - ends).tolist()
+    is_shown = excludes_zero(row["low"], row["high"]) and abs(row["part"]) > band.reach
+    return row | {"null_low": band.low, "null_high": band.high, "shown": is_shown}

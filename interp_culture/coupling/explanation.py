@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
+import numpy as np
 import pandas as pd
 
 from interp_culture.coupling.causes import CAUSES, gain_causes
@@ -12,7 +14,7 @@ from interp_culture.coupling.gain import gain_matrix
 from interp_culture.coupling.text_gains import gains_of_texts
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.readout.formats import Readout, ReadoutFormat
+from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.scenarios.catalogue import Axis
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import LEVEL, excludes_zero, interval_words
@@ -47,10 +49,7 @@ class Explanation:
     causes_by_layer: pd.DataFrame
 
     def __str__(self) -> str:
-        cross = self.gains[self.gains.steered != self.gains.axis]
-        return "\n".join(
-            self.sentences(row.steered, row.axis) for row in cross.itertuples(index=False)
-        )
+        return "\n".join(self.sentences(*pair) for pair in permutations(self.layers, 2))
 
     def is_shown(self, steered: str, axis: str) -> bool:
         """Whether the interval of a gain excludes 0 and random vectors do not reach it."""
@@ -59,31 +58,39 @@ class Explanation:
 
     def sentences(self, steered: str, axis: str) -> str:
         """What is known of one entry: whether there is a coupling, its size, and its causes."""
-        gain = self._gain(steered, axis)
+        gain, own = self._gain(steered, axis), self._gain(steered, steered)
         layers = ", ".join(map(str, self.layers[steered]))
         size = (
             f"{interval_words(gain.gain, gain.low, gain.high)} per unit alpha at layers {layers}, "
             f"to first order; 95% of random vectors stay within ±{gain.null_high:.3f}"
         )
         pole = self.axes[steered].positive
+        if np.isnan(gain.low):
+            return f"Nothing is claimed of steering {steered} and reading {axis}: {size}."
         if not self.is_shown(steered, axis):
             return (
                 f"Steering {steered} toward {pole} is not shown to move {axis}: {size}. There is "
                 "nothing to explain."
             )
         toward = self.axes[axis].positive if gain.gain > 0 else self.axes[axis].negative
-        of_pair = self.causes[(self.causes.steered == steered) & (self.causes.axis == axis)]
-        # The largest first, of those that have the sign of the gain.
-        parts = [
-            f"{row.cause} {interval_words(row.part, row.low, row.high)} ({CAUSES[row.cause]})"
-            for row in of_pair.assign(share=of_pair.part * gain.gain)
-            .sort_values("share", ascending=False)
-            .itertuples()
-        ]
         return (
-            f"Steering {steered} toward {pole} moves {axis} toward {toward}: {size}. It is the sum "
-            f"of {', '.join(parts)}."
+            f"Steering {steered} toward {pole} moves {axis} toward {toward}: {size}. {steered} "
+            f"itself moves by {interval_words(own.gain, own.low, own.high)}. "
+            f"{self._causes(steered, axis)}"
         )
+
+    def _causes(self, steered: str, axis: str) -> str:
+        """The causes that are shown, and then all parts."""
+        of_pair = self.causes[(self.causes.steered == steered) & (self.causes.axis == axis)]
+        shown = [
+            f"{row.cause} ({CAUSES[row.cause]})" for row in of_pair[of_pair.shown].itertuples()
+        ]
+        parts = [
+            f"{row.cause} {interval_words(row.part, row.low, row.high)}"
+            for row in of_pair.itertuples()
+        ]
+        first = f"What is shown to make it: {'; '.join(shown)}" if shown else "No cause is shown"
+        return f"{first}. The parts: {', '.join(parts)}."
 
     def _gain(self, steered: str, axis: str) -> pd.Series:
         of_pair = self.gains[(self.gains.steered == steered) & (self.gains.axis == axis)]
@@ -106,7 +113,8 @@ def explain(
 ) -> Explanation:
     """Why steering an axis moves the others: gains, their causes, and the texts they come from.
 
-    It takes one backward pass over the held-out scenarios, and one reading of the training texts.
+    It takes one backward pass over the held-out scenarios and one reading of the training texts;
+    without `layers` a backward pass over the training scenarios too.
 
     Args:
         train: the scenarios that the vectors come from.
@@ -114,7 +122,8 @@ def explain(
         vectors: by axis, of two axes or more; of the method "mean_diff" or "gradient", whose
             vectors are means over texts.
         layers: those that are steered together, by axis; by default the four at which the axis
-            itself moves most.
+            itself moves most, on training scenarios. Gradient vectors are made of those, so that
+            layers must be given for them.
         readout: a name or a `ReadoutFormat`.
         contrasts: what the vectors were made from, if it is there already: see `gain_causes`.
         whiten: whether "representation" is whitened by the covariance of the residual stream.
@@ -130,12 +139,13 @@ def explain(
     Steering X toward self-expressio
     """
     check_by_axis(vectors=vectors)
+    _check_made_of_texts(vectors, as_format(readout), contrasts)
+    if layers is None:
+        layers = _best_layers(model, train, vectors, readout)
     if contrasts is None:
         contrasts = _contrasts(model, train, vectors, readout)
     gradients = readout_gradients(model, test, readout)
     by_layer = gain_matrix(gradients, test, vectors, seed=seed)
-    if layers is None:
-        layers = {axis: _best_layers(by_layer, axis) for axis in vectors}
     whiten_by = read_activations(model, train) if whiten else None
     made_from = (gradients, test, vectors, contrasts, train)
     return Explanation(
@@ -149,6 +159,28 @@ def explain(
     )
 
 
+def _check_made_of_texts(
+    vectors: Mapping[str, SteeringVectors], form: ReadoutFormat, contrasts: Activations | None
+) -> None:
+    """Raise InputError, before the model is read, for vectors whose contrasts are not known."""
+    methods = {of_axis.method for of_axis in vectors.values()}
+    sites = {of_axis.provenance.get("site", "last") for of_axis in vectors.values()}
+    if contrasts is not None:
+        return
+    if methods not in ({"mean_diff"}, {"gradient"}) or len(sites) > 1:
+        raise InputError(
+            f"vectors of method {', '.join(sorted(methods))} at site {', '.join(sorted(sites))} "
+            "are no means over texts of one site; give vectors of mean_diff or gradient, or the "
+            "contrasts that they are the mean of"
+        )
+    readouts = {of_axis.provenance.get("readout", form.readout) for of_axis in vectors.values()}
+    if methods == {"gradient"} and readouts != {form.readout}:
+        raise InputError(
+            f"the vectors follow the gradient of {', '.join(sorted(readouts))}; give this readout, "
+            f"not {form.readout}"
+        )
+
+
 def _contrasts(
     model: LanguageModel,
     train: ScenarioSet,
@@ -156,21 +188,29 @@ def _contrasts(
     readout: Readout | ReadoutFormat,
 ) -> Activations:
     """What the vectors were made from, read again."""
-    methods = {of_axis.method for of_axis in vectors.values()}
-    if methods == {"gradient"}:
+    first = next(iter(vectors.values()))
+    if first.method == "gradient":
         return readout_gradients(model, train, readout).as_activations
-    sites = {of_axis.provenance.get("site", "last") for of_axis in vectors.values()}
-    if methods != {"mean_diff"} or len(sites) > 1:
+    return read_activations(model, train, site=first.provenance.get("site", "last"))
+
+
+def _best_layers(
+    model: LanguageModel,
+    train: ScenarioSet,
+    vectors: Mapping[str, SteeringVectors],
+    readout: Readout | ReadoutFormat,
+) -> dict[str, list[int]]:
+    """The layers at which each axis itself moves most, on the training scenarios."""
+    if any(of_axis.method == "gradient" for of_axis in vectors.values()):
         raise InputError(
-            f"vectors of method {', '.join(sorted(methods))} at site {', '.join(sorted(sites))} "
-            "are no means over texts of one site; give vectors of mean_diff or gradient, or the "
-            "contrasts that they are the mean of"
+            "gradient vectors move the scenarios that they are made of further than others, so "
+            "that no layer can be chosen on these; give layers"
         )
-    return read_activations(model, train, site=sites.pop())
-
-
-def _best_layers(by_layer: pd.DataFrame, axis: str) -> list[int]:
-    own = by_layer[(by_layer.steered == axis) & (by_layer.axis == axis)]
-    if own.empty:
-        raise InputError(f"no held-out scenario of axis {axis}; give scenarios of every axis")
-    return sorted(own.nlargest(BEST_LAYERS, "gain").layer.tolist())
+    moves = readout_gradients(model, train, readout)
+    layers = {}
+    for axis, of_axis in vectors.items():
+        ids = [scenario.id for scenario in train if scenario.axis == axis]
+        mean = moves.select(ids).of_p_positive.mean(0)
+        gains = (mean * of_axis.direction.double()).sum(-1)
+        layers[axis] = sorted(gains.topk(min(BEST_LAYERS, len(gains))).indices.tolist())
+    return layers

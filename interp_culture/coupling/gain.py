@@ -16,6 +16,8 @@ from interp_culture.stats import Estimate, NullBand, bootstrap_weights, weighted
 from interp_culture.steering.readout_gradients import ReadoutGradients
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, check_held_out
 
+# Where the vectors of `readout_gradients` act.
+GRADIENTS_AT = "hook_resid_post"
 # Pairs of effects below which there is no correlation.
 LEAST_PAIRS = 3
 
@@ -72,13 +74,8 @@ def gain_matrix(
     weights = bootstrap_weights(axes, frame["item"].to_numpy(str), seed=seed)
     rows: list[dict[str, Any]] = []
     for steered, of_axis in vectors.items():
-        check_held_out(of_axis, scenarios)
+        check_steered_here(of_axis, gradients, scenarios)
         direction = of_axis.direction.double()
-        if by_scenario.shape[1:] != direction.shape:
-            raise InputError(
-                f"vectors of {steered} are {tuple(direction.shape)} (layer, d_model), gradients "
-                f"{tuple(by_scenario.shape[1:])}; give vectors of the same model"
-            )
         at_layer = (by_scenario * direction).sum(-1).numpy()
         for layer, together in steps(layers, steered, len(direction)).items():
             change = at_layer[:, together].sum(1)
@@ -125,6 +122,30 @@ def gain_agreement(gains: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def check_steered_here(
+    vectors: SteeringVectors, gradients: ReadoutGradients, scenarios: ScenarioSet
+) -> None:
+    """Raise InputError unless gradients of these held-out scenarios tell what the vectors move."""
+    check_held_out(vectors, scenarios)
+    shape, expected = tuple(vectors.direction.shape), tuple(gradients.gradient.shape[1:])
+    if shape != expected:
+        raise InputError(
+            f"vectors of {vectors.axis} are {shape} (layer, d_model), gradients {expected}; give "
+            "vectors of the same model"
+        )
+    place = vectors.provenance.get("hook_point", GRADIENTS_AT)
+    if place != GRADIENTS_AT:
+        raise InputError(
+            f"vectors of {vectors.axis} act at {place}, and gradients are taken at {GRADIENTS_AT}; "
+            "give vectors of that hook point"
+        )
+    if not gradients.gradient.isfinite().all():
+        raise InputError(
+            "some gradients are not finite numbers; compute them in float32 (load_model(..., "
+            "dtype='float32'))"
+        )
+
+
 def steps(
     layers: Mapping[str, Sequence[int]] | None, steered: str, n_layers: int
 ) -> dict[int, list[int]]:
@@ -138,7 +159,15 @@ def steps(
     if layers is None:
         return {layer: [layer] for layer in range(n_layers)}
     check_known("axis", steered, layers)
-    return {-1: list(layers[steered])}
+    together = list(layers[steered])
+    if not together or len(set(together)) < len(together):
+        raise InputError(f"layers of {steered}: {together}; give one or more, each once")
+    if wrong := [layer for layer in together if not 0 <= layer < n_layers]:
+        raise InputError(
+            f"layers of {steered}: {', '.join(map(str, wrong))} out of range; the model has layers "
+            f"0 to {n_layers - 1}"
+        )
+    return {-1: together}
 
 
 def _entry(

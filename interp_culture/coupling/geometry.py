@@ -103,6 +103,16 @@ def whitening(
     return solve_triangular(root, np.eye(len(scale)), lower=True).T / scale[:, None]
 
 
+def whitening_at(activations: Activations, layer: int, train: ScenarioSet) -> np.ndarray:
+    """The `whitening` of one layer, by activations of all training scenarios."""
+    frame = train.frame()
+    selected = activations.select(frame.id.tolist())
+    positive, negative = (
+        pole[:, layer].double().numpy() for pole in (selected.positive, selected.negative)
+    )
+    return whitening(positive, negative, frame["axis"].to_numpy(str))
+
+
 def layer_coupling(
     readouts: pd.DataFrame, vectors: Mapping[str, SteeringVectors], seed: int = 42
 ) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from interp_culture.readout.sensitivity import sensitivity
 from interp_culture.readout.tables import with_keys
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.edits import steer
+from interp_culture.steering.readout_gradients import ReadoutGradients
 from interp_culture.steering.vectors import SteeringVectors, random_like
 
 # Random vectors whose effects are predicted: their spread is then known to 5%.
@@ -43,6 +44,7 @@ def predicted_random(
     n: int = PREDICTED,
     readout: Readout | ReadoutFormat = "letters",
     seed: int = 42,
+    gradients: ReadoutGradients | None = None,
 ) -> pd.DataFrame:
     """The rows of `steered_readouts` for random vectors, to first order in alpha.
 
@@ -56,6 +58,8 @@ def predicted_random(
         alpha: the strength.
         n: random vectors for each axis.
         seed: of the random vectors; the first ones are those that `steered_readouts` measures.
+        gradients: what `readout_gradients` returned for these scenarios, or for more of them;
+            computed by default, at the steered layers alone.
 
     Returns:
         steered, method ("random"), draw, alpha, id, axis, item, domain, logit_diff, p_positive.
@@ -67,8 +71,11 @@ def predicted_random(
     >>> rows.groupby("steered").draw.nunique().to_dict()
     {'X': 3, 'Y': 3}
     """
-    streams = sorted({layer + 1 for axis in vectors for layer in layers[axis]})
-    plain = sensitivity(model, scenarios, streams, readout=readout)
+    if gradients is None:
+        streams = sorted({layer + 1 for axis in vectors for layer in layers[axis]})
+        plain = sensitivity(model, scenarios, streams, readout=readout)
+    else:
+        plain = gradients.select([s.id for s in scenarios]).as_sensitivity
     frame = scenarios.frame()
     tables = []
     for axis, of_axis in vectors.items():

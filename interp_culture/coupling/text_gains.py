@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from interp_culture.coupling.gain import check_steered_here, steps
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations
@@ -17,7 +18,7 @@ from interp_culture.steering.vectors import SteeringVectors, check_by_axis
 # Training scenarios and held-out ones of two axes, whose numbers may differ.
 Rows = Float[np.ndarray, "_ d_model"]
 # The largest angle between a vector and the mean of its contrasts, as 1 - cosine: rounding alone.
-LARGEST_ANGLE = 1e-3
+LARGEST_ANGLE = 1e-6
 
 
 def gains_of_texts(
@@ -54,6 +55,8 @@ def gains_of_texts(
     True
     """
     check_by_axis(vectors=vectors, layers=layers)
+    for of_axis in vectors.values():
+        check_steered_here(of_axis, gradients, scenarios)
     held_out = {
         axis: scenarios.filter(axis=axis).frame().id.tolist() for axis in sorted(scenarios.axes)
     }
@@ -62,7 +65,8 @@ def gains_of_texts(
         frame = train.filter(axis=steered).frame()[["id", "item", "domain"]]
         for axis, ids in held_out.items():
             gain = np.zeros(len(frame))
-            for layer in layers[steered]:
+            (together,) = steps(layers, steered, gradients.gradient.shape[1]).values()
+            for layer in together:
                 rows = contrasts_at(contrasts, layer, frame.id.tolist(), of_axis)
                 gain += rows @ gradients_at(gradients, layer, ids).mean(0)
             tables.append(frame.assign(steered=steered, axis=axis, gain=gain))
@@ -79,6 +83,10 @@ def contrasts_at(
     mean = rows.mean(0)
     vector = vectors.direction[layer].double().numpy()
     lengths = np.linalg.norm(mean) * np.linalg.norm(vector)
+    if not np.linalg.norm(vector):
+        raise InputError(
+            f"the vector of {vectors.axis} at layer {layer} is 0; give layers at which it is not"
+        )
     if not lengths or mean @ vector / lengths < 1 - LARGEST_ANGLE:
         raise InputError(
             f"the vector of {vectors.axis} at layer {layer} (method {vectors.method}) is not the "

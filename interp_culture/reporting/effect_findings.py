@@ -40,7 +40,11 @@ def headline(summary: Summary) -> str:
         "measurably move"
         for row in alone
     ]
-    others = [f"{row['axis']} to {row['steered']}" for row in rows if row not in coupled + alone]
+    others = [
+        f"{row['axis']} to {row['steered']}"
+        for row in rows
+        if row["defined"] and row not in coupled
+    ]
     if others and not coupled:
         parts.append(f"we found no coupling of {', '.join(others)}")
     text = "; ".join(parts)

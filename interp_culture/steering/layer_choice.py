@@ -19,6 +19,8 @@ Ranking = Literal["differential", "effect"]
 RANKINGS: tuple[Ranking, ...] = ("differential", "effect")
 # A layer is dear if its effect per root KL is less than this share of the median layer's.
 DEAR = 0.5
+# What dear layers count as in a ranking: less than any change of P+.
+BELOW_ALL = -2.0
 
 
 def top_layers(
@@ -67,8 +69,8 @@ def dear_layers(means: pd.Series, kl: pd.Series) -> list[int]:
     """
     at_equal_cost = means / np.sqrt(kl.reindex(means.index))
     median = at_equal_cost.median()
-    # Half of a negative median would be above all layers.
-    fair = at_equal_cost >= min(DEAR * median, median)
+    # Where the median layer moves nothing toward the pole, no cost is too much for what it moves.
+    fair = at_equal_cost >= DEAR * median if median > 0 else at_equal_cost.notna()
     return [int(layer) for layer in means.index[~fair]]
 
 
@@ -126,7 +128,8 @@ def choice_overlap(
 ) -> pd.DataFrame:
     """How many of the best k layers two random halves of the scenarios share.
 
-    The halves are drawn within items, so that both have the same items.
+    The halves are drawn within items, so that both have the same items. Which layers are dear is
+    not decided anew: it comes from all scenarios.
 
     Args:
         k: how many layers are chosen.
@@ -147,7 +150,9 @@ def choice_overlap(
     rows = []
     for axis, grid in _profiles(sweep, by, costs):
         # The mean of the hypergeometric distribution: k drawn from n layers, k of which count.
-        chance = k * k / grid.shape[1]
+        # Dear layers are never drawn as long as there are others.
+        eligible = max(k, int((grid > BELOW_ALL).any().sum()))
+        chance = k * k / eligible
         for draw in range(halvings):
             shuffled = grid.sample(frac=1, random_state=seed + draw)
             # Every other row of the scenarios in the order of their items is half of each item.
@@ -172,7 +177,7 @@ def _profiles(
             index=["item", "id"], columns="layer", values="ranked"
         )
         if costs is not None:
-            grid[dear_layers(grid.mean(), _of_axis(costs, str(axis)))] = -2.0
+            grid[dear_layers(grid.mean(), _of_axis(costs, str(axis)))] = BELOW_ALL
         yield str(axis), grid
 
 

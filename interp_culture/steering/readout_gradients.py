@@ -18,7 +18,7 @@ from interp_culture.engine.interventions import Positions
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
-from interp_culture.readout.sensitivity import sensitivity
+from interp_culture.readout.sensitivity import Sensitivity, sensitivity
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations, deciding, rows_of
 
@@ -70,6 +70,15 @@ class ReadoutGradients:
         In this form they serve wherever a mean difference is taken.
         """
         return Activations(self.ids, self.gradient, torch.zeros_like(self.gradient))
+
+    @property
+    def as_sensitivity(self) -> Sensitivity:
+        """The same by residual stream: l + 1 is the stream after block l."""
+        by_stream = {
+            layer + 1: self.gradient[:, layer].double().numpy()
+            for layer in range(self.gradient.shape[1])
+        }
+        return Sensitivity(self.logit_diff.double().numpy(), by_stream, None)
 
     def select(self, ids: Sequence[str]) -> ReadoutGradients:
         """The gradients of these scenarios, in this order. Raises InputError for an unknown id."""

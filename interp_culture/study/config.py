@@ -209,6 +209,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         # About three times the smallest coupling that so few scenarios show.
         "planted": {"size": 0.05},
         "brief": True,
+        "analyses": ["causes"],
         "out": "results/quick",
     },
     "paper": {
@@ -235,7 +236,8 @@ def load_config(
 
     Args:
         path: a YAML file of `field: value` lines.
-        preset: "full" (all scenarios, no analyses), "quick" (a small subset, no analyses) or
+        preset: "full" (all scenarios, no analyses), "quick" (a small subset, and why the
+            axes move together) or
             "paper" (the paper's direction and layers on all held-out scenarios, subsets where there
             are many runs, all analyses).
         overrides: values by field; None leaves a field as it is.

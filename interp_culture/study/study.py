@@ -40,6 +40,7 @@ from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.activations import Activations
 from interp_culture.steering.edits import steer
 from interp_culture.steering.layer_choice import top_layers
+from interp_culture.steering.readout_gradients import ReadoutGradients, cache_gradients
 from interp_culture.steering.sweep import layer_sweep
 from interp_culture.steering.vectors import SteeringVectors
 from interp_culture.study.analysis import Analysis, Tables, chosen
@@ -439,6 +440,14 @@ class Study:
             alpha=max(self.config.alphas),
             readout=self.format(),
             seed=self.config.seed,
+            gradients=self.held_out_gradients,
+        )
+
+    @cached_property
+    def held_out_gradients(self) -> ReadoutGradients:
+        """The gradients of the primary readout on the held-out half, which make the null."""
+        return cache_gradients(
+            self.model, self.test, self.folder / "gradients_held_out", self.format()
         )
 
     def null_check(self) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,14 +70,24 @@ def test_findings_and_figures(study: ic.Study, tables: Tables) -> None:
     assert names[-1] == "gain"
 
 
-def test_a_cause_is_named_where_its_interval_excludes_zero() -> None:
+def test_causes_that_are_shown_are_named_the_largest_first() -> None:
     parts = pd.DataFrame(
         {
             "cause": ["representation", "readout", "dataset", "rest"],
             "part": [-0.02, -0.03, -0.04, 0.01],
-            "low": [-0.03, -0.04, -0.09, 0.005],
-            "high": [-0.01, -0.02, 0.01, 0.02],
+            "shown": [True, True, False, True],
         }
     )
     assert found(parts, -0.08) == "by readout and representation"
-    assert found(parts[parts.cause == "dataset"], -0.04) == "no single cause shown"
+    assert found(parts[parts.cause == "dataset"], -0.04) == "no cause shown"
+
+
+def test_a_study_of_one_axis_has_no_pair_to_explain(tmp_path: Path, study: ic.Study) -> None:
+    one = ic.Study(ic.StudyConfig(**{**study.config.model_dump(), "out": str(tmp_path)}))
+    one.model = study.model
+    one.scenarios = study.scenarios.filter(axis="X")
+    one.primary_readout = "continuation"
+    tables = one.measure(ANALYSIS)
+    check_tables(ANALYSIS, tables)
+    assert all(table.empty for table in tables.values())
+    assert sections(tables, one.about) == []

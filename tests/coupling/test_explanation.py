@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ def test_the_planted_coupling_is_told_from_the_missing_one(why: Explanation) -> 
     assert not why.is_shown("Y", "X")
     x_to_y, y_to_x = str(why).split("\n")
     assert x_to_y.startswith("Steering X toward a moves Y toward c: +")
-    assert "It is the sum of representation +" in x_to_y
+    assert "What is shown to make it: representation (the vectors of both axes share" in x_to_y
+    assert "X itself moves by +" in x_to_y
     assert y_to_x.startswith("Steering Y toward c is not shown to move X: ")
     with pytest.raises(InputError, match="no gain of Z by X"):
         why.sentences("X", "Z")
@@ -58,6 +60,25 @@ def test_all_tables_are_of_the_same_gains(why: Explanation) -> None:
     assert {axis: len(layers) for axis, layers in why.layers.items()} == {"X": 4, "Y": 4}
     by_layer = why.gains_by_layer.groupby(["steered", "axis"]).gain.sum()
     np.testing.assert_allclose(by_layer, gains[by_layer.index], atol=1e-8)
+
+
+def test_layers_are_those_that_move_the_axis_on_training_scenarios(
+    tiny: LanguageModel, few: ScenarioSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interp_culture.coupling.explanation.BEST_LAYERS", 1)
+    ids = few.frame().id.tolist()
+    train, test = few.with_ids(ids[::2]), few.with_ids(ids[1::2])
+    vectors = ic.extract(tiny, train)
+    why = ic.explain(tiny, train, test, vectors, readout="continuation")
+    step = 2e-3
+    for axis, v in vectors.items():
+        own = train.filter(axis=axis)
+        moved = [
+            ic.probe(tiny, own, edits=ic.steer(v, [layer], step), readout="continuation")
+            .p_positive.mean()
+            for layer in range(tiny.n_layers)
+        ]  # fmt: skip
+        assert why.layers[axis] == [int(np.argmax(moved))]
 
 
 def test_gradient_vectors_are_explained_by_the_gradients_of_their_texts(
@@ -81,6 +102,16 @@ def test_vectors_that_are_no_means_are_refused(
     vectors = ic.extract(planted, train, "pca")
     with pytest.raises(InputError, match="vectors of method pca at site last are no means"):
         ic.explain(planted, train, test, vectors, readout="continuation")
+    moving = ic.extract(planted, train, "gradient", readout="continuation")
+    with pytest.raises(InputError, match="give this readout, not letters"):
+        ic.explain(planted, train, test, moving)
+    with pytest.raises(InputError, match=r"gradient vectors move the scenarios .* give layers"):
+        ic.explain(planted, train, test, moving, readout="continuation")
+
+
+def test_nothing_is_claimed_of_few_scenarios(why: Explanation) -> None:
+    few = replace(why, gains=why.gains.assign(low=np.nan, high=np.nan, p_null=np.nan))
+    assert few.sentences("X", "Y").startswith("Nothing is claimed of steering X and reading Y: ")
 
 
 def test_the_verb_prints_the_sentences_and_stores_the_tables(

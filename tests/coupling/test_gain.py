@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -151,3 +153,17 @@ def test_what_does_not_fit_is_refused(
         gain_matrix(of, test, {"X": other})
     with pytest.raises(InputError, match="unknown axis 'Y'"):
         gain_matrix(of, test, vectors, layers={"X": [1]})
+    for layers, message in (
+        ([-1], "-1 out of range; the model has layers 0 to 3"),
+        ([4], "4 out of range"),
+        ([1, 1], "give one or more, each once"),
+        ([], "give one or more"),
+    ):
+        with pytest.raises(InputError, match=message):
+            gain_matrix(of, test, vectors, layers={"X": layers, "Y": [1]})
+    before_block = replace(vectors["X"], provenance={"hook_point": "hook_resid_pre"})
+    with pytest.raises(InputError, match="act at hook_resid_pre, and gradients are taken at"):
+        gain_matrix(of, test, {"X": before_block})
+    broken = replace(of, gradient=of.gradient * float("nan"))
+    with pytest.raises(InputError, match="not finite numbers"):
+        gain_matrix(broken, test, vectors)

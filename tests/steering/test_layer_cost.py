@@ -10,7 +10,7 @@ import interp_culture as ic
 from interp_culture.engine.model import LanguageModel
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering import choice_overlap, choice_stability, layer_costs, top_layers
-from interp_culture.steering.layer_choice import largest
+from interp_culture.steering.layer_choice import dear_layers, largest
 
 
 def test_a_dear_layer_is_chosen_last() -> None:
@@ -43,13 +43,18 @@ def test_a_dear_layer_is_chosen_last() -> None:
     assert top_layers(sweep, "X", 4, "effect", costs) == [0, 1, 2, 4]
     stability = choice_stability(sweep, 2, by="effect", costs=costs)
     assert stability.layer[stability.chosen].tolist() == [1, 2]
-    assert (choice_overlap(sweep, 2, 3, by="effect", costs=costs).overlap == 2).all()
+    overlap = choice_overlap(sweep, 2, 3, by="effect", costs=costs)
+    assert (overlap.overlap == 2).all()
+    # Two of the three layers that are not dear.
+    assert overlap.chance.unique() == [4 / 3]
 
 
 def test_no_layer_is_dear_where_none_moves_toward_the_pole() -> None:
-    """The median of such ratios is negative, and half of it would be above all of them."""
-    means = pd.Series([-0.03, -0.02, -0.01])
-    assert largest(means, 2, pd.Series([0.01, 0.01, 0.01])) == [1, 2]
+    """Per root KL, the layers that move least the wrong way at a high cost would look best."""
+    means = pd.Series([-0.01, -0.01, -0.02, -0.015])
+    kl = pd.Series([0.01, 0.01, 1.0, 1.0])
+    assert dear_layers(means, kl) == []
+    assert largest(means, 2, kl) == [0, 1]
 
 
 def test_the_cost_of_a_layer_is_the_kl_of_steering_it_alone(

@@ -1,0 +1,222 @@
+"""Steering vectors that move one axis and not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from interp_culture.coupling.geometry import whitening_at
+from interp_culture.errors import InputError, check_known
+from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.activations import Activations
+from interp_culture.steering.readout_gradients import ReadoutGradients
+from interp_culture.steering.vectors import Provenance, SteeringVectors, check_by_axis, norm_matched
+
+Decoupling = Literal["gram_schmidt", "whitened", "inverse", "nearest", "least_norm"]
+DECOUPLINGS: tuple[Decoupling, ...] = get_args(Decoupling)
+# What each method keeps out of the vector of an axis, in words.
+KEPT_OUT: dict[Decoupling, str] = {
+    "gram_schmidt": "the other axes' vectors",
+    "whitened": "the other axes' vectors, in the metric of the residual stream",
+    "inverse": "the others' gain, by adding the other axes' vectors",
+    "nearest": "the other axes' gradients, with the least change of the vector",
+    "least_norm": "the other axes' gradients, with the shortest vector that moves the axis",
+}
+# Above this condition number of the equations, their solution is noise.
+WORST_CONDITION = 1e6
+# Less than this share of a vector is rounding.
+LEAST_LEFT = 1e-4
+
+_Vector = Float[np.ndarray, " dim"]
+_Rows = Float[np.ndarray, "_ dim"]
+_Whitenings = Callable[[int], np.ndarray]
+
+
+def decouple(
+    vectors: Mapping[str, SteeringVectors],
+    method: Decoupling = "nearest",
+    *,
+    train: ScenarioSet | None = None,
+    gradients: ReadoutGradients | None = None,
+    activations: Activations | None = None,
+    layers: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, SteeringVectors]:
+    """The vectors of every axis, changed so that they do not move the other axes.
+
+    With v_i the vector of axis i and g_i the mean gradient of its P+ over training scenarios:
+
+    - "gram_schmidt": v_i without its part in the span of the other v_j.
+    - "whitened": the same where v_i and v_j are compared after whitening by the residual stream.
+    - "inverse": the combination of all v that has the gain of i alone, by the inverse of the gain
+      matrix.
+    - "nearest": v_i without its part in the span of the other g_j: the vector nearest to v_i that
+      moves no other axis.
+    - "least_norm": the shortest u with <g_i, u> = 1 and <g_j, u> = 0.
+
+    The first two look at vectors alone, so that they help where the cause is representation (see
+    `gain_causes`). The last three take every first-order coupling away from the training scenarios;
+    judge them on held-out ones.
+
+    Args:
+        vectors: by axis, of two axes or more.
+        train: the training scenarios; all methods but "gram_schmidt" need them.
+        gradients: of the readout on the training scenarios, for the last three methods.
+        activations: of the training scenarios, for "whitened".
+        layers: by axis. The vectors of an axis are changed at these layers together, so that the
+            sum over them moves no other axis, and are 0 elsewhere. By default each layer is changed
+            on its own.
+
+    Returns:
+        By axis, with the norms of `vectors` (over the given layers together, where there are any)
+        and the sign that moves the axis toward its positive pole.
+
+    Raises:
+        InputError: one axis alone, an unknown method, an input that the method lacks, equations
+            without a unique solution, or a vector of which nothing is left.
+
+    >>> gradients = ic.steering.readout_gradients(model, train, "continuation")
+    >>> alone = decouple(vectors, "nearest", train=train, gradients=gradients)
+    >>> alone["X"].method
+    'mean_diff, nearest'
+    >>> alone["X"].direction.norm(dim=-1).allclose(vectors["X"].direction.norm(dim=-1))
+    True
+    """
+    check_known("decoupling", method, DECOUPLINGS)
+    check_by_axis(vectors=vectors)
+    if len(vectors) < 2:
+        raise InputError("a coupling has two axes or more; give the vectors of two")
+    n_layers = len(next(iter(vectors.values())).direction)
+    changed = {axis: torch.zeros_like(of.direction) for axis, of in vectors.items()}
+    whitened = _whitenings(activations, train)
+    tasks = [
+        (together, axis)
+        for axis in vectors
+        for together in ([[i] for i in range(n_layers)] if layers is None else [layers[axis]])
+    ]
+    # Layer by layer, so that the whitening of a layer serves all axes.
+    for together, axis in sorted(tasks, key=lambda task: tuple(task[0])):
+        equations = _Equations(vectors, together, train, gradients, whitened)
+        rows = equations.solve(method, axis).reshape(len(together), -1)
+        changed[axis][list(together)] = torch.from_numpy(rows).float()
+    return {
+        axis: _like(of_axis, changed[axis], method, is_joint=layers is not None)
+        for axis, of_axis in vectors.items()
+    }
+
+
+class _Equations:
+    """What the vectors of all axes are at some layers, one after the other in one long vector."""
+
+    def __init__(
+        self,
+        vectors: Mapping[str, SteeringVectors],
+        layers: Sequence[int],
+        train: ScenarioSet | None,
+        gradients: ReadoutGradients | None,
+        whitened: _Whitenings,
+    ) -> None:
+        self.axes = list(vectors)
+        self.layers = list(layers)
+        self.train, self.gradients, self.whitened = train, gradients, whitened
+        self.vectors: _Rows = np.stack(
+            [of.direction[self.layers].double().numpy().ravel() for of in vectors.values()]
+        )
+
+    def solve(self, method: Decoupling, axis: str) -> _Vector:
+        own = self.axes.index(axis)
+        others = [i for i in range(len(self.axes)) if i != own]
+        vector = self.vectors[own]
+        if method == "gram_schmidt":
+            solution = vector - self._part_in(vector, self.vectors[others])
+        elif method == "whitened":
+            solution = vector - self._part_in(vector, self.vectors[others], self._whiten)
+        else:
+            g = self._gradients()
+            if method == "nearest":
+                solution = vector - self._part_in(vector, g[others])
+            elif method == "inverse":
+                solution = self._solved(self.vectors @ g.T, np.eye(len(g))[own]) @ self.vectors
+            else:
+                solution = self._solved(g @ g.T, np.eye(len(g))[own]) @ g
+        if np.linalg.norm(solution) < LEAST_LEFT * np.linalg.norm(vector):
+            raise InputError(
+                f"nothing is left of the vector of {axis} at layers {self._named()} after "
+                f"{method}: it lies in what the other axes span"
+            )
+        return solution
+
+    def _part_in(
+        self, vector: _Vector, span: _Rows, metric: Callable[[_Rows], _Rows] = lambda rows: rows
+    ) -> _Vector:
+        """The part of a vector in the span of rows; right angles are those after `metric`."""
+        seen, of_vector = metric(span), metric(vector[None])[0]
+        return self._solved(seen @ seen.T, seen @ of_vector) @ span
+
+    def _solved(
+        self, matrix: Float[np.ndarray, "axis axis"], right: Float[np.ndarray, " axis"]
+    ) -> Float[np.ndarray, " axis"]:
+        """a with a @ matrix = right."""
+        condition = np.linalg.cond(matrix)
+        if not condition < WORST_CONDITION:
+            raise InputError(
+                f"the axes {', '.join(self.axes)} cannot be told apart at layers {self._named()}: "
+                f"their equations have the condition number {condition:.2g}; leave out an axis or "
+                "these layers"
+            )
+        return np.linalg.solve(matrix.T, right)
+
+    def _gradients(self) -> _Rows:
+        """The mean gradient of P+ of every axis, at all layers."""
+        if self.gradients is None or self.train is None:
+            raise InputError("this decoupling needs gradients of the training scenarios, and train")
+        rows = []
+        for axis in self.axes:
+            ids = [scenario.id for scenario in self.train if scenario.axis == axis]
+            if not ids:
+                raise InputError(f"no training scenario of axis {axis}; give scenarios of it")
+            of_axis = self.gradients.select(ids).at_layers(self.layers)
+            rows.append(of_axis.of_p_positive.mean(0).numpy().ravel())
+        return np.stack(rows)
+
+    def _whiten(self, rows: _Rows) -> _Rows:
+        """The rows, whitened at each layer."""
+        by_layer = rows.reshape(len(rows), len(self.layers), -1)
+        whitened = [
+            by_layer[:, place] @ self.whitened(layer) for place, layer in enumerate(self.layers)
+        ]
+        return np.concatenate(whitened, axis=1)
+
+    def _named(self) -> str:
+        return ", ".join(map(str, self.layers))
+
+
+def _whitenings(activations: Activations | None, train: ScenarioSet | None) -> _Whitenings:
+    """The whitening of a layer; the last few are kept."""
+
+    @lru_cache(maxsize=8)
+    def at(layer: int) -> np.ndarray:
+        if activations is None or train is None:
+            raise InputError("whitened needs activations of the training scenarios, and train")
+        return whitening_at(activations, layer, train)
+
+    return at
+
+
+def _like(
+    vectors: SteeringVectors, direction: torch.Tensor, method: Decoupling, is_joint: bool
+) -> SteeringVectors:
+    """The changed direction with the norm of the vectors, and what was done to it."""
+    name = f"{vectors.method}, {method}"
+    if not is_joint:
+        return norm_matched(vectors, direction, name)
+    # One factor for all layers: another for each would undo that their sum moves no other axis.
+    at = direction.norm(dim=-1) > 0
+    factor = vectors.direction[at].norm() / direction[at].norm()
+    provenance: Provenance = {**vectors.provenance, "norms_of": vectors.method}
+    return replace(vectors, method=name, direction=factor * direction, provenance=provenance)
