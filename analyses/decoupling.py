@@ -184,7 +184,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
         return []
     drawn = effects.assign(
         label=effects.method,
-        kind=["own axis" if r.steered == r.axis else "other axis" for r in effects.itertuples()],
+        kind="measured effect",
         panel=[f"{r.steered} steered, {r.axis} read" for r in effects.itertuples()],
     )
     top = max(about["config"]["alphas"])
