@@ -11,8 +11,9 @@ from interp_culture.reporting.effect_findings import (
     cross_responses,
     effects_as_intended,
     is_coupled,
+    moves_alone,
 )
-from interp_culture.stats import LEAST_N, interval_words
+from interp_culture.stats import LEAST_N, LEVEL, interval_words
 from interp_culture.study.comparison import Comparison
 from interp_culture.study.summary import MatrixRow
 
@@ -36,18 +37,6 @@ def comparison_findings(comparison: Comparison) -> list[Finding]:
     return [*answers, readout] if not failing(comparison) else [readout, *answers]
 
 
-def comparison_answer(comparison: Comparison) -> str:
-    """The answer in a few sentences: steering, coupling, differences."""
-    moving = [moves_most_finding(comparison, axis) for axis in steered_axes(comparison)]
-    answers = [
-        *moving,
-        coupling_finding(comparison),
-        steering_differences_finding(comparison),
-        score_differences_finding(comparison),
-    ]
-    return " ".join(finding.answer for finding in answers)
-
-
 def steered_axes(comparison: Comparison) -> list[str]:
     """The steered axes, in the order of the matrix."""
     return list(dict.fromkeys(comparison.matrix.steered))
@@ -59,7 +48,8 @@ def moves_most_finding(comparison: Comparison, axis: str) -> Finding:
     by_model = [f"{row.model} {_d_words(row)}" for row in rows.itertuples()]
     evidence = f"Change of P+ of {axis} per unit of alpha (D): {'; '.join(by_model)}."
     best = rows.iloc[0]
-    moving = [model for model in rows.model if _moves(comparison, axis, model)]
+    moving = moving_models(comparison, axis)
+    moving = [model for model in rows.model if model in moving]
     if rows.low.isna().all():
         answer = (
             f"We claim nothing about steering {axis}: fewer than {LEAST_N} scenarios of {axis} are "
@@ -106,10 +96,15 @@ def has_null(comparison: Comparison) -> bool:
     return bool(comparison.response.null_low.notna().any())
 
 
-def _moves(comparison: Comparison, axis: str, model: str) -> bool:
-    """Whether the model moves as intended, by an interval and beyond random vectors."""
-    (row,) = own_responses(comparison, axis)[lambda rows: rows.model == model].itertuples()
-    return row.low > 0 and bool(effects_as_intended(comparison.summaries[model], axis))
+def moving_models(comparison: Comparison, axis: str) -> list[str]:
+    """The models that move toward the pole, by an interval and beyond random vectors."""
+    return [
+        row.model
+        for row in own_responses(comparison, axis).itertuples()
+        if row.low > 0
+        and row.p_null <= LEVEL
+        and effects_as_intended(comparison.summaries[row.model], axis)
+    ]
 
 
 def _lead(comparison: Comparison, axis: str, model: str, follower: str) -> tuple[str, bool]:
@@ -144,6 +139,7 @@ def coupling_finding(comparison: Comparison) -> Finding:
             "A study reads random vectors by its primary readout alone.",
         )
     coupled = [(model, row) for model, row in rows if is_coupled(comparison.summaries[model], row)]
+    alone = [(model, row) for model, row in rows if moves_alone(comparison.summaries[model], row)]
     if coupled:
         in_models = list(dict.fromkeys(model for model, _ in coupled))
         cases = "; ".join(
@@ -155,11 +151,11 @@ def coupling_finding(comparison: Comparison) -> Finding:
             f"models: {cases}."
         )
     else:
-        model, row = max(rows, key=lambda pair: abs(pair[1]["D"]))
-        answer = (
-            f"No coupling is shown in any of the {len(models)} models; the largest movement of "
-            f"another axis is that of {row['axis']} when we steer {row['steered']} in {model}, "
-            f"D = {_d_words_of(row)}."
+        answer = f"No coupling is shown in any of the {len(models)} models."
+    for model, row in alone:
+        answer += (
+            f" In {model} steering {row['steered']} moves {row['axis']} beyond random vectors "
+            f"({_d_words_of(row)}), but {row['steered']} itself does not measurably move."
         )
     named = rows if len(rows) <= MOST_NAMED else coupled
     numbers = [

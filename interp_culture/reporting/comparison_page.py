@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from interp_culture.artifacts import make_folder
-from interp_culture.reporting.comparison_findings import comparison_answer, comparison_findings
+from interp_culture.reporting.comparison_findings import comparison_findings
+from interp_culture.reporting.comparison_overview import comparison_questions
 from interp_culture.reporting.comparison_sections import comparison_sections, left_out
 from interp_culture.reporting.glossary import READING_NOTE, TERMS, anchor, mark_terms, term_link
-from interp_culture.reporting.rendering import drawn, marked_findings, render
+from interp_culture.reporting.rendering import drawn, marked_findings, marked_questions, render
 from interp_culture.study.comparison import Comparison
 
 
@@ -31,7 +32,7 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> Path:
         make_folder(folder) / "compare.html",
         written=datetime.now(UTC).date().isoformat(),
         models=comparison.models,
-        answer=comparison_answer(comparison),
+        questions=marked_questions(comparison_questions(comparison)),
         axes=first["axes"],
         reading_note=mark_terms([READING_NOTE])[0],
         basis=basis(comparison),

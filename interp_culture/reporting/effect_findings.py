@@ -24,11 +24,19 @@ class Finding:
         return f"{self.answer} {self.evidence}"
 
 
+@dataclass(frozen=True)
+class Question:
+    """One of the questions on the first screen of a report, with its answer."""
+
+    text: str
+    finding: Finding
+
+
 def headline(summary: Summary) -> str:
     """The answer to the question of the study: which axes are coupled."""
     rows = cross_responses(summary)
     coupled = [row for row in rows if is_coupled(summary, row)]
-    alone = [row for row in rows if _moves_alone(summary, row)]
+    alone = [row for row in rows if moves_alone(summary, row)]
     if not (coupled or alone):
         return "We found no coupling of one axis to another"
     parts = []
@@ -77,7 +85,7 @@ def coupling_finding(summary: Summary, row: MatrixRow) -> Finding:
         answer = f"We claim nothing about a coupling of {axis} to {steered}."
         reason = f"Fewer than {LEAST_N} scenarios of {axis} were read."
     # The ratio divides by the steered axis' own change: if that may be 0, no coupling is claimed.
-    elif _moves_alone(summary, row):
+    elif moves_alone(summary, row):
         answer = f"Steering {steered} moves {axis}, but {steered} itself does not measurably move."
         reason = (
             f"{axis} moves beyond random vectors at alpha {beyond}, while {own_interval}, so the "
@@ -170,7 +178,7 @@ def is_coupled(summary: Summary, row: MatrixRow) -> bool:
     return row["defined"] and bool(_alphas_beyond(summary, row))
 
 
-def _moves_alone(summary: Summary, row: MatrixRow) -> bool:
+def moves_alone(summary: Summary, row: MatrixRow) -> bool:
     """Whether the other axis moves beyond random vectors, but the steered axis does not move."""
     return not row["defined"] and bool(_alphas_beyond(summary, row))
 

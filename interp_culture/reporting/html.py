@@ -6,18 +6,22 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from markupsafe import Markup
 
 from interp_culture.reporting.effect_findings import primary_matrix
 from interp_culture.reporting.findings import basis, findings
 from interp_culture.reporting.glossary import READING_NOTE, TERMS, anchor, mark_terms, term_link
 from interp_culture.reporting.overview import (
-    Question,
     overview_caption,
     overview_figures,
     questions,
 )
-from interp_culture.reporting.rendering import drawn, figure_html, marked_findings, render
+from interp_culture.reporting.rendering import (
+    drawn,
+    figure_html,
+    marked_findings,
+    marked_questions,
+    render,
+)
 from interp_culture.reporting.study_sections import sections
 from interp_culture.study.analysis import About, Analysis, Tables, installed
 from interp_culture.study.finished import FinishedStudy, read_study
@@ -57,7 +61,7 @@ def write_report(folder: str | Path) -> Path:
         study.folder / "report.html",
         summary=summary,
         manifest=manifest,
-        questions=_marked_questions(questions(summary)),
+        questions=marked_questions(questions(summary)),
         overview=[figure_html(f) for f in overview_figures(summary, tables.get("places"))],
         overview_caption=overview_caption(summary),
         basis=basis(summary),
@@ -89,13 +93,6 @@ def write_page(analysis: Analysis, tables: Tables, about: About, folder: str | P
         about=about,
         sections=drawn(analysis.sections(tables, about), linked=False),
     )
-
-
-def _marked_questions(asked: Sequence[Question]) -> list[tuple[str, Markup, Markup]]:
-    """Question, answer and evidence as HTML, the first use of each term linked."""
-    marked = marked_findings([question.finding for question in asked])
-    texts = [question.text for question in asked]
-    return [(text, *finding) for text, finding in zip(texts, marked, strict=True)]
 
 
 def _study_tables(study: FinishedStudy) -> dict[str, pd.DataFrame]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from interp_culture.reporting.effect_findings import (
     Finding,
+    Question,
     certain_effects,
     cross_responses,
     headline,
@@ -25,14 +25,6 @@ from interp_culture.study.summary import MatrixRow, PlantedRow, ResponseRow, Sum
 from interp_culture.survey.wvs import TARGETS, countries
 
 CHANGE = "change of mean P+ per unit of alpha"
-
-
-@dataclass(frozen=True)
-class Question:
-    """One of the three questions of a study, with its answer."""
-
-    text: str
-    finding: Finding
 
 
 def questions(summary: Summary) -> list[Question]:

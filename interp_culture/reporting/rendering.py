@@ -13,7 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from interp_culture.artifacts import replacing
-from interp_culture.reporting.effect_findings import Finding
+from interp_culture.reporting.effect_findings import Finding, Question
 from interp_culture.reporting.glossary import mark_terms
 from interp_culture.study.analysis import Section
 
@@ -38,6 +38,13 @@ def marked_findings(answers: Sequence[Finding]) -> list[tuple[Markup, Markup]]:
     texts = [text for finding in answers for text in (finding.answer, finding.evidence)]
     marked = mark_terms(texts)
     return list(zip(marked[::2], marked[1::2], strict=True))
+
+
+def marked_questions(asked: Sequence[Question]) -> list[tuple[str, Markup, Markup]]:
+    """Question, answer and evidence as HTML, the first use of each term linked."""
+    marked = marked_findings([question.finding for question in asked])
+    texts = [question.text for question in asked]
+    return [(text, *finding) for text, finding in zip(texts, marked, strict=True)]
 
 
 def drawn(

@@ -23,13 +23,13 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.readout.validity import Validity
 from interp_culture.reporting.comparison_findings import (
-    comparison_answer,
     comparison_findings,
     cost_finding,
     coupling_finding,
     moves_most_finding,
     steering_differences_finding,
 )
+from interp_culture.reporting.comparison_overview import comparison_questions
 from interp_culture.reporting.comparison_page import basis, notes, write_comparison
 from interp_culture.reporting.comparison_sections import comparison_sections, left_out
 from interp_culture.study import study as study_module
@@ -202,10 +202,14 @@ def test_scenarios_that_one_study_lacks_are_left_out(folders: list[Path], tmp_pa
     assert "Held-out scenarios of each study: llama 20, qwen3 10" in basis(comparison)
     # Five scenarios of an axis have no interval, so that nothing is claimed.
     assert comparison.differences[comparison.differences.quantity != "place"].low.isna().all()
-    assert "We claim nothing about steering X" in comparison_answer(comparison)
+    assert "We claim nothing about steering X" in opening(comparison)
     rewrite(fewer, "steered_continuation", table.assign(id=table.id + "?"))
     with pytest.raises(InputError, match="share no held-out scenario"):
         compare([folders[0], fewer])
+
+
+def opening(comparison: Comparison) -> str:
+    return " ".join(str(question.finding) for question in comparison_questions(comparison))
 
 
 def test_depth_runs_from_0_to_1() -> None:
@@ -347,7 +351,7 @@ def test_different_primary_readouts_need_a_choice(folders: list[Path], tmp_path:
     assert comparison.profile is None
     assert "Layer profiles are left out" in " ".join(left_out(comparison))
     # Random vectors are read by the primary readout alone.
-    assert "No coupling is judged" in comparison_answer(comparison)
+    assert "No coupling is judged" in opening(comparison)
     assert len(comparison_sections(comparison)) == 7
     with pytest.raises(InputError, match="unknown readout 'words'"):
         compare(folders, readout="words")
@@ -391,8 +395,8 @@ def test_labels_are_short_and_different(folders: list[Path], tmp_path: Path) -> 
 
 def test_the_report_opens_with_the_answers(compared: Comparison, tmp_path: Path) -> None:
     page = write_comparison(compared, tmp_path).read_text(encoding="utf-8")
-    answer = page.split('<p class="answer">')[1].split("</p>")[0]
-    assert "Steering X" in answer
+    answer = page.split('<dl class="questions">')[1].split("</dl>")[0]
+    assert "Can the models be steered?" in answer
     assert "oupling" in answer
     assert "paired intervals" in answer
     assert "[" in answer
@@ -406,7 +410,7 @@ def test_two_models_of_one_axis_have_no_map(one_axis: list[Path], tmp_path: Path
     comparison = compare(one_axis)
     assert comparison.places is None
     assert len(comparison.differences) == 2
-    assert "because the studies have one axis" in comparison_answer(comparison)
+    assert "because the studies have one axis" in opening(comparison)
     page = write_comparison(comparison, tmp_path).read_text(encoding="utf-8")
     assert "The cultural map is left out" in page
     assert "self-expression" not in page
@@ -451,6 +455,7 @@ def planted(comparison: Comparison, **d: tuple[float, float, float]) -> Comparis
     for model, numbers in d.items():
         here = (matrix.model == model) & (matrix.steered == "X") & (matrix.axis == "X")
         matrix.loc[here, ["D", "low", "high"]] = numbers
+        matrix.loc[here, "p_null"] = 0.01
     summaries = {
         model: {
             **summary,
@@ -487,6 +492,10 @@ def test_the_model_that_moves_most_is_named_with_its_lead(compared: Comparison) 
         "(+0.200 [+0.100, +0.300] ahead of llama, paired)."
     )
     assert "in 2 of 3 models: qwen3, llama" in finding.evidence
+    is_qwen = comparison.matrix.model == "qwen3"
+    matrix = comparison.matrix.assign(p_null=np.where(is_qwen, 0.2, comparison.matrix.p_null))
+    within = moves_most_finding(replace(comparison, matrix=matrix), "X")
+    assert "random vectors move it as far; it is shown to move X in llama" in within.answer
     level = with_lead(comparison, "llama", "qwen3", -0.2, -0.5, 0.1, False)
     assert "a lead that is not shown" in moves_most_finding(level, "X").answer
 
@@ -516,6 +525,11 @@ def test_a_coupling_is_named_with_its_model(compared: Comparison) -> None:
         "A coupling beyond random vectors is shown in 1 of 3 models: Y to X in qwen3, "
         "D = +0.020 [+0.010, +0.030]."
     )
+    alone = [{**row, "defined": False} for row in rows]
+    summaries["qwen3"] = {**summaries["qwen3"], "matrix": alone}
+    answer = coupling_finding(replace(compared, summaries=summaries)).answer
+    assert answer.startswith("No coupling is shown in any of the 3 models. In qwen3 steering X ")
+    assert "moves Y beyond random vectors (+0.020 [+0.010, +0.030]), but X itself" in answer
     del summaries["qwen3"]
     assert coupling_finding(replace(compared, summaries=summaries)).answer.startswith(
         "No coupling is shown in any of the 2 models"
