@@ -100,7 +100,8 @@ def test_a_study_chooses_its_direction_on_training_scenarios(
 ) -> None:
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: planted_model())
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(8))
-    monkeypatch.setattr(directions_module, "load_neutral", lambda: {"a": "abcd abcd"})
+    for module in ("scenarios.neutral", "steering.fluency"):
+        monkeypatch.setattr(f"interp_culture.{module}.load_neutral", lambda: {"a": "abcd abcd"})
     monkeypatch.setattr(directions_module, "CANDIDATES", (PAPER, Candidate("gradient")))
     # In this model the mean difference is best already.
     monkeypatch.setattr(directions_module, "best_candidate", lambda table: Candidate("gradient"))
@@ -527,9 +528,12 @@ def test_an_axis_that_moves_without_the_steered_one_is_said(
         planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False) for r in summary["matrix"]
     ]
     summary["response"] = [planted(r, outside_null=True) for r in summary["response"]]
-    assert headline(summary) == (
-        "Steering X moves Y, but X itself does not measurably move; we found no coupling of X to Y"
-    )
+    assert headline(summary) == "Steering X moves Y, but X itself does not measurably move"
+    # Of an axis that follows its own steering and moves no other one, that is said too.
+    summary["matrix"] = [
+        r | {"defined": True} if r["steered"] == "Y" else r for r in summary["matrix"]
+    ]
+    assert headline(summary).endswith("; we found no coupling of X to Y")
     answers = [finding.answer for finding in findings(summary)]
     assert "Steering X moves Y, but X itself does not measurably move." in answers
 
