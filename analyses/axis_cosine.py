@@ -11,6 +11,7 @@ import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.coupling import axis_cosines, cross_responses, layer_coupling, prediction
 from interp_culture.reporting import figures
+from interp_culture.steering import spread_layers
 from interp_culture.study import (
     About,
     Analysis,
@@ -105,10 +106,8 @@ def single_layer_runs(
 ) -> dict[tuple, list[ic.Edit]]:
     """Each direction at single layers, spread over the model, at ± the largest alpha."""
     top = max(study.config.alphas)
-    n_layers = study.model.n_layers
     wanted = N_LAYERS_BRIEF if study.config.brief else N_LAYERS
-    # Half a step in, so that the layers are spread evenly over the model.
-    layers = range(n_layers // wanted // 2, n_layers, max(1, n_layers // wanted))
+    layers = spread_layers(study.model.n_layers, wanted)
     runs: dict[tuple, list[ic.Edit]] = {(-1, "", -1, "plain", 0.0): []}
     for draw, direction in enumerate(directions):
         for layer in layers:

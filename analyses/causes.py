@@ -12,9 +12,8 @@ import pandas as pd
 
 import interp_culture as ic
 from interp_culture.cli import run_alone
-from interp_culture.coupling import CAUSES, gain_causes, gain_matrix, gains_of_texts
+from interp_culture.coupling import CAUSES, gain_causes, gain_matrix, gains_of_texts, is_shown
 from interp_culture.reporting import figures
-from interp_culture.stats import LEVEL, excludes_zero
 from interp_culture.steering import Candidate
 from interp_culture.study import (
     About,
@@ -32,46 +31,33 @@ PAPER = Candidate()
 METHODS = ("mean_diff", "gradient")
 DIRECTION = Column("direction", "steered, or paper: the mean difference at the last token")
 METRIC = Column("metric", "inner product of the vectors: raw, or whitened within poles")
+PART = (
+    Column("cause", ", ".join(CAUSES)),
+    Column("part", "of the gain; the parts add up to it", columns.PER_ALPHA),
+    *columns.INTERVAL,
+    Column("null_low", "lower end of 95% of such parts of random directions"),
+    Column("null_high", "upper end of 95% of such parts of random directions"),
+    Column("shown", "whether the interval excludes 0 and the part is beyond that band"),
+)
 
 SCHEMAS = (
     TableSchema(
         "by_layer",
         "a direction, metric, layer, steered axis, other axis and cause",
         "coupling.gain_causes",
-        (
-            *(DIRECTION, METRIC, columns.LAYER, columns.STEERED, columns.AXIS_READ),
-            Column("cause", ", ".join(CAUSES)),
-            Column("part", "of the gain; the parts add up to it", columns.PER_ALPHA),
-            *columns.INTERVAL,
-            Column("null_low", "lower end of 95% of such parts of random directions"),
-            Column("null_high", "upper end of 95% of such parts of random directions"),
-            Column("shown", "whether the interval excludes 0 and the part is beyond that band"),
-        ),
+        (*(DIRECTION, METRIC, columns.LAYER, columns.STEERED, columns.AXIS_READ, *PART),),
     ),
     TableSchema(
         "together",
         "a direction, steered axis, other axis and cause, at the layers of the intervention",
         "coupling.gain_causes",
-        (
-            *(DIRECTION, Column("layer", "-1"), columns.STEERED, columns.AXIS_READ),
-            Column("cause", ", ".join(CAUSES)),
-            Column("part", "of the gain; the parts add up to it", columns.PER_ALPHA),
-            *columns.INTERVAL,
-            Column("null_low", "lower end of 95% of such parts of random directions"),
-            Column("null_high", "upper end of 95% of such parts of random directions"),
-            Column("shown", "whether the interval excludes 0 and the part is beyond that band"),
-        ),
+        (*(DIRECTION, columns.TOGETHER, columns.STEERED, columns.AXIS_READ, *PART),),
     ),
     TableSchema(
         "gains",
         "a direction, layer, steered axis and axis read; layer -1: those of the intervention",
         "coupling.gain_matrix",
-        (
-            *(DIRECTION, columns.LAYER, columns.STEERED, columns.AXIS_READ),
-            Column("gain", "change of mean P+ to first order", columns.PER_ALPHA),
-            *(*columns.INTERVAL, columns.N, *columns.NULL_BAND),
-            Column("p_null", "two-sided p of the gain among random vectors of the same norm"),
-        ),
+        (*(DIRECTION, columns.LAYER, columns.STEERED, *columns.GAIN),),
     ),
     TableSchema(
         "texts",
@@ -98,12 +84,9 @@ def measure(study: ic.Study) -> Tables:
     Returns:
         the tables of `SCHEMAS`, empty for a study of one axis.
     """
-    held_out = study.held_out_gradients
     if len(study.vectors()) < 2:
-        return {
-            schema.name: pd.DataFrame(columns=[column.name for column in schema.columns])
-            for schema in SCHEMAS
-        }
+        return columns.empty_tables(SCHEMAS)
+    held_out = study.held_out_gradients
     tables: dict[str, list[pd.DataFrame]] = {schema.name: [] for schema in SCHEMAS}
     for name, candidate in candidates(study).items():
         vectors = of_candidate(study, candidate)
@@ -173,7 +156,7 @@ def cause_words(tables: Tables, direction: str, about: About) -> tuple[str, list
         pair = f"{gain.steered} → {gain.axis}"
         together = tables["together"]
         parts = together[(together.steered == gain.steered) & (together.axis == gain.axis)]
-        is_coupled = excludes_zero(gain.low, gain.high) and gain.p_null <= LEVEL
+        is_coupled = is_shown(gain)
         titles.append(f"{pair} {found(parts, gain.gain) if is_coupled else 'nothing to explain'}")
         named = [f"{p.cause} {interval_text(p, 'part')}" for p in parts.itertuples()]
         layers = ", ".join(map(str, about["layers"][gain.steered]))

@@ -22,7 +22,7 @@ from interp_culture.coupling import (
 )
 from interp_culture.reporting import figures
 from interp_culture.stats import interval_words
-from interp_culture.steering import Candidate, kl_on_neutral
+from interp_culture.steering import Candidate, mean_kl
 from interp_culture.study import (
     About,
     Analysis,
@@ -77,12 +77,7 @@ SCHEMAS = (
         "gains",
         "a method, steered axis and axis read, to first order",
         "coupling.gain_matrix",
-        (
-            *(METHOD, Column("layer", "-1: the layers of the intervention"), columns.STEERED),
-            *(columns.AXIS_READ, Column("gain", "change of mean P+", columns.PER_ALPHA)),
-            *(*columns.INTERVAL, columns.N, *columns.NULL_BAND),
-            Column("p_null", "two-sided p of the gain among random vectors of the same norm"),
-        ),
+        (*(METHOD, columns.TOGETHER, columns.STEERED, *columns.GAIN),),
     ),
     TableSchema(
         "cost",
@@ -103,10 +98,7 @@ def measure(study: ic.Study) -> Tables:
         the tables of `SCHEMAS`, empty for a study of one axis.
     """
     if len(study.vectors()) < 2:
-        return {
-            schema.name: pd.DataFrame(columns=[column.name for column in schema.columns])
-            for schema in SCHEMAS
-        }
+        return columns.empty_tables(SCHEMAS)
     vectors = decoupled_vectors(study)
     runs = steered_runs(study, vectors)
     table = study.once("decoupling.readouts", lambda: study.read(runs, NAMES))
@@ -169,10 +161,8 @@ def cost(study: ic.Study, vectors: dict[str, dict[str, ic.SteeringVectors]]) -> 
         for method, by_axis in vectors.items()
         for axis, of_axis in by_axis.items()
     }
-    table = kl_on_neutral(study.model, runs, ic.scenarios.neutral_beginnings(n))
-    means = table.groupby("run", sort=False).kl.mean()
-    rows = [(*run, kl) for run, kl in zip(runs, means, strict=True)]
-    return pd.DataFrame(rows, columns=[*GROUP, "kl"])
+    means = mean_kl(study.model, runs, ic.scenarios.neutral_beginnings(n))
+    return pd.DataFrame([(*run, kl) for run, kl in means.items()], columns=[*GROUP, "kl"])
 
 
 # -- sections -----------------------------------------------------------------------------------

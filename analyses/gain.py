@@ -13,6 +13,7 @@ from interp_culture.cli import run_alone
 from interp_culture.coupling import gain_agreement, gain_matrix
 from interp_culture.reporting import figures
 from interp_culture.stats import LEVEL, interval_words
+from interp_culture.steering import spread_layers
 from interp_culture.study import (
     About,
     Analysis,
@@ -31,10 +32,6 @@ N_LAYERS_BRIEF = 5
 SMALL = 1 / 8
 RUN = ["layer", "steered", "method", "alpha"]
 KEYS = ["layer", "steered", "axis"]
-GAIN = Column(
-    "gain", "change of mean P+ to first order: <g of the axis read, v>", columns.PER_ALPHA
-)
-P_NULL = Column("p_null", "two-sided p of the gain among random vectors of the same norm")
 
 SCHEMAS = (
     TableSchema(
@@ -42,8 +39,7 @@ SCHEMAS = (
         "a layer, steered axis and axis read",
         "coupling.gain_matrix",
         (
-            *(columns.LAYER, columns.STEERED, columns.AXIS_READ, GAIN, *columns.INTERVAL),
-            *(columns.N, *columns.NULL_BAND, P_NULL),
+            *(columns.LAYER, columns.STEERED, *columns.GAIN),
             Column(
                 "q", "p_null, adjusted over layers and pairs of two axes (Benjamini and Hochberg)"
             ),
@@ -55,8 +51,7 @@ SCHEMAS = (
         "a steered axis and axis read, all layers of the intervention steered together",
         "coupling.gain_matrix",
         (
-            *(Column("layer", "-1"), columns.STEERED, columns.AXIS_READ, GAIN, *columns.INTERVAL),
-            *(columns.N, *columns.NULL_BAND, P_NULL),
+            *(columns.TOGETHER, columns.STEERED, *columns.GAIN),
             *columns.interval("D", "measured at the largest alpha", columns.PER_ALPHA),
         ),
     ),
@@ -131,10 +126,8 @@ def strengths(study: ic.Study) -> tuple[float, float]:
 
 def single_layer_runs(study: ic.Study) -> dict[tuple, list[ic.Edit]]:
     """The plain model, and each axis at layers spread over the model, at ± both strengths."""
-    n_layers = study.model.n_layers
-    wanted = min(n_layers, N_LAYERS_BRIEF if study.config.brief else N_LAYERS)
-    # Half a step in, so that the layers are spread evenly over the model.
-    layers = range(n_layers // wanted // 2, n_layers, n_layers // wanted)
+    wanted = N_LAYERS_BRIEF if study.config.brief else N_LAYERS
+    layers = spread_layers(study.model.n_layers, wanted)
     runs: dict[tuple, list[ic.Edit]] = {(-1, "", "plain", 0.0): []}
     for axis, of_axis in study.vectors().items():
         for layer in layers:

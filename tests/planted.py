@@ -7,10 +7,14 @@ vector of X moves Y by `COUPLING` of what it moves X, and Y's moves X by nothing
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from conftest import SIZES, byte_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import interp_culture as ic
 from interp_culture.engine.model import LanguageModel
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
@@ -69,3 +73,14 @@ def planted_scenarios(per_item: int = 6) -> ScenarioSet:
         for n in range(per_item)
     ]  # fmt: skip
     return ScenarioSet(tuple(scenarios), catalogue)
+
+
+def planted_study(folder: Path, per_item: int = 6, **settings: Any) -> ic.Study:
+    """A study of the model, with the paper's direction; its answers are read as continuations."""
+    config: dict[str, Any] = {"method": "mean_diff", "model": "planted", "out": str(folder)}
+    study = ic.Study(ic.StudyConfig(**(config | settings)))
+    study.model = planted_model()
+    study.scenarios = planted_scenarios(per_item)
+    # No check on control items, whose result is known: the model answers none of them.
+    study.primary_readout = "continuation"
+    return study

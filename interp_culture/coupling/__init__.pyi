@@ -1,10 +1,11 @@
 # The public names of this room; each is imported when it is first used.
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
-from .causes import CAUSES, gain_causes
+from .causes import gain_causes
 from .control import planted_growth, planted_response
 from .decoupling import DECOUPLINGS, Decoupling, decouple
 from .explanation import Explanation, explain
-from .gain import gain_agreement, gain_matrix
+from .gain import gain_agreement, gain_matrix, is_shown
+from .gain_split import CAUSES
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
 from .null import beside_random, one_sided, random_effects, random_range, random_reach
 from .planted import leak_of_size, predicted_coupling
@@ -47,6 +48,7 @@ __all__ = [
     "gain_causes",
     "gain_matrix",
     "gains_of_texts",
+    "is_shown",
     "item_cosines",
     "item_reliability",
     "layer_coupling",

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import permutations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from interp_culture.coupling.gain import check_steered_here, steps
+from interp_culture.coupling.gain_split import Entry, Part, Sample, Texts
 from interp_culture.coupling.geometry import whitening_at
 from interp_culture.coupling.text_gains import Rows, contrasts_at, gradients_at
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import LEAST_N, LEVEL, NullBand, bootstrap_weights, excludes_zero
+from interp_culture.stats import LEAST_N, LEVEL, NullBand, excludes_zero
 from interp_culture.steering.activations import Activations
 from interp_culture.steering.readout_gradients import ReadoutGradients
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis
-
-Cause = Literal["representation", "readout", "dataset", "rest"]
-# The causes, in words.
-CAUSES: dict[Cause, str] = {
-    "representation": "the vectors of both axes share a direction",
-    "readout": "what moves the one answer moves the other",
-    "dataset": "a few items' texts speak of the other axis too",
-    "rest": "later blocks, or chance",
-}
-# With fewer items none can stand out.
-LEAST_ITEMS = 3
-# The share of items that are no typical ones, at either end.
-CUT = 0.2
-# The least squared length of a mean, as a share of the plain one, which has its noise too.
-LEAST_SIGNAL = 0.1
-
-_Draws = Float[np.ndarray, " draw"]
 
 
 def gain_causes(
@@ -109,14 +91,10 @@ def gain_causes(
         raise InputError("a coupling has two axes or more; give the vectors of two")
     for of_axis in vectors.values():
         check_steered_here(of_axis, gradients, scenarios)
-    texts, read = (
-        {
-            # Another seed for each axis: the draws of two axes are independent.
-            axis: _Texts.of(half, axis, draws, seed + 2 * number + place, is_train)
-            for number, axis in enumerate(vectors)
-        }
-        for place, (half, is_train) in enumerate(((train, True), (scenarios, False)))
-    )
+    # Another seed for each axis and half: their draws are independent.
+    seeds = {axis: seed + 2 * number for number, axis in enumerate(vectors)}
+    texts = {axis: Texts.of(train, axis, draws, own) for axis, own in seeds.items()}
+    read = {axis: Sample.of(scenarios, axis, draws, own + 1) for axis, own in seeds.items()}
     data = _Layers(gradients, contrasts, whiten_by, vectors, train, texts, read)
     n_layers = gradients.gradient.shape[1]
     tasks = [
@@ -128,147 +106,14 @@ def gain_causes(
     rows: list[dict[str, Any]] = []
     # Layer by layer, so that what a layer needs is prepared once for all pairs.
     for number, together, steered, axis in sorted(tasks, key=lambda task: task[0]):
-        few = min(len(of[name].ids) for of in (texts, read) for name in (steered, axis))
+        samples = (texts[steered], texts[axis], read[steered], read[axis])
+        few = min(len(sample.ids) for sample in samples)
         splits = [data.entry(steered, axis, layer).split() for layer in together]
         for cause in splits[0]:
             parts = [split[cause] for split in splits]
             row = {"layer": number, "steered": steered, "axis": axis, "cause": cause}
             rows.append(row | _row(parts, is_few=few < LEAST_N))
     return pd.DataFrame(rows)
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """The scenarios of one axis, and how much each counts: first as they are, then in every draw.
-
-    Attributes:
-        weights: sum to 1 over the scenarios.
-        shares: the share of every item in `weights`.
-        by_item: sum to 1 over the scenarios of each drawn item.
-    """
-
-    ids: list[str]
-    weights: Float[np.ndarray, "draw scenario"]
-    shares: Float[np.ndarray, "draw item"]
-    by_item: Float[np.ndarray, "draw item scenario"]
-
-    @classmethod
-    def of(
-        cls, scenarios: ScenarioSet, axis: str, draws: int, seed: int, within_items: bool
-    ) -> _Texts:
-        """Items are drawn, and scenarios in them; or, `within_items`, scenarios alone.
-
-        Which items the texts of a vector have is given: a cause may lie in a single one of them,
-        which many samples of items would not have.
-        """
-        frame = scenarios.filter(axis=axis).frame()
-        if frame.empty:
-            raise InputError(f"no scenario of axis {axis}; give scenarios of every axis")
-        items = frame["item"].to_numpy(str)
-        strata = items if within_items else np.full(len(items), axis)
-        drawn = bootstrap_weights(strata, items, draws, seed)
-        counts = np.vstack([np.ones(len(items)), drawn])
-        inside = items == np.unique(items)[:, None]
-        in_item = counts[:, None] * inside
-        # An item that is not drawn has no scenarios, and so no mean.
-        with np.errstate(invalid="ignore"):
-            by_item = in_item / in_item.sum(-1, keepdims=True)
-        weights = counts / counts.sum(-1, keepdims=True)
-        return cls(frame.id.tolist(), weights, weights @ inside.T, by_item)
-
-    def typical(
-        self, item_gains: Float[np.ndarray, "draw item"]
-    ) -> Float[np.ndarray, "draw scenario"]:
-        """The weights of the scenarios without the items with the largest and smallest gains."""
-        n_items = item_gains.shape[1]
-        if n_items < LEAST_ITEMS:
-            return self.weights
-        cut = max(1, int(CUT * n_items))
-        rank = item_gains.argsort(axis=1).argsort(axis=1)
-        shares = self.shares * ((rank >= cut) & (rank < n_items - cut))
-        shares /= shares.sum(1, keepdims=True)
-        return np.einsum("dk,dka->da", shares, self.by_item)
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """What one entry of the gain matrix is made of, at one layer.
-
-    Attributes:
-        steered, other: the contrasts of both axes, whose means are the vectors.
-        weighed_steered, weighed_other: the same as they enter c.
-        moves_steered, moves_other: the gradients of P+ of the held-out scenarios of both axes.
-        texts, texts_other: the training scenarios of both axes.
-        read, read_other: their held-out scenarios.
-    """
-
-    steered: Rows
-    other: Rows
-    weighed_steered: Rows
-    weighed_other: Rows
-    moves_steered: Rows
-    moves_other: Rows
-    texts: _Texts
-    texts_other: _Texts
-    read: _Texts
-    read_other: _Texts
-
-    def split(self) -> dict[Cause, _Part]:
-        """The parts in every draw, from dot products of scenarios: no mean vector is computed."""
-        v_j, g_i, g_j = self.texts_other.weights, self.read.weights, self.read_other.weights
-        item_gains = np.einsum(
-            "dka,da->dk", self.texts.by_item, g_j @ (self.steered @ self.moves_other.T).T
-        )
-        v = self.texts.typical(item_gains)
-        weighed = self.weighed_other @ self.weighed_other.T
-        c = _pair(v, self.weighed_steered @ self.weighed_other.T, v_j) / _squared(v_j, weighed)
-        of_g_i = self.moves_steered @ self.moves_steered.T
-        together = _pair(g_j, self.moves_other @ self.moves_steered.T, g_i)
-        r = _ratio(together, _squared(g_i, of_g_i))
-        own = _pair(g_j, self.moves_other @ self.other.T, v_j)
-        moves_i = _pair(v, self.steered @ self.moves_steered.T, g_i)
-        moves_i -= c * _pair(g_i, self.moves_steered @ self.other.T, v_j)
-        typical = _pair(v, self.steered @ self.moves_other.T, g_j)
-        whole = _pair(self.texts.weights, self.steered @ self.moves_other.T, g_j)
-        parts: dict[Cause, _Draws] = {"representation": c * own, "readout": r * moves_i}
-        parts["rest"] = typical - parts["representation"] - parts["readout"]
-        if item_gains.shape[1] >= LEAST_ITEMS:
-            parts["dataset"] = whole - typical
-        scales = self._scales(v[:1], c[0], r[0], own[0], moves_i[0])
-        return {cause: _Part(drawn, scales[cause]) for cause, drawn in parts.items()}
-
-    def _scales(
-        self, v: Float[np.ndarray, "1 scenario"], c: float, r: float, own: float, moves_i: float
-    ) -> dict[Cause, float]:
-        """The standard deviation of each part where one of its two vectors has a random direction.
-
-        The dot product of a vector a with a random one of length b has |a| b / sqrt(d_model).
-        """
-        v_j, v_i = self.texts_other.weights[:1], self.texts.weights[:1]
-        of_texts, of_other = self.steered @ self.steered.T, self.other @ self.other.T
-        length_v, length_v_j = _length(v, of_texts), _length(v_j, of_other)
-        square = length_v**2 + c**2 * length_v_j**2
-        square -= 2 * c * _pair(v, self.steered @ self.other.T, v_j)[0]
-        g_i, g_j = self.read.weights[:1], self.read_other.weights[:1]
-        length_g_i = _length(g_i, self.moves_steered @ self.moves_steered.T)
-        length_g_j = _length(g_j, self.moves_other @ self.moves_other.T)
-        of_rest = length_g_j**2 + r**2 * length_g_i**2
-        of_rest -= 2 * r * _pair(g_j, self.moves_other @ self.moves_steered.T, g_i)[0]
-        root = np.sqrt(self.steered.shape[1])
-        return {
-            "representation": length_v * abs(own) / length_v_j / root,
-            "readout": length_g_j * abs(moves_i) / length_g_i / root if length_g_i else 0.0,
-            "rest": np.sqrt(max(of_rest, 0.0) * max(square, 0.0)) / root,
-            "dataset": length_g_j * _length(v_i - v, of_texts) / root,
-        }
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A part of an entry: as it is, then in every draw; and its spread by chance."""
-
-    drawn: _Draws
-    scale: float
 
 
 class _Layers:
@@ -281,8 +126,8 @@ class _Layers:
         whiten_by: Activations | None,
         vectors: Mapping[str, SteeringVectors],
         train: ScenarioSet,
-        texts: Mapping[str, _Texts],
-        read: Mapping[str, _Texts],
+        texts: Mapping[str, Texts],
+        read: Mapping[str, Sample],
     ) -> None:
         self.vectors, self.texts, self.read = vectors, texts, read
         of_last_layer = lru_cache(maxsize=len(vectors))
@@ -309,8 +154,8 @@ class _Layers:
         """Whether the vectors of both axes are not 0 at a layer."""
         return all(bool(self.vectors[name].direction[layer].any()) for name in (steered, axis))
 
-    def entry(self, steered: str, axis: str, layer: int) -> _Entry:
-        return _Entry(
+    def entry(self, steered: str, axis: str, layer: int) -> Entry:
+        return Entry(
             self.contrasts(steered, layer),
             self.contrasts(axis, layer),
             self.weighed(steered, layer),
@@ -324,44 +169,7 @@ class _Layers:
         )
 
 
-def _pair(
-    left: Float[np.ndarray, "draw a"],
-    products: Float[np.ndarray, "a b"],
-    right: Float[np.ndarray, "draw b"],
-) -> _Draws:
-    """The dot product of two weighted means, from the products of all pairs."""
-    return np.einsum("db,db->d", left @ products, right)
-
-
-def _squared(
-    weights: Float[np.ndarray, "draw scenario"], products: Float[np.ndarray, "scenario scenario"]
-) -> _Draws:
-    """The squared length of a mean, without the noise of its scenarios.
-
-    Products of a scenario with itself hold this noise and are left out. At least a tenth of the
-    plain squared length: a mean that is noise alone has none.
-    """
-    plain = _pair(weights, products, weights)
-    themselves = (weights**2).sum(1)
-    if weights.shape[1] < 2:
-        return plain
-    others = plain - weights**2 @ np.diag(products)
-    # Where one scenario is all of a draw, there is no pair.
-    return np.maximum(_ratio(others, 1 - themselves), LEAST_SIGNAL * plain)
-
-
-def _ratio(numerator: _Draws, denominator: _Draws) -> _Draws:
-    """0 where the denominator is."""
-    return np.divide(numerator, denominator, np.zeros_like(numerator), where=denominator > 0)
-
-
-def _length(
-    weights: Float[np.ndarray, "1 scenario"], products: Float[np.ndarray, "scenario scenario"]
-) -> float:
-    return float(np.sqrt(max(_pair(weights, products, weights)[0], 0.0)))
-
-
-def _row(parts: Sequence[_Part], is_few: bool) -> dict[str, float | bool]:
+def _row(parts: Sequence[Part], is_few: bool) -> dict[str, float | bool]:
     """The sum of the parts of some layers, with its interval and its band by chance.
 
     The interval is a basic bootstrap: means of resampled scenarios are noisier than the mean

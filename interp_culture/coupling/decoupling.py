@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, get_args
@@ -10,7 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
+from interp_culture.coupling.gain import steps
 from interp_culture.coupling.geometry import whitening_at
 from interp_culture.errors import InputError, check_known
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -20,14 +22,6 @@ from interp_culture.steering.vectors import Provenance, SteeringVectors, check_b
 
 Decoupling = Literal["gram_schmidt", "whitened", "inverse", "nearest", "least_norm"]
 DECOUPLINGS: tuple[Decoupling, ...] = get_args(Decoupling)
-# What each method keeps out of the vector of an axis, in words.
-KEPT_OUT: dict[Decoupling, str] = {
-    "gram_schmidt": "the other axes' vectors",
-    "whitened": "the other axes' vectors, in the metric of the residual stream",
-    "inverse": "the others' gain, by adding the other axes' vectors",
-    "nearest": "the other axes' gradients, with the least change of the vector",
-    "least_norm": "the other axes' gradients, with the shortest vector that moves the axis",
-}
 # Above this condition number of the equations, their solution is noise.
 WORST_CONDITION = 1e6
 # Less than this share of a vector is rounding.
@@ -93,17 +87,18 @@ def decouple(
         raise InputError("a coupling has two axes or more; give the vectors of two")
     n_layers = len(next(iter(vectors.values())).direction)
     changed = {axis: torch.zeros_like(of.direction) for axis, of in vectors.items()}
+    moves = None
+    if gradients is not None and train is not None:
+        moves = _mean_gradients(gradients, train, vectors)
     whitened = _whitenings(activations, train)
     tasks = [
-        (together, axis)
-        for axis in vectors
-        for together in ([[i] for i in range(n_layers)] if layers is None else [layers[axis]])
+        (together, axis) for axis in vectors for together in steps(layers, axis, n_layers).values()
     ]
     # Layer by layer, so that the whitening of a layer serves all axes.
-    for together, axis in sorted(tasks, key=lambda task: tuple(task[0])):
-        equations = _Equations(vectors, together, train, gradients, whitened)
+    for together, axis in sorted(tasks):
+        equations = _Equations(vectors, together, moves, whitened)
         rows = equations.solve(method, axis).reshape(len(together), -1)
-        changed[axis][list(together)] = torch.from_numpy(rows).float()
+        changed[axis][together] = torch.from_numpy(rows).float()
     return {
         axis: _like(of_axis, changed[axis], method, is_joint=layers is not None)
         for axis, of_axis in vectors.items()
@@ -117,16 +112,13 @@ class _Equations:
         self,
         vectors: Mapping[str, SteeringVectors],
         layers: Sequence[int],
-        train: ScenarioSet | None,
-        gradients: ReadoutGradients | None,
+        moves: Mapping[str, Tensor] | None,
         whitened: _Whitenings,
     ) -> None:
         self.axes = list(vectors)
         self.layers = list(layers)
-        self.train, self.gradients, self.whitened = train, gradients, whitened
-        self.vectors: _Rows = np.stack(
-            [of.direction[self.layers].double().numpy().ravel() for of in vectors.values()]
-        )
+        self.moves, self.whitened = moves, whitened
+        self.vectors = self._at_layers({axis: of.direction for axis, of in vectors.items()})
 
     def solve(self, method: Decoupling, axis: str) -> _Vector:
         own = self.axes.index(axis)
@@ -172,16 +164,13 @@ class _Equations:
         return np.linalg.solve(matrix.T, right)
 
     def _gradients(self) -> _Rows:
-        """The mean gradient of P+ of every axis, at all layers."""
-        if self.gradients is None or self.train is None:
+        if self.moves is None:
             raise InputError("this decoupling needs gradients of the training scenarios, and train")
-        rows = []
-        for axis in self.axes:
-            ids = [scenario.id for scenario in self.train if scenario.axis == axis]
-            if not ids:
-                raise InputError(f"no training scenario of axis {axis}; give scenarios of it")
-            of_axis = self.gradients.select(ids).at_layers(self.layers)
-            rows.append(of_axis.of_p_positive.mean(0).numpy().ravel())
+        return self._at_layers(self.moves)
+
+    def _at_layers(self, by_axis: Mapping[str, Float[Tensor, "layer d_model"]]) -> _Rows:
+        """What every axis has at the layers, one after the other."""
+        rows = [by_axis[axis][self.layers].double().numpy().ravel() for axis in self.axes]
         return np.stack(rows)
 
     def _whiten(self, rows: _Rows) -> _Rows:
@@ -194,6 +183,19 @@ class _Equations:
 
     def _named(self) -> str:
         return ", ".join(map(str, self.layers))
+
+
+def _mean_gradients(
+    gradients: ReadoutGradients, train: ScenarioSet, axes: Iterable[str]
+) -> dict[str, Tensor]:
+    """The gradient of the mean P+ of every axis."""
+    by_axis = {}
+    for axis in axes:
+        ids = [scenario.id for scenario in train if scenario.axis == axis]
+        if not ids:
+            raise InputError(f"no training scenario of axis {axis}; give scenarios of it")
+        by_axis[axis] = gradients.mean_of_p_positive(ids)
+    return by_axis
 
 
 def _whitenings(activations: Activations | None, train: ScenarioSet | None) -> _Whitenings:
@@ -209,7 +211,7 @@ def _whitenings(activations: Activations | None, train: ScenarioSet | None) -> _
 
 
 def _like(
-    vectors: SteeringVectors, direction: torch.Tensor, method: Decoupling, is_joint: bool
+    vectors: SteeringVectors, direction: Tensor, method: Decoupling, is_joint: bool
 ) -> SteeringVectors:
     """The changed direction with the norm of the vectors, and what was done to it."""
     name = f"{vectors.method}, {method}"

@@ -9,15 +9,16 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from interp_culture.coupling.causes import CAUSES, gain_causes
-from interp_culture.coupling.gain import gain_matrix
+from interp_culture.coupling.causes import gain_causes
+from interp_culture.coupling.gain import gain_matrix, is_shown
+from interp_culture.coupling.gain_split import CAUSES
 from interp_culture.coupling.text_gains import gains_of_texts
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.scenarios.catalogue import Axis
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import LEVEL, excludes_zero, interval_words
+from interp_culture.stats import interval_words
 from interp_culture.steering.activations import Activations, read_activations
 from interp_culture.steering.readout_gradients import readout_gradients
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis
@@ -52,9 +53,8 @@ class Explanation:
         return "\n".join(self.sentences(*pair) for pair in permutations(self.layers, 2))
 
     def is_shown(self, steered: str, axis: str) -> bool:
-        """Whether the interval of a gain excludes 0 and random vectors do not reach it."""
-        gain = self._gain(steered, axis)
-        return excludes_zero(gain.low, gain.high) and bool(gain.p_null <= LEVEL)
+        """Whether a gain is beyond chance: see `gain.is_shown`."""
+        return is_shown(self._gain(steered, axis))
 
     def sentences(self, steered: str, axis: str) -> str:
         """What is known of one entry: whether there is a coupling, its size, and its causes."""
@@ -163,10 +163,10 @@ def _check_made_of_texts(
     vectors: Mapping[str, SteeringVectors], form: ReadoutFormat, contrasts: Activations | None
 ) -> None:
     """Raise InputError, before the model is read, for vectors whose contrasts are not known."""
-    methods = {of_axis.method for of_axis in vectors.values()}
-    sites = {of_axis.provenance.get("site", "last") for of_axis in vectors.values()}
     if contrasts is not None:
         return
+    methods = {of_axis.method for of_axis in vectors.values()}
+    sites = {of_axis.provenance.get("site", "last") for of_axis in vectors.values()}
     if methods not in ({"mean_diff"}, {"gradient"}) or len(sites) > 1:
         raise InputError(
             f"vectors of method {', '.join(sorted(methods))} at site {', '.join(sorted(sites))} "
@@ -210,7 +210,6 @@ def _best_layers(
     layers = {}
     for axis, of_axis in vectors.items():
         ids = [scenario.id for scenario in train if scenario.axis == axis]
-        mean = moves.select(ids).of_p_positive.mean(0)
-        gains = (mean * of_axis.direction.double()).sum(-1)
+        gains = (moves.mean_of_p_positive(ids) * of_axis.direction.double()).sum(-1)
         layers[axis] = sorted(gains.topk(min(BEST_LAYERS, len(gains))).indices.tolist())
     return layers

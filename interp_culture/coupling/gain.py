@@ -12,7 +12,14 @@ from jaxtyping import Float
 from interp_culture.coupling.steered import VALUES
 from interp_culture.errors import InputError, check_known
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import Estimate, NullBand, bootstrap_weights, weighted_means
+from interp_culture.stats import (
+    LEVEL,
+    Estimate,
+    NullBand,
+    bootstrap_weights,
+    excludes_zero,
+    weighted_means,
+)
 from interp_culture.steering.readout_gradients import ReadoutGradients
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, check_held_out
 
@@ -87,6 +94,18 @@ def gain_matrix(
                 row = {"layer": layer, "steered": steered, "axis": axis}
                 rows.append(row | _entry(change, read, weights, band))
     return pd.DataFrame(rows)
+
+
+def is_shown(gain: Any) -> bool:
+    """Whether the interval of a gain excludes 0 and random vectors do not reach it.
+
+    Args:
+        gain: a row of `gain_matrix`.
+
+    >>> is_shown(pd.Series({"low": 0.01, "high": 0.02, "p_null": 0.001}))
+    True
+    """
+    return excludes_zero(gain.low, gain.high) and bool(gain.p_null <= LEVEL)
 
 
 def gain_agreement(gains: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:

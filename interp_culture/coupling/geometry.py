@@ -106,9 +106,9 @@ def whitening(
 def whitening_at(activations: Activations, layer: int, train: ScenarioSet) -> np.ndarray:
     """The `whitening` of one layer, by activations of all training scenarios."""
     frame = train.frame()
-    selected = activations.select(frame.id.tolist())
+    selected = activations.at_layers([layer]).select(frame.id.tolist())
     positive, negative = (
-        pole[:, layer].double().numpy() for pole in (selected.positive, selected.negative)
+        pole[:, 0].double().numpy() for pole in (selected.positive, selected.negative)
     )
     return whitening(positive, negative, frame["axis"].to_numpy(str))
 

@@ -57,18 +57,19 @@ def gains_of_texts(
     check_by_axis(vectors=vectors, layers=layers)
     for of_axis in vectors.values():
         check_steered_here(of_axis, gradients, scenarios)
-    held_out = {
-        axis: scenarios.filter(axis=axis).frame().id.tolist() for axis in sorted(scenarios.axes)
+    moves = {
+        axis: gradients.mean_of_p_positive([s.id for s in scenarios if s.axis == axis]).numpy()
+        for axis in sorted(scenarios.axes)
     }
     tables = []
     for steered, of_axis in vectors.items():
         frame = train.filter(axis=steered).frame()[["id", "item", "domain"]]
-        for axis, ids in held_out.items():
-            gain = np.zeros(len(frame))
-            (together,) = steps(layers, steered, gradients.gradient.shape[1]).values()
-            for layer in together:
-                rows = contrasts_at(contrasts, layer, frame.id.tolist(), of_axis)
-                gain += rows @ gradients_at(gradients, layer, ids).mean(0)
+        (together,) = steps(layers, steered, gradients.gradient.shape[1]).values()
+        rows = {
+            layer: contrasts_at(contrasts, layer, frame.id.tolist(), of_axis) for layer in together
+        }
+        for axis, mean in moves.items():
+            gain = np.sum([rows[layer] @ mean[layer] for layer in together], axis=0)
             tables.append(frame.assign(steered=steered, axis=axis, gain=gain))
     columns = ["steered", "axis", "id", "item", "domain", "gain"]
     return pd.concat(tables, ignore_index=True)[columns]
@@ -78,8 +79,9 @@ def contrasts_at(
     contrasts: Activations, layer: int, ids: Sequence[str], vectors: SteeringVectors
 ) -> Rows:
     """The differences between the poles, scaled so that their mean is the steering vector."""
-    of_axis = contrasts.select(ids)
-    rows = (of_axis.positive[:, layer].double() - of_axis.negative[:, layer].double()).numpy()
+    # The layer first: `select` copies what it selects from.
+    of_axis = contrasts.at_layers([layer]).select(ids)
+    rows = (of_axis.positive[:, 0].double() - of_axis.negative[:, 0].double()).numpy()
     mean = rows.mean(0)
     vector = vectors.direction[layer].double().numpy()
     lengths = np.linalg.norm(mean) * np.linalg.norm(vector)
@@ -97,4 +99,4 @@ def contrasts_at(
 
 
 def gradients_at(gradients: ReadoutGradients, layer: int, ids: Sequence[str]) -> Rows:
-    return gradients.select(ids).at_layers([layer]).of_p_positive[:, 0].numpy()
+    return gradients.at_layers([layer]).select(ids).of_p_positive[:, 0].numpy()

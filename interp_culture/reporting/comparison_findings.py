@@ -45,11 +45,11 @@ def steered_axes(comparison: Comparison) -> list[str]:
 def moves_most_finding(comparison: Comparison, axis: str) -> Finding:
     """Which model moves an axis most when it is steered, and whether its lead is shown."""
     rows = own_responses(comparison, axis).sort_values("D", ascending=False)
-    by_model = [f"{row.model} {_d_words(row)}" for row in rows.itertuples()]
+    by_model = [f"{row.model} {d_words(row)}" for row in rows.itertuples()]
     evidence = f"Change of P+ of {axis} per unit of alpha (D): {'; '.join(by_model)}."
     best = rows.iloc[0]
-    moving = moving_models(comparison, axis)
-    moving = [model for model in rows.model if model in moving]
+    shown = moving_models(comparison, axis)
+    moving = [model for model in rows.model if model in shown]
     if rows.low.isna().all():
         answer = (
             f"We claim nothing about steering {axis}: fewer than {LEAST_N} scenarios of {axis} are "
@@ -57,24 +57,24 @@ def moves_most_finding(comparison: Comparison, axis: str) -> Finding:
         )
     elif not has_null(comparison):
         answer = (
-            f"Steering {axis} moves {axis} most in {best.model} (D = {_d_words(best)}), which "
+            f"Steering {axis} moves {axis} most in {best.model} (D = {d_words(best)}), which "
             "was not compared with random vectors."
         )
     elif not moving:
         answer = (
             f"Steering {axis} is not shown to move {axis} in any of the models; the largest D is "
-            f"{_d_words(best)}, in {best.model}."
+            f"{d_words(best)}, in {best.model}."
         )
     elif best.model not in moving:
         answer = (
-            f"Steering {axis} has the largest D in {best.model} ({_d_words(best)}), but random "
+            f"Steering {axis} has the largest D in {best.model} ({d_words(best)}), but random "
             f"vectors move it as far; it is shown to move {axis} in {', '.join(moving)}."
         )
     else:
         lead, is_shown = _lead(comparison, axis, best.model, rows.model.iloc[1])
-        shown = "" if is_shown else ", a lead that is not shown"
+        caution = "" if is_shown else ", a lead that is not shown"
         answer = (
-            f"Steering {axis} moves {axis} most in {best.model}: D = {_d_words(best)}{shown} "
+            f"Steering {axis} moves {axis} most in {best.model}: D = {d_words(best)}{caution} "
             f"({lead})."
         )
     if moving:
@@ -285,7 +285,7 @@ def _accuracy_words(row: Any) -> str:
     return f"{row.accuracy:.0%} [{row.accuracy_low:.0%}, {row.accuracy_high:.0%}]"
 
 
-def _d_words(row: Any) -> str:
+def d_words(row: Any) -> str:
     return interval_words(row.D, row.low, row.high)
 
 

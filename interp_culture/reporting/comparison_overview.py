@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from interp_culture.reporting.comparison_findings import (
     coupling_finding,
+    d_words,
     has_null,
     moves_most_finding,
     moving_models,
@@ -13,7 +14,6 @@ from interp_culture.reporting.comparison_findings import (
     steering_differences_finding,
 )
 from interp_culture.reporting.effect_findings import Finding, Question
-from interp_culture.stats import interval_words
 from interp_culture.study.comparison import Comparison
 
 
@@ -34,8 +34,7 @@ def _steered_finding(comparison: Comparison) -> Finding:
     numbers = []
     for axis in axes:
         by_model = [
-            f"{row.model} {interval_words(row.D, row.low, row.high)}"
-            for row in own_responses(comparison, axis).itertuples()
+            f"{row.model} {d_words(row)}" for row in own_responses(comparison, axis).itertuples()
         ]
         numbers.append(f"{axis}: {', '.join(by_model)}")
     evidence = f"Change of P+ per unit of alpha. {'; '.join(numbers)}."

@@ -18,9 +18,9 @@ from .directions import direction
 from .edits import steer
 from .equal_kl import equal_kl_strengths
 from .extraction import extract
-from .fluency import BudgetError, calibrate, kl_on_neutral, perplexity
+from .fluency import BudgetError, calibrate, kl_on_neutral, mean_kl, perplexity
 from .gradient_sweep import gradient_sweep
-from .layer_choice import choice_overlap, choice_stability, top_layers
+from .layer_choice import choice_overlap, choice_stability, spread_layers, top_layers
 from .layer_cost import layer_costs
 from .likeness import direction_cosines, half_cosines
 from .optimised import Training
@@ -63,6 +63,7 @@ __all__ = [
     "load_activations",
     "load_vectors",
     "mean_intervals",
+    "mean_kl",
     "norm_matched",
     "perplexity",
     "random_like",
@@ -71,6 +72,7 @@ __all__ = [
     "sample_answers",
     "save_vectors",
     "situation_prompts",
+    "spread_layers",
     "steer",
     "summarise_sweep",
     "sweep_agreement",

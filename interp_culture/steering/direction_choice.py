@@ -25,7 +25,7 @@ from interp_culture.stats import Estimate, means_by_axis
 from interp_culture.steering.activations import Activations
 from interp_culture.steering.directions import direction, mean_diff, with_norm
 from interp_culture.steering.edits import steer
-from interp_culture.steering.fluency import kl_on_neutral
+from interp_culture.steering.fluency import mean_kl
 from interp_culture.steering.layer_choice import largest
 from interp_culture.steering.layer_cost import layer_costs
 from interp_culture.steering.readout_gradients import ReadoutGradients
@@ -265,8 +265,7 @@ def compare_directions(
             row = {"method": candidate.method, "site": candidate.site, "steered": steered}
             row["layers"] = ", ".join(map(str, layers[steered]))
             rows.append(row | _summed_effect(own[layers[steered]], seed))
-    kl = kl_on_neutral(model, runs, texts).groupby("run", sort=False).kl.mean()
-    table = pd.DataFrame(rows).assign(kl=kl.to_numpy())
+    table = pd.DataFrame(rows).assign(kl=list(mean_kl(model, runs, texts).values()))
     return table.assign(per_root_kl=table.effect / np.sqrt(table.kl))[COLUMNS]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import check_known
 from interp_culture.steering.edits import check_strength, steer
-from interp_culture.steering.fluency import BudgetError, calibrate, kl_on_neutral
+from interp_culture.steering.fluency import BudgetError, calibrate, mean_kl
 from interp_culture.steering.vectors import SteeringVectors
 
 SIGNS = (1, -1)
@@ -80,5 +80,4 @@ def _divergence(
         (name, sign): steer(vectors[name], layers, sign * alpha)
         for (name, sign), alpha in strengths.items()
     }
-    means = kl_on_neutral(model, runs, texts).groupby("run", sort=False).kl.mean()
-    return dict(zip(runs, means.tolist(), strict=True))
+    return mean_kl(model, runs, texts)

@@ -92,6 +92,18 @@ def kl_on_neutral(
     return pd.DataFrame(rows, columns=["run", "text", "kl", "n_tokens"])
 
 
+def mean_kl(
+    model: LanguageModel, runs: Mapping[Any, Sequence[Edit]], texts: Sequence[str] | None = None
+) -> dict[Any, float]:
+    """The mean of `kl_on_neutral` over the texts, by run.
+
+    >>> mean_kl(model, {"plain": ()}, texts=["Water boils at 100 degrees."])["plain"] < 1e-6
+    True
+    """
+    means = kl_on_neutral(model, runs, texts).groupby("run", sort=False).kl.mean()
+    return dict(zip(runs, means.tolist(), strict=True))
+
+
 def perplexity(
     model: LanguageModel,
     prompts: Sequence[Prompt],

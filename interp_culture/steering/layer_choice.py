@@ -74,6 +74,19 @@ def dear_layers(means: pd.Series, kl: pd.Series) -> list[int]:
     return [int(layer) for layer in means.index[~fair]]
 
 
+def spread_layers(n_layers: int, wanted: int) -> list[int]:
+    """About `wanted` layers, spread evenly over the model; all of them if it has fewer.
+
+    >>> spread_layers(30, 5)
+    [3, 9, 15, 21, 27]
+    >>> spread_layers(4, 10)
+    [0, 1, 2, 3]
+    """
+    step = max(1, n_layers // wanted)
+    # Half a step in, so that both ends of the model are equally far.
+    return list(range(n_layers // wanted // 2, n_layers, step))
+
+
 def choice_stability(
     sweep: pd.DataFrame,
     k: int = 4,

@@ -10,7 +10,7 @@ import pandas as pd
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.steering.edits import steer
-from interp_culture.steering.fluency import LEAST_KL, kl_on_neutral
+from interp_culture.steering.fluency import LEAST_KL, mean_kl
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis
 
 
@@ -41,6 +41,5 @@ def layer_costs(
         for axis, of_axis in layers.items()
         for layer in of_axis
     }
-    kl = kl_on_neutral(model, runs, texts).groupby("run", sort=False).kl.mean()
-    rows = [(*key, max(value, LEAST_KL)) for key, value in zip(runs, kl.tolist(), strict=True)]
+    rows = [(*key, max(kl, LEAST_KL)) for key, kl in mean_kl(model, runs, texts).items()]
     return pd.DataFrame(rows, columns=["steered", "layer", "kl"])

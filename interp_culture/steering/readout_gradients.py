@@ -63,6 +63,10 @@ class ReadoutGradients:
         """The gradient of P+, in double precision."""
         return self.slope[:, None, None] * self.gradient.double()
 
+    def mean_of_p_positive(self, ids: Sequence[str]) -> Float[Tensor, "layer d_model"]:
+        """The gradient of the mean P+ of these scenarios, in double precision."""
+        return self.select(ids).of_p_positive.mean(0)
+
     @property
     def as_activations(self) -> Activations:
         """The same as `Activations` whose difference, positive minus negative, is the gradient.

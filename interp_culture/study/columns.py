@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROBABILITY = "0 to 1"
 CHANGE = "change of P+, -1 to 1"
@@ -181,6 +185,16 @@ PER_ALPHA = "P+ per unit of alpha"
 LAYER = Column("layer", "the one steered block, from 0")
 METHOD = Column("method", "plain, the method of the vectors, or random")
 N = Column("n", "number of scenarios")
+TOGETHER = Column("layer", "-1: the layers of the intervention together")
+# What `ic.coupling.gain_matrix` adds to its layer and steered axis.
+GAIN = (
+    AXIS_READ,
+    Column("gain", "change of mean P+ to first order", PER_ALPHA),
+    *INTERVAL,
+    N,
+    *NULL_BAND,
+    Column("p_null", "two-sided p of the gain among random vectors of the same norm"),
+)
 SURE = Column("sure", "whether the interval excludes 0 and the effect exceeds the band")
 BESIDE_RANDOM = (*NULL_BAND, SURE)
 RANDOM_RATIO = (
@@ -254,3 +268,19 @@ def interval(name: str, meaning: str, unit: str) -> tuple[Column, ...]:
         Column(f"{name}_low", "lower end of its 95% interval", unit),
         Column(f"{name}_high", "upper end of its 95% interval", unit),
     )
+
+
+def empty_tables(schemas: Sequence[TableSchema]) -> dict[str, pd.DataFrame]:
+    """The tables of an analysis that has nothing to measure, with their columns.
+
+    >>> empty_tables([TableSchema("effects", "an axis", "coupling.effects", (STEERED,))])
+    {'effects': Empty DataFrame
+    Columns: [steered]
+    Index: []}
+    """
+    import pandas as pd
+
+    return {
+        schema.name: pd.DataFrame(columns=[column.name for column in schema.columns])
+        for schema in schemas
+    }

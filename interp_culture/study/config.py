@@ -236,10 +236,9 @@ def load_config(
 
     Args:
         path: a YAML file of `field: value` lines.
-        preset: "full" (all scenarios, no analyses), "quick" (a small subset, and why the
-            axes move together) or
-            "paper" (the paper's direction and layers on all held-out scenarios, subsets where there
-            are many runs, all analyses).
+        preset: "full" (all scenarios, no analyses), "quick" (a small subset, and the causes of a
+            coupling) or "paper" (the paper's direction and layers on all held-out scenarios,
+            subsets where there are many runs, all analyses).
         overrides: values by field; None leaves a field as it is.
 
     Raises:

@@ -163,7 +163,7 @@ class Directions:
         ids = [s.id for s in self.train.filter(axis=axis) if s.id not in left_out]
         if not self.needs_gradients or len(ids) < len(without.filter(axis=axis)):
             return None
-        return self.gradients.select(ids).of_p_positive.mean(0).numpy()
+        return self.gradients.mean_of_p_positive(ids).numpy()
 
     def of_paper(self) -> dict[str, SteeringVectors]:
         """The paper's vectors: the mean difference at the last token of plain texts."""

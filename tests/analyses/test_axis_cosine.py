@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from declared_tables import check_captions, check_tables
-from planted import COUPLING, planted_model, planted_scenarios
+from planted import COUPLING, planted_scenarios, planted_study
 from scipy.stats import spearmanr
 
 import interp_culture as ic
@@ -21,21 +21,8 @@ from interp_culture.study.analysis import Tables
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
-    folder = str(tmp_path_factory.mktemp("study"))
-    made = ic.Study(
-        ic.StudyConfig(
-            method="mean_diff",
-            model="planted",
-            out=folder,
-            alphas=[0.1],
-            sweep_alphas=[0.1],
-            top_k=2,
-        )
-    )
-    made.model = planted_model()
-    made.scenarios = planted_scenarios()
-    made.primary_readout = "continuation"
-    return made
+    folder = tmp_path_factory.mktemp("study")
+    return planted_study(folder, alphas=[0.1], sweep_alphas=[0.1], top_k=2)
 
 
 @pytest.fixture(scope="module")

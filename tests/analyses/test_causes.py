@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from declared_tables import check_captions, check_tables
-from planted import planted_model, planted_scenarios
+from planted import planted_study
 
 import interp_culture as ic
 from analyses.causes import ANALYSIS, found, sections
@@ -19,17 +19,10 @@ PAIR = ["steered", "axis"]
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
-    folder = str(tmp_path_factory.mktemp("study"))
-    made = ic.Study(
-        ic.StudyConfig(
-            method="gradient", model="planted", out=folder, alphas=[0.2], sweep_alphas=[0.2],
-            sweep_method="gradient", top_k=2,
-        )
+    return planted_study(
+        tmp_path_factory.mktemp("study"), method="gradient", alphas=[0.2], sweep_alphas=[0.2],
+        sweep_method="gradient", top_k=2,
     )  # fmt: skip
-    made.model = planted_model()
-    made.scenarios = planted_scenarios()
-    made.primary_readout = "continuation"
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from declared_tables import check_captions, check_tables
-from planted import planted_model, planted_scenarios
+from planted import planted_study
 
 import interp_culture as ic
 from analyses.decoupling import ANALYSIS, BRIEF, UNCHANGED, sections
@@ -13,17 +13,10 @@ from interp_culture.study.analysis import Tables
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
-    folder = str(tmp_path_factory.mktemp("study"))
-    made = ic.Study(
-        ic.StudyConfig(
-            method="mean_diff", model="planted", out=folder, alphas=[0.2], sweep_alphas=[0.2],
-            sweep_method="gradient", top_k=2, brief=True,
-        )
+    return planted_study(
+        tmp_path_factory.mktemp("study"), brief=True, alphas=[0.2], sweep_alphas=[0.2],
+        sweep_method="gradient", top_k=2,
     )  # fmt: skip
-    made.model = planted_model()
-    made.scenarios = planted_scenarios()
-    made.primary_readout = "continuation"
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from declared_tables import check_captions, check_tables
-from planted import planted_model, planted_scenarios
+from planted import planted_study
 
 import interp_culture as ic
 from analyses import directions
@@ -43,14 +43,9 @@ def short_texts() -> dict[str, str]:
 def make_study(folder: Path, **settings: Any) -> ic.Study:
     """On the planted model, whose answers are read as continuations."""
     # Small, since P+ near 0 or 1 would move alike under any direction.
-    config = {"alphas": [STEP], "method": "mean_diff", "layers": {"X": [1, 2], "Y": [2]}}
+    config: dict[str, Any] = {"alphas": [STEP], "layers": {"X": [1, 2], "Y": [2]}}
     config |= {"null": "predicted", "sample_per_item": 3, **settings}
-    study = ic.Study(ic.StudyConfig(model="planted", out=str(folder), **config))
-    study.model = planted_model()
-    study.scenarios = planted_scenarios(6)
-    # No check on control items, whose result is known: the model answers none of them.
-    study.primary_readout = "continuation"
-    return study
+    return planted_study(folder, **config)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from interp_culture.coupling import gain_causes, gain_matrix
-from interp_culture.coupling.causes import CAUSES
+from interp_culture.coupling import CAUSES, gain_causes, gain_matrix
 from interp_culture.errors import InputError
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
