@@ -151,12 +151,13 @@ def cause_words(tables: Tables, direction: str, about: About) -> tuple[str, list
     """The answer for the layers of the intervention together."""
     whose = "the steered direction" if direction == "steered" else "the paper's direction"
     gains = tables["gains"]
-    titles, details = [], []
+    titles, details, coupled = [], [], False
     for gain in gains[(gains.layer < 0) & (gains.steered != gains.axis)].itertuples():
         pair = f"{gain.steered} → {gain.axis}"
         together = tables["together"]
         parts = together[(together.steered == gain.steered) & (together.axis == gain.axis)]
         is_coupled = is_shown(gain)
+        coupled |= is_coupled
         titles.append(f"{pair} {found(parts, gain.gain) if is_coupled else 'nothing to explain'}")
         named = [f"{p.cause} {interval_text(p, 'part')}" for p in parts.itertuples()]
         layers = ", ".join(map(str, about["layers"][gain.steered]))
@@ -164,10 +165,14 @@ def cause_words(tables: Tables, direction: str, about: About) -> tuple[str, list
             f"{pair} at layers {layers}: gain {interval_text(gain, 'gain')}, of which"
             f" {', '.join(named)}.{items_text(tables['texts'], gain) if is_coupled else ''}"
         )
-    return f"Why {whose} moves the other axis: {'; '.join(titles)}", [
-        "There is something to explain where the interval of the gain excludes 0 and random vectors"
-        " do not reach it. A cause is named where the interval of its part excludes 0 and is beyond"
-        " that of random directions; both are for these texts and items.",
+    title = f"Why {whose} moves the other axis: {'; '.join(titles)}"
+    if not coupled:
+        title = f"To first order {whose} is not shown to move the other axis: nothing to explain"
+    return title, [
+        "The gain is the change of P+ per unit of alpha to first order, from the gradient. Its four"
+        " parts add up to it. We look for a cause where the interval of the gain excludes 0 and"
+        " random vectors do not reach it. A part is named as a cause where the same holds for the"
+        " part. Others may be noise, even where their bars are long and cancel each other.",
         *details,
     ]
 

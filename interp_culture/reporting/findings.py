@@ -98,13 +98,13 @@ def scores_finding(summary: Summary) -> Finding:
 def layers_finding(summary: Summary) -> Finding:
     """The steered layers, and the largest effect of a single layer."""
     best = [
-        f"{axis} {layer['differential']:.3f} at layer {layer['layer']:.0f}"
+        f"{axis} at layer {layer['layer']:.0f} ({layer['differential']:.3f})"
         for axis, layer in summary["best_layer"].items()
     ]
     return Finding(
         f"{layers_title(summary)}, of {summary['model']['n_layers']}.",
-        "The largest mean |change of P+| by one layer steered alone, on training scenarios: "
-        f"{', '.join(best)}.",
+        "Counted without its sign, as in the paper, the change by one layer steered alone is "
+        f"largest for {', '.join(best)}, on training scenarios.",
     )
 
 
