@@ -30,6 +30,7 @@ from transformers import (
 
 from interp_culture.engine.model import LanguageModel
 from interp_culture.scenarios.files import load_controls, load_scenarios
+from interp_culture.scenarios.neutral import load_neutral
 from interp_culture.scenarios.scenario import ScenarioSet
 
 ROOT = Path(__file__).parents[1]
@@ -149,6 +150,16 @@ def few_controls() -> Iterator[None]:
     few = ScenarioSet(controls.scenarios[::4], controls.catalogue)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interp_culture.readout.validity.load_controls", lambda: few)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_neutral_texts() -> Iterator[None]:
+    """Neutral texts are cut: a token for each byte makes those of the package very long."""
+    texts = {register: text[:100] for register, text in load_neutral().items()}
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("scenarios.neutral", "steering.fluency"):
+            patch.setattr(f"interp_culture.{module}.load_neutral", lambda: texts)
         yield
 
 

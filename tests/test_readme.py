@@ -125,6 +125,7 @@ def test_the_analysis_as_shown_measures_and_reports(
 ) -> None:
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
     sizes: dict[str, Any] = {"train_per_cell": 1, "test_per_cell": 1, "sample_per_item": 2}
+    sizes["readout"] = "continuation"
     layers = {"X": [1], "Y": [2]}
     study = ic.Study(
         StudyConfig(

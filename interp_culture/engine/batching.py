@@ -65,6 +65,12 @@ def over_batches(
             torch.cuda.empty_cache()
 
 
+def groups_of_rows(batch: Batch) -> list[int]:
+    """The group of each row of a batch; a group may have several rows."""
+    group_of = {path.row: path.group for path in batch.paths}
+    return [group_of[row] for row in range(len(batch.tokens))]
+
+
 def lay_out(
     model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, share_stem: bool = True
 ) -> list[Batch]:

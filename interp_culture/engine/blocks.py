@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,15 +94,31 @@ def output_form(bridge: Any) -> Form:
 
     handle = bridge.blocks[0].register_forward_hook(look)
     try:
-        token = torch.zeros(1, 1, dtype=torch.long, device=bridge.original_model.device)
-        with torch.inference_mode():
-            bridge.original_model(input_ids=token)
-    except Finished:
-        pass
+        _run_one_token(bridge)
     finally:
         handle.remove()
     forms: dict[type, Form] = {tuple: _in_tuple, list: _in_list}
     return forms.get(type(outputs[0]), _alone)
+
+
+def width_at(bridge: Any, name: str) -> int:
+    """How many values a token has at a hook point, by its full name, in a pass over one token."""
+    widths: list[int] = []
+
+    def look(activation: Tensor, hook: Any = None) -> None:
+        widths.append(activation.flatten(2).shape[-1])
+        raise Finished
+
+    with bridge.hooks(fwd_hooks=[(name, look)]):
+        _run_one_token(bridge)
+    return widths[0]
+
+
+def _run_one_token(bridge: Any) -> None:
+    """A pass over one token, until a hook is finished."""
+    token = torch.zeros(1, 1, dtype=torch.long, device=bridge.original_model.device)
+    with torch.inference_mode(), suppress(Finished):
+        bridge.original_model(input_ids=token)
 
 
 def reset_rope(hf_model: Any) -> None:

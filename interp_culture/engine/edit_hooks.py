@@ -16,6 +16,7 @@ from torch import Tensor
 from interp_culture.engine.hook_bypass import unhooked
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch
 
 
@@ -38,9 +39,9 @@ class Hooks:
     def __init__(
         self,
         model: LanguageModel,
-        runs: Sequence[Sequence[Edit]],
+        runs: Sequence[Sequence[Edit | Patch]],
         starts: Sequence[int] | None = None,
-        reads: Mapping[str, Callable[..., None]] | None = None,
+        reads: Mapping[str, Callable[..., Tensor | None]] | None = None,
     ) -> None:
         self.model = model
         self.runs = runs
@@ -48,7 +49,7 @@ class Hooks:
         self.running = sum(start < 0 for start in self.starts)
         # Set by whoever runs the pass, before each part of it.
         self.batch: Batch
-        points: dict[str, list[tuple[int, Edit]]] = defaultdict(list)
+        points: dict[str, list[tuple[int, Edit | Patch]]] = defaultdict(list)
         for run, edits in enumerate(runs):
             for edit in edits:
                 if not self._at_start(run, edit):
@@ -99,11 +100,11 @@ class Hooks:
             streams.append(stream)
         return torch.cat(streams)
 
-    def _at_start(self, run: int, edit: Edit) -> bool:
+    def _at_start(self, run: int, edit: Edit | Patch) -> bool:
         return edit.is_on_stream and edit.stream == self.starts[run]
 
     def _apply(
-        self, run_edits: list[tuple[int, Edit]], activation: Tensor, hook: Any = None
+        self, run_edits: list[tuple[int, Edit | Patch]], activation: Tensor, hook: Any = None
     ) -> Tensor:
         """The hook function of one hook point: each edit acts on the rows of its run."""
         # A run with an edit here is in the stack: it enters at its first edited stream or before.

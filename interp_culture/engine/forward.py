@@ -25,6 +25,7 @@ from interp_culture.engine.blocks import run_block
 from interp_culture.engine.edit_hooks import Hooks
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.patches import Patch
 from interp_culture.engine.shortcuts import Shortcuts
 from interp_culture.engine.token_tree import Batch
 from interp_culture.engine.whole_pass import Part, StemCache, tree_pass, unrolled_passes
@@ -71,7 +72,7 @@ class Trace:
 def trace(
     model: LanguageModel,
     batch: Batch,
-    edits: Sequence[Edit] = (),
+    edits: Sequence[Edit | Patch] = (),
     layers: Sequence[int] = (),
     final: bool = True,
     points: Sequence[str] = (),
@@ -130,7 +131,7 @@ def _as_tree(
 
 
 def resume(
-    model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit]]
+    model: LanguageModel, kept: Trace, runs: Sequence[Sequence[Edit | Patch]]
 ) -> Float[Tensor, "run row pos d_model"]:
     """The final residual stream under each run's edits, going on from a plain trace.
 
@@ -180,7 +181,7 @@ def _stacked_final(
 
 
 def _final(
-    model: LanguageModel, kept: Trace, edits: Sequence[Edit]
+    model: LanguageModel, kept: Trace, edits: Sequence[Edit | Patch]
 ) -> Float[Tensor, "row pos d_model"]:
     """The final residual stream under edits by a whole pass; without edits the recorded one."""
     if not edits and model.n_layers in kept.resid:
@@ -189,8 +190,8 @@ def _final(
 
 
 def stacks(
-    model: LanguageModel, runs: Mapping[Any, Sequence[Edit]], batch: Batch
-) -> Iterator[dict[Any, Sequence[Edit]]]:
+    model: LanguageModel, runs: Mapping[Any, Sequence[Edit | Patch]], batch: Batch
+) -> Iterator[dict[Any, Sequence[Edit | Patch]]]:
     """The runs in stacks as large as the device holds with this batch's rows.
 
     Runs are sorted by their first edited stream, so that those of a stack start close together.
@@ -201,6 +202,6 @@ def stacks(
         yield {key: runs[key] for key in keys[start : start + size]}
 
 
-def first_stream(model: LanguageModel, edits: Sequence[Edit]) -> int:
+def first_stream(model: LanguageModel, edits: Sequence[Edit | Patch]) -> int:
     """The first residual stream that the edits change; the final one where there are none."""
     return min((edit.stream for edit in edits), default=model.n_layers)

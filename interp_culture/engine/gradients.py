@@ -5,8 +5,8 @@ One forward and one backward pass serve all edits.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp_culture.engine.batching import over_batches
-from interp_culture.engine.blocks import run_block
-from interp_culture.engine.forward import Trace, can_resume, first_stream, trace
-from interp_culture.engine.hook_bypass import unhooked
+from interp_culture.engine.backward import Resid, backward
+from interp_culture.engine.batching import groups_of_rows, over_batches
+from interp_culture.engine.forward import first_stream
 from interp_culture.engine.interventions import Edit, Positions, tokens_at
 from interp_culture.engine.leaks import Leak
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_tree import Batch, TokenSequence
-from interp_culture.engine.whole_pass import unrolled_passes
 from interp_culture.errors import InputError
 
 
@@ -67,26 +65,20 @@ def predict_runs(
     ) as bar:
 
         def work(batch: Batch) -> tuple[list[int], dict[Any, Float[Tensor, " row"]]]:
-            gradients = _by_block if can_resume(model, batch) else _at_once
-            totals, streams, rows = gradients(model, batch, score, weights, first)
-            values = {key: totals.clone() for key in runs}
-            # Closed after an error too, since `_by_block` holds `unhooked` open between blocks.
-            with closing(streams):
-                for stream, _, gradient in streams:
-                    _add_first_order(values, runs, stream, gradient, rows)
+            back = backward(model, batch, score, weights, first)
+            values = {key: back.score.clone() for key in runs}
+            with closing(back.streams):
+                for at in back.streams:
+                    _add_first_order(values, runs, at.stream, at.gradient, back.rows)
             bar.update(len({path.group for path in batch.paths}))
-            group_of = {p.row: p.group for p in rows.paths}
-            return [group_of[row] for row in range(len(rows.tokens))], values
+            return groups_of_rows(back.rows), values
 
         # With a shared stem, its gradient would be the sum over all rows.
-        for groups_of_rows, values in over_batches(model, groups, work, share_stem=False):
+        for of_rows, values in over_batches(model, groups, work, share_stem=False):
             for key, value in values.items():
                 # A group may have several rows here, of which `+=` would add only the last.
-                np.add.at(predictions[key], groups_of_rows, value.cpu().numpy())
+                np.add.at(predictions[key], of_rows, value.cpu().numpy())
     return predictions
-
-
-Resid = Float[Tensor, "row pos d_model"]
 
 
 @dataclass(frozen=True)
@@ -151,21 +143,18 @@ def stream_gradients(
     ) as bar:
 
         def work(batch: Batch) -> tuple[list[int], Tensor, dict[int, Tensor], Tensor | None]:
-            backward = _by_block if can_resume(model, batch) else _at_once
-            values, at_streams, rows = backward(model, batch, score, weights, first, edits)
-            where = tokens_at(positions, rows)[..., None]
+            back = backward(model, batch, score, weights, first, edits)
+            where = tokens_at(positions, back.rows)[..., None]
             sums = {}
             by_leak = None
-            # Closed after an error too, since `_by_block` holds `unhooked` open between blocks.
-            with closing(at_streams):
-                for stream, resid, gradient in at_streams:
-                    if stream in gradients:
-                        sums[stream] = (gradient * where).double().sum(1)
-                    if leak is not None and stream == leak.stream:
-                        by_leak = _along(leak, resid, gradient)
+            with closing(back.streams):
+                for at in back.streams:
+                    if at.stream in gradients:
+                        sums[at.stream] = (at.gradient * where).double().sum(1)
+                    if leak is not None and at.stream == leak.stream:
+                        by_leak = _along(leak, at.resid, at.gradient)
             bar.update(len({path.group for path in batch.paths}))
-            group_of = {p.row: p.group for p in rows.paths}
-            return [group_of[row] for row in range(len(rows.tokens))], values, sums, by_leak
+            return groups_of_rows(back.rows), back.score, sums, by_leak
 
         # With a shared stem, the model would read its tokens once instead of once for each row.
         for of_rows, values, sums, by_leak in over_batches(model, groups, work, share_stem=False):
@@ -181,103 +170,6 @@ def _along(leak: Leak, resid: Resid, gradient: Resid) -> Float[Tensor, " row"]:
     read = resid.detach().float() @ leak.reads.to(resid.device) - leak.centre
     written = gradient.float() @ leak.writes.to(resid.device)
     return (read * written).double().sum(-1)
-
-
-# (residual stream, its values, gradient of the weighted score), from the final stream down
-Streams = Generator[tuple[int, Resid, Resid]]
-# the weighted score of each row, its gradients, and the rows
-Gradients = tuple[Float[Tensor, " row"], Streams, Batch]
-
-
-def _by_block(
-    model: LanguageModel,
-    batch: Batch,
-    score: Score,
-    weights: Float[np.ndarray, "group member value"],
-    first: int,
-    edits: Sequence[Edit] = (),
-) -> Gradients:
-    """Gradients at every stream from the final one down to `first`, one block at a time.
-
-    Each block runs a second time for its backward pass, so that no graph of the model is stored.
-    What `edits` add after a block is not run again: it does not change a gradient.
-    """
-    kept = trace(model, batch, edits, layers=range(first, model.n_layers))
-    # A copy, since a tensor of inference mode cannot require a gradient.
-    final = kept.final.clone().requires_grad_()
-    with torch.enable_grad():
-        weighted = _weighted(model, final, kept.batch, score, weights)
-        # No row depends on another, so the gradient of the sum has each row's own gradient.
-        (gradient,) = torch.autograd.grad(weighted.sum(), final)
-
-    def streams(after: Tensor) -> Streams:
-        yield model.n_layers, kept.final, after
-        with unhooked(model) if model.shortcuts.fused else nullcontext():
-            for layer in range(model.n_layers - 1, first - 1, -1):
-                after = _before_block(model, kept, layer, after)
-                yield layer, kept.resid[layer], after
-
-    return _by_row(weighted, kept.batch), streams(gradient), kept.batch
-
-
-def _at_once(
-    model: LanguageModel,
-    batch: Batch,
-    score: Score,
-    weights: Float[np.ndarray, "group member value"],
-    first: int,
-    edits: Sequence[Edit] = (),
-) -> Gradients:
-    """The same where passes cannot be resumed: one backward pass through whole plain passes."""
-    rows = batch.to(model.device).unrolled()
-    layers = range(first, model.n_layers + 1)
-    with torch.enable_grad():
-        passes = unrolled_passes(model, rows, edits, set(layers), differentiable=True)
-        weighted = _weighted(model, passes.stream(model.n_layers), rows, score, weights)
-        recorded = [part.resid[layer] for layer in layers for part in passes.parts]
-        gradients = torch.autograd.grad(weighted.sum(), recorded)
-
-    def streams() -> Streams:
-        n_passes = len(passes.parts)
-        for i, layer in enumerate(layers):
-            gradient = passes.joined(gradients[i * n_passes : (i + 1) * n_passes])
-            yield layer, passes.stream(layer), gradient
-
-    return _by_row(weighted, rows), streams(), rows
-
-
-def _weighted(
-    model: LanguageModel,
-    final: Float[Tensor, "row pos d_model"],
-    batch: Batch,
-    score: Score,
-    weights: Float[np.ndarray, "group member value"],
-) -> Float[Tensor, " path"]:
-    """The weighted sum of each sequence's scores."""
-    by_path = np.stack([weights[p.group, p.member] for p in batch.paths])
-    values = score(model, final, batch).double()
-    return (values * torch.from_numpy(by_path).to(final.device)).sum(-1)
-
-
-def _by_row(weighted: Float[Tensor, " path"], batch: Batch) -> Float[Tensor, " row"]:
-    rows = torch.tensor([p.row for p in batch.paths], device=weighted.device)
-    totals = torch.zeros(len(batch.tokens), dtype=torch.float64, device=weighted.device)
-    return totals.index_add_(0, rows, weighted.detach())
-
-
-def _before_block(
-    model: LanguageModel, kept: Trace, layer: int, gradient: Float[Tensor, "row pos d_model"]
-) -> Float[Tensor, "row pos d_model"]:
-    """The gradient before a block from the one after it."""
-    hidden = kept.resid[layer].clone().requires_grad_()
-    # PyTorch cannot save an inference-mode tensor for a backward pass, but it can save a copy.
-    call = kept.rows.calls[layer].map(
-        lambda value: value.clone() if isinstance(value, Tensor) else value
-    )
-    with torch.enable_grad():
-        output = run_block(model.bridge.blocks[layer], hidden, call)
-        (before,) = torch.autograd.grad(output, hidden, gradient)
-    return before
 
 
 def _add_first_order(

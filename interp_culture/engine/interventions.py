@@ -23,13 +23,16 @@ from interp_culture.errors import InputError, check_known
 NamedPositions = Literal["all", "prompt", "answer", "last", "options"]
 Positions = NamedPositions | tuple[int, int]
 
-HOOK_POINTS = (
+STREAM_POINTS = (
     "hook_resid_pre",
     "hook_resid_mid",
     "hook_resid_post",
     "hook_attn_out",
     "hook_mlp_out",
 )
+# Queries, keys and values (before any rotation), and the heads' outputs before they are projected.
+HEAD_POINTS = ("attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z")
+HOOK_POINTS = (*STREAM_POINTS, *HEAD_POINTS)
 
 # The norm layer squares activations in float32. The square of a longer step is infinite, and the
 # logits would all be 0.
@@ -55,11 +58,13 @@ class Edit:
 
     Attributes:
         layer: the block, 0-based.
-        vector: direction in the residual stream, in the stream's units (not normalised).
+        vector: direction in the residual stream, in the stream's units (not normalised). At a
+            hook point of heads, the values of all heads side by side: `LanguageModel.width_at`
+            tells how many.
         strength: the paper's alpha; positive moves to the positive pole of the vector's axis. For
             "ablate" and "project", the share of the component that is removed.
         operation: one of the formulas above; "add" is the paper's.
-        hook_point: name within the block, as in TransformerLens.
+        hook_point: name within the block, as in TransformerLens: one of `HOOK_POINTS`.
         positions: the tokens that are edited: "all"; the "prompt"; the "answer"; the "last" prompt
             token, from which the answer is read; the words of the "options", which are part of the
             prompt (letters) or the scored answer (continuation); or (start, stop), token positions
@@ -72,7 +77,7 @@ class Edit:
     """
 
     layer: int
-    vector: Float[Tensor, " d_model"]
+    vector: Float[Tensor, " width"]
     strength: float
     operation: Operation = "add"
     hook_point: str = "hook_resid_post"
@@ -139,12 +144,16 @@ class Edit:
         return tokens_at(self.positions, batch)
 
     def apply(
-        self, activation: Float[Tensor, "row pos d_model"], batch: Batch
-    ) -> Float[Tensor, "row pos d_model"]:
+        self, activation: Float[Tensor, "row pos *width"], batch: Batch
+    ) -> Float[Tensor, "row pos *width"]:
         """The edited activation, in the dtype and on the device of the input."""
-        vector = self.vector.to(activation.device)
-        changed = OPERATIONS[self.operation](activation, vector, self.strength)
-        return torch.where(self.where(batch)[..., None], changed, activation)
+        # TransformerLens gives heads an axis of their own.
+        flat = activation.flatten(2)
+        changed = self._changed(flat)
+        return torch.where(self.where(batch)[..., None], changed, flat).view_as(activation)
+
+    def _changed(self, flat: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
+        return OPERATIONS[self.operation](flat, self.vector.to(flat.device), self.strength)
 
     def hook(self) -> tuple[str, Callable[..., Tensor]]:
         """Name of the hook point and hook function, for plain passes of the raw bridge.
@@ -167,12 +176,11 @@ class Edit:
             )
         edited = slice(None) if isinstance(self.positions, str) else slice(*self.positions)
 
-        def edit(activation: Float[Tensor, "batch pos d_model"], hook: Any = None) -> Tensor:
-            vector = self.vector.to(activation.device)
-            changed = activation.clone()
-            operation = OPERATIONS[self.operation]
-            changed[:, edited] = operation(activation[:, edited], vector, self.strength)
-            return changed
+        def edit(activation: Float[Tensor, "batch pos *width"], hook: Any = None) -> Tensor:
+            flat = activation.flatten(2)
+            changed = flat.clone()
+            changed[:, edited] = self._changed(flat[:, edited])
+            return changed.view_as(activation)
 
         return self.hook_name, edit
 
@@ -274,14 +282,14 @@ def _layer(layer: Any) -> int:
     return int(layer)
 
 
-def _vector(vector: Any) -> Tensor:
+def _vector(vector: Any) -> Float[Tensor, " width"]:
     """A vector as a tensor of finite floats; an array is converted to float32."""
     tensor = _as_tensor(vector)
     if tensor.ndim != 1 or not tensor.is_floating_point():
         dtype = str(tensor.dtype).removeprefix("torch.")
         raise InputError(
             f"field 'vector' has shape {tuple(tensor.shape)} and dtype {dtype}; "
-            "give d_model floats, such as vectors.direction[layer]"
+            "give floats in one dimension, such as vectors.direction[layer]"
         )
     if not bool(tensor.isfinite().all()):
         raise InputError(
@@ -299,7 +307,7 @@ def _as_tensor(vector: Any) -> Tensor:
     except (TypeError, ValueError):
         kind = type(vector).__name__
         raise InputError(
-            f"field 'vector' is a {kind}; give a tensor or array of d_model numbers"
+            f"field 'vector' is a {kind}; give a tensor or an array of numbers"
         ) from None
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import torch
@@ -18,15 +18,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_culture.engine import foreign_hooks
-from interp_culture.engine.blocks import Form, output_form
+from interp_culture.engine.blocks import Form, output_form, width_at
 from interp_culture.engine.bridge import build_bridge
 from interp_culture.engine.chat import ChatFormat
 from interp_culture.engine.components import Components, find_components
 from interp_culture.engine.context_length import check_fit, max_length
 from interp_culture.engine.identity import ModelIdentity, identity_of
-from interp_culture.engine.interventions import HOOK_POINTS, Edit, as_edits
+from interp_culture.engine.interventions import HOOK_POINTS, STREAM_POINTS, Edit, as_edits
 from interp_culture.engine.leaks import Leak
 from interp_culture.engine.markup import MarkupWarning
+from interp_culture.engine.patches import Patch
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.shortcuts import NONE, Shortcuts, shortcuts_by_config
 from interp_culture.engine.token_tree import TokenSequence
@@ -320,15 +321,13 @@ class LanguageModel:
         """The modules that have hooks of the user."""
         return foreign_hooks.hook_places(self.bridge)
 
-    def check_edits(self, edits: Sequence[Edit]) -> None:
+    def check_edits(self, edits: Sequence[Edit | Patch]) -> None:
         """Raise InputError for an edit that does not fit this model."""
         for edit in edits:
             self.check_place(edit.layer, edit.hook_point)
-            if edit.vector.shape != (self.d_model,):
-                raise InputError(
-                    f"a vector of shape {tuple(edit.vector.shape)} does not fit {self.name} "
-                    f"(d_model {self.d_model}); extract it on this model"
-                )
+            if isinstance(edit, Patch):
+                continue
+            self._check_width(edit)
             self._check_origin(edit)
 
     def check_place(self, layer: int, hook_point: str) -> None:
@@ -344,6 +343,34 @@ class LanguageModel:
             raise InputError(
                 f"{self.name} has no hook point {name}; "
                 f"hook points of this block: {', '.join(known)}"
+            )
+
+    def width_at(self, layer: int, hook_point: str) -> int:
+        """How many values each token has at a hook point; heads count as side by side.
+
+        Raises InputError for a place that the model does not have.
+
+        >>> model.width_at(0, "attn.hook_k")  # two heads of eight values
+        16
+        """
+        self.check_place(layer, hook_point)
+        if hook_point in STREAM_POINTS:
+            return self.d_model
+        return self._widths(f"blocks.{layer}.{hook_point}")
+
+    @cached_property
+    def _widths(self) -> Callable[[str], int]:
+        """The width at a hook point, by its full name, read once in a pass over one token."""
+        return cache(partial(width_at, self.bridge))
+
+    def _check_width(self, edit: Edit) -> None:
+        width = self.width_at(edit.layer, edit.hook_point)
+        if edit.vector.shape != (width,):
+            is_stream = edit.hook_point in STREAM_POINTS
+            expected = f"d_model {width}" if is_stream else f"{width} values at {edit.hook_name}"
+            raise InputError(
+                f"a vector of shape {tuple(edit.vector.shape)} does not fit {self.name} "
+                f"({expected}); extract it on this model"
             )
 
     def _check_origin(self, edit: Edit) -> None:

@@ -30,6 +30,7 @@ from interp_culture.engine.edit_hooks import Hooks
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.masks import attention_mask
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch
 
 
@@ -86,7 +87,7 @@ def _after_stem(
 def tree_pass(
     model: LanguageModel,
     batch: Batch,
-    edits: Sequence[Edit],
+    edits: Sequence[Edit | Patch],
     wanted: set[int],
     cache: StemCache | None,
     points: Sequence[str] = (),
@@ -138,7 +139,7 @@ class UnrolledPasses:
 def unrolled_passes(
     model: LanguageModel,
     batch: Batch,
-    edits: Sequence[Edit],
+    edits: Sequence[Edit | Patch],
     wanted: set[int],
     *,
     points: Sequence[str] = (),
@@ -176,7 +177,7 @@ def _places(values: Sequence[int], value: int) -> list[int]:
 def _recorded(
     model: LanguageModel,
     batch: Batch,
-    edits: Sequence[Edit],
+    edits: Sequence[Edit | Patch],
     wanted: set[int],
     inputs: dict[str, Any],
     *,
@@ -231,9 +232,12 @@ class _Recorder:
         self._keep(layer, hidden)
         return with_stream(self.resid[layer], args, kwargs)
 
-    def at_point(self, name: str, activation: Tensor, hook: Any = None) -> None:
-        """A TransformerLens hook that changes nothing."""
-        self.points[name] = activation
+    def at_point(self, name: str, activation: Tensor, hook: Any = None) -> Tensor | None:
+        """A TransformerLens hook that changes nothing. Heads are recorded side by side."""
+        self.points[name] = activation.flatten(2)
+        # In a graph it is handed back, since TransformerLens shows hooks a reshaped copy of some
+        # activations, which nothing else depends on.
+        return self.points[name].view_as(activation) if self.differentiable else None
 
     def after_last_block(self, module: Any, args: tuple, output: Any) -> None:
         if self.n_layers in self.wanted:

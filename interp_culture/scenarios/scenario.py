@@ -185,7 +185,7 @@ class ScenarioSet:
         (30, 30)
         """
         self._check_splittable(train_share)
-        groups = self._repeat_groups()
+        groups = self._repeat_groups
         cells = [s.cell for s in self.scenarios]
         if len(set(groups)) == len(self):
             # Imported here, since scikit-learn is slow to import and most commands never split.
@@ -259,6 +259,7 @@ class ScenarioSet:
                 "Give a share nearer to 0.5."
             )
 
+    @cached_property
     def _repeat_groups(self) -> list[Any]:
         """The group of each scenario; scenarios of one group must be in the same half."""
         # A bare pair has no situation, so its options are compared.

@@ -160,7 +160,7 @@ def read_activations(
     >>> activations.positive.shape  # scenario, layer, d_model
     torch.Size([30, 4, 32])
     """
-    shape = _shape(model, scenarios)
+    shape = _shape(model, scenarios, site)
     positive = np.empty(shape, np.float32)
     negative = np.empty(shape, np.float32)
     _fill(model, scenarios, positive, negative, edits, site)
@@ -202,7 +202,7 @@ def cache_activations(
     if stored is None or deciding(stored) != deciding(manifest):
         with replacing(folder) as part:
             part.mkdir()
-            shape = _shape(model, scenarios)
+            shape = _shape(model, scenarios, site)
             positive = np.lib.format.open_memmap(part / "positive.npy", "w+", np.float32, shape)
             negative = np.lib.format.open_memmap(part / "negative.npy", "w+", np.float32, shape)
             _fill(model, scenarios, positive, negative, site=site)
@@ -256,8 +256,9 @@ def _check_finite(model: LanguageModel, activations: Activations, edits: Sequenc
     )
 
 
-def _shape(model: LanguageModel, scenarios: ScenarioSet) -> tuple[int, int, int]:
-    return len(scenarios), model.n_layers, model.d_model
+def _shape(model: LanguageModel, scenarios: ScenarioSet, site: str | Site) -> tuple[int, int, int]:
+    width = model.width_at(0, as_site(site).hook_point)
+    return len(scenarios), model.n_layers, width
 
 
 def _fill(

@@ -33,13 +33,6 @@ COMPARED = {
 }  # fmt: skip
 
 
-TEXTS = {register: text[:60] for register, text in ic.scenarios.load_neutral().items()}
-
-
-def short_texts() -> dict[str, str]:
-    return TEXTS
-
-
 def make_study(folder: Path, **settings: Any) -> ic.Study:
     """On the planted model, whose answers are read as continuations."""
     # Small, since P+ near 0 or 1 would move alike under any direction.
@@ -60,7 +53,6 @@ def tables(study: ic.Study) -> Any:
         patch.setattr(directions, "N_NEUTRAL", 1)
         # Fewer than in use, since each takes some twenty searches for a strength.
         patch.setattr(directions, "OF_CONTRASTS", FEW)
-        patch.setattr("interp_culture.scenarios.neutral.load_neutral", short_texts)
         patch.setattr(directions, "TRAINING", Training(epochs=1))
         return study.measure(directions.ANALYSIS)
 
@@ -210,10 +202,7 @@ def test_halves_share_no_scenario_and_hold_every_item(
     assert [s.id for s in seen[0]] != [s.id for s in seen[2]]
 
 
-def test_a_brief_study_compares_five_directions_by_one_readout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("interp_culture.scenarios.neutral.load_neutral", short_texts)
+def test_a_brief_study_compares_five_directions_by_one_readout(tmp_path: Path) -> None:
     study = make_study(tmp_path, brief=True)
     tables = study.measure(directions.ANALYSIS)
     assert set(tables["effects"].method) == {

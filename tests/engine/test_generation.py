@@ -24,6 +24,9 @@ PROMPTS = [
 ]
 
 
+NEW_TOKENS = 8
+
+
 def uncached(model: LanguageModel, prompt: Prompt, edits: list[Edit], new_tokens: int) -> str:
     """The greedy text, with one whole uncached pass for each token, alone in its batch."""
     start = model.tokenise(prompt).prompt
@@ -38,9 +41,14 @@ def uncached(model: LanguageModel, prompt: Prompt, edits: list[Edit], new_tokens
     return model.tokenizer.decode(answer, skip_special_tokens=True)
 
 
+@pytest.fixture(scope="module")
+def plain_texts(pair: Pair) -> list[str]:
+    return [uncached(pair.model, prompt, [], NEW_TOKENS) for prompt in PROMPTS]
+
+
 @pytest.mark.parametrize("operation", ["ablate", "project", "add_preserving_norm"])
 def test_every_operation_writes_the_texts_of_uncached_single_prompts(
-    pair: Pair, operation: Any
+    pair: Pair, plain_texts: list[str], operation: Any
 ) -> None:
     model = pair.model
     torch.manual_seed(5)
@@ -48,9 +56,9 @@ def test_every_operation_writes_the_texts_of_uncached_single_prompts(
         Edit(layer, torch.randn(model.d_model), 4.0, operation, positions=positions)
         for layer, positions in ((0, "all"), (2, "answer"))
     ]
-    expected = [uncached(model, prompt, edits, 12) for prompt in PROMPTS]
-    assert generate(model, PROMPTS, 12, edits) == expected
-    assert expected != [uncached(model, prompt, [], 12) for prompt in PROMPTS]
+    expected = [uncached(model, prompt, edits, NEW_TOKENS) for prompt in PROMPTS]
+    assert generate(model, PROMPTS, NEW_TOKENS, edits) == expected
+    assert expected != plain_texts
 
 
 def test_options_are_edited_in_the_prompt_and_not_in_the_new_tokens(tiny: LanguageModel) -> None:
@@ -74,14 +82,14 @@ def test_options_are_edited_in_the_prompt_and_not_in_the_new_tokens(tiny: Langua
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "answer", "last", (3, 30)])
 def test_cached_batches_write_the_texts_of_uncached_single_prompts(
-    pair: Pair, positions: Any
+    pair: Pair, plain_texts: list[str], positions: Any
 ) -> None:
     model = pair.model
     torch.manual_seed(5)
     edits = [Edit(layer, torch.randn(model.d_model), 4.0, positions=positions) for layer in (0, 2)]
-    expected = [uncached(model, prompt, edits, 12) for prompt in PROMPTS]
-    assert generate(model, PROMPTS, 12, edits) == expected
-    assert expected != [uncached(model, prompt, [], 12) for prompt in PROMPTS]
+    expected = [uncached(model, prompt, edits, NEW_TOKENS) for prompt in PROMPTS]
+    assert generate(model, PROMPTS, NEW_TOKENS, edits) == expected
+    assert expected != plain_texts
     assert not model.is_hooked
 
 
@@ -95,9 +103,11 @@ def test_runs_in_one_batch_write_the_texts_of_each_run_alone(
     runs = {
         n: [Edit(n, v, 6.0, positions="answer" if n else "all")] for n, v in enumerate(vectors)
     } | {"plain": []}
-    texts = generate_runs(pair.model, PROMPTS, runs, 12)
+    texts = generate_runs(pair.model, PROMPTS, runs, NEW_TOKENS)
     assert list(texts) == list(runs)
-    assert texts == {key: generate(pair.model, PROMPTS, 12, edits) for key, edits in runs.items()}
+    assert texts == {
+        key: generate(pair.model, PROMPTS, NEW_TOKENS, edits) for key, edits in runs.items()
+    }
     assert len({tuple(run_texts) for run_texts in texts.values()}) > 2
 
 

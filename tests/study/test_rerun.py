@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,56 +29,63 @@ SMALL = {
     "null_per_item": 1,
     "sample_per_item": 1,
     "top_k": 1,
-    "analyses": ["all"],
     "brief": True,
 }
+OF_THE_MAP = ("paradigms", "distances")
 
 
 @pytest.fixture
 def small(tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch) -> ic.LanguageModel:
-    """Answers of few tokens, short texts."""
+    """Answers of few tokens."""
     monkeypatch.setattr(study_module, "load_model", lambda *a, **k: tiny)
     monkeypatch.setattr(
         ic.survey, "ask_personas", partial(ic.survey.ask_personas, max_new_tokens=2)
     )
     monkeypatch.setattr(coefficients, "BRIEF", replace(coefficients.BRIEF, n_tokens=2))
-    texts = {register: text[:60] for register, text in ic.scenarios.load_neutral().items()}
-    monkeypatch.setattr("interp_culture.scenarios.neutral.load_neutral", lambda: texts)
     return tiny
 
 
-def run(model: ic.LanguageModel, folder: Path, seed: int) -> dict[str, pd.DataFrame]:
+def run(
+    model: ic.LanguageModel, folder: Path, seed: int, analyses: Sequence[str] = ("all",)
+) -> dict[str, pd.DataFrame]:
     model.readout_checks = ReadoutChecks()
-    ic.run_study(ic.StudyConfig(model="tiny", out=str(folder), seed=seed, **SMALL))
+    settings = SMALL | {"analyses": list(analyses)}
+    ic.run_study(ic.StudyConfig(model="tiny", out=str(folder), seed=seed, **settings))
     return {path.stem: pd.read_parquet(path) for path in folder.glob("*.parquet")}
 
 
 def test_the_same_seed_gives_the_same_tables(
     small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "planted.ITEMS", MAP_ITEMS
-    )  # short texts about the survey's items: all eleven apply
+    """Axes without a map have all analyses but the two that ask about it."""
     monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
     first, again = (run(small, tmp_path / name, 42) for name in ("first", "again"))
-    assert {name.split(".")[0] for name in first} >= set(installed())
+    finished = {name for name in installed() if (tmp_path / f"first/{name}.tables.json").exists()}
+    assert finished == set(installed()) - set(OF_THE_MAP)
+    check_same(first, again)
+    page = write_report(tmp_path / "first").read_text(encoding="utf-8")
+    assert all(f'<h2 id="{name}">' in page for name in finished)
+    assert 'id="items"' in page
+    assert 'id="paradigms"' not in page
+
+
+def test_so_do_the_analyses_of_the_map(
+    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Short texts about the survey's items.
+    monkeypatch.setattr("planted.ITEMS", MAP_ITEMS)
+    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
+    first, again = (run(small, tmp_path / name, 42, OF_THE_MAP) for name in ("first", "again"))
+    assert {name.split(".")[0] for name in first} >= set(OF_THE_MAP)
+    check_same(first, again)
+    page = write_report(tmp_path / "first").read_text(encoding="utf-8")
+    assert all(f'<h2 id="{name}">' in page for name in OF_THE_MAP)
+
+
+def check_same(first: dict[str, pd.DataFrame], again: dict[str, pd.DataFrame]) -> None:
     assert set(first) == set(again)
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, again[name], check_exact=True, obj=name)
-    page = write_report(tmp_path / "first").read_text(encoding="utf-8")
-    assert all(f'<h2 id="{name}">' in page for name in installed())
-
-
-def test_axes_without_a_map_have_all_other_analyses(
-    small: ic.LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(study_module, "load_scenarios", lambda path: planted_scenarios(4))
-    run(small, tmp_path, 42)
-    finished = {name for name in installed() if (tmp_path / f"{name}.tables.json").exists()}
-    assert finished == set(installed()) - {"paradigms", "distances"}
-    page = write_report(tmp_path).read_text(encoding="utf-8")
-    assert 'id="items"' in page
-    assert 'id="paradigms"' not in page
 
 
 def test_the_report_leaves_out_what_is_not_finished_or_of_another_study(

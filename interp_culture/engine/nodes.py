@@ -1,0 +1,119 @@
+"""The nodes of a model: the attention heads and MLPs that write to its residual stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from interp_culture.engine.model import LanguageModel
+from interp_culture.errors import InputError
+
+NodeKind = Literal["head", "attn", "mlp"]
+
+# The input of the attention's output projection: the outputs of all heads, side by side.
+HEADS = "attn.hook_z"
+ATTENTION = "hook_attn_out"
+MLP = "hook_mlp_out"
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """An attention head or an MLP.
+
+    >>> Node(3, "head", 1).name
+    'L3.H1'
+
+    Attributes:
+        layer: the block, 0-based.
+        kind: "head"; "mlp"; or "attn", a whole attention whose heads cannot be told apart.
+        head: the number of a head, 0-based; -1 for the other kinds.
+    """
+
+    layer: int
+    kind: NodeKind
+    head: int = -1
+
+    @property
+    def name(self) -> str:
+        """A short name, as the field writes it."""
+        return f"L{self.layer}." + (f"H{self.head}" if self.kind == "head" else self.kind)
+
+
+@dataclass(frozen=True)
+class NodePoint:
+    """A hook point and its nodes, whose outputs lie side by side in the last dimension.
+
+    Attributes:
+        name: the full name of the hook point.
+        nodes: all have the same width there.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+
+    def part(self, node: Node, width: int) -> slice:
+        """The place of a node's output among the `width` values of the hook point."""
+        size = width // len(self.nodes)
+        start = self.nodes.index(node) * size
+        return slice(start, start + size)
+
+
+def node_points(model: LanguageModel) -> list[NodePoint]:
+    """The hook points at which a model's nodes can be read, from the first block to the last.
+
+    Raises:
+        InputError: a model without hook points for its attentions and MLPs.
+
+    >>> [node.name for node in node_points(model)[0].nodes]
+    ['L0.H0', 'L0.H1', 'L0.H2', 'L0.H3']
+    """
+    hook_points = model.bridge.hook_dict
+    points = []
+    for layer in range(model.n_layers):
+        n_heads = _n_heads(model, layer)
+        if n_heads:
+            heads = tuple(Node(layer, "head", head) for head in range(n_heads))
+            points.append(NodePoint(f"blocks.{layer}.{HEADS}", heads))
+        elif f"blocks.{layer}.{ATTENTION}" in hook_points:
+            points.append(NodePoint(f"blocks.{layer}.{ATTENTION}", (Node(layer, "attn"),)))
+        if f"blocks.{layer}.{MLP}" in hook_points:
+            points.append(NodePoint(f"blocks.{layer}.{MLP}", (Node(layer, "mlp"),)))
+    if not points:
+        raise InputError(
+            f"{model.name} has no hook points for attention heads or MLPs; only its residual "
+            "stream can be read"
+        )
+    return points
+
+
+def find_node(points: list[NodePoint], node: Node) -> NodePoint:
+    """The hook point at which a node is read. Raises InputError for a node that is not there."""
+    for point in points:
+        if node in point.nodes:
+            return point
+    heads = max(len(point.nodes) for point in points)
+    last = points[-1].nodes[0].layer
+    raise InputError(
+        f"no component {node.name}: the model has layers 0 to {last}, each with "
+        f"{heads} heads and an MLP, or with whole attentions where heads cannot be told apart"
+    )
+
+
+def _n_heads(model: LanguageModel, layer: int) -> int:
+    """The number of heads that can be told apart; 0 where they cannot."""
+    attention = getattr(model.bridge.blocks[layer], "attn", None)
+    projection = getattr(attention, "o", None)
+    if projection is None or f"blocks.{layer}.{HEADS}" not in model.bridge.hook_dict:
+        return 0
+    n_heads = int(getattr(model.text_config, "num_attention_heads", 0) or 0)
+    width = _input_width(projection.original_component)
+    return n_heads if n_heads and width and width % n_heads == 0 else 0
+
+
+def _input_width(projection: Any) -> int:
+    """The number of values that a linear layer reads; 0 where it is unknown."""
+    # GPT-2's Conv1D has no `in_features`; its weight is [in, out].
+    if hasattr(projection, "in_features"):
+        return int(projection.in_features)
+    weight = getattr(projection, "weight", None)
+    return 0 if weight is None or weight.ndim != 2 else int(weight.shape[0])
