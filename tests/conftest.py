@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import wraps
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,14 @@ def few_controls() -> Iterator[None]:
 def short_neutral_texts() -> Iterator[None]:
     """Neutral texts are cut: a token for each byte makes those of the package very long."""
     texts = {register: text[:100] for register, text in load_neutral().items()}
+
+    @wraps(load_neutral)
+    def beginnings() -> dict[str, str]:
+        return texts
+
     with pytest.MonkeyPatch.context() as patch:
         for module in ("scenarios.neutral", "steering.fluency"):
-            patch.setattr(f"interp_culture.{module}.load_neutral", lambda: texts)
+            patch.setattr(f"interp_culture.{module}.load_neutral", beginnings)
         yield
 
 
@@ -211,6 +217,20 @@ def smollm2() -> Pair:
     model = load_model("smollm2", device="cpu", dtype="float32")
     plain = AutoModelForCausalLM.from_pretrained(PACKAGED["smollm2"].unpacked, dtype=torch.float32)
     return Pair(model, plain.eval())
+
+
+@pytest.fixture
+def loaded_once(smollm2: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that loads the embedded model gets the one that all tests share."""
+    import interp_culture as ic
+    from interp_culture.engine import loading
+
+    def load(name: str, **options: Any) -> LanguageModel:
+        assert name == "smollm2"
+        return smollm2.model
+
+    monkeypatch.setattr(loading, "load_model", load)
+    monkeypatch.setattr(ic, "load_model", load, raising=False)
 
 
 def error_without_type_checks(code: str) -> str:

@@ -19,7 +19,7 @@ from interp_culture.errors import InputError
 
 VERBS = [
     "study", "compare", "validity", "probe", "extract", "sweep", "steer", "entangle", "report",
-    "validate", "generate", "wvs", "facts", "persona", "ask", "models", "bench",
+    "validate", "generate", "wvs", "facts", "persona", "ask", "models", "bench", "explain",
 ]  # fmt: skip
 
 
@@ -308,6 +308,7 @@ def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("loaded_once")
 def test_direct_questions_on_the_embedded_model(tmp_path: Path) -> None:
     done = run(
         "ask",
@@ -335,6 +336,7 @@ def test_direct_questions_on_the_embedded_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("loaded_once")
 def test_verbs_work_on_the_embedded_model(tmp_path: Path, shipped: Any) -> None:
     small = tmp_path / "small.jsonl"
     picked = [s for s in shipped if s.item in ("X05", "Y01") and s.id.endswith(("1", "2"))]

@@ -14,6 +14,7 @@ import pytest
 from conftest import make_pair
 
 import interp_culture as ic
+from interp_culture.engine.model import ReadoutChecks
 from interp_culture.scenarios.scenario import ScenarioSet
 
 # Their modules run a server or belong to other environments.
@@ -21,6 +22,8 @@ WITHOUT_EXAMPLES = ("bench", "cli")
 ROOMS = [
     "engine", "scenarios", "readout", "survey", "steering", "coupling", "study", "reporting",
 ]  # fmt: skip
+# Its examples count all control items.
+CHECKS = "interp_culture.readout.validity"
 # What needs a network, a download, or files that do not come with the project.
 WITHOUT_A_RUN = {
     "engine.install_model",
@@ -45,7 +48,7 @@ def examples_of(module: str) -> list[doctest.DocTest]:
 
 
 @pytest.fixture(scope="module")
-def names(all_controls: None, shipped: ScenarioSet) -> dict[str, Any]:
+def names(shipped: ScenarioSet) -> dict[str, Any]:
     """What examples may use without saying where it comes from."""
     tiny = make_pair("llama").model
     scenarios = shipped.sample(2, by="cell")
@@ -81,7 +84,12 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("own_folder")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("module", [m for m in modules() if examples_of(m)])
-def test_the_examples_of_a_module_are_true(module: str, names: dict[str, Any]) -> None:
+def test_the_examples_of_a_module_are_true(
+    module: str, names: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    if module == CHECKS:
+        names["model"].readout_checks = ReadoutChecks()
+        request.getfixturevalue("all_controls")
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     for example in examples_of(module):
         example.globs.update(names)

@@ -63,6 +63,7 @@ def names_used() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("loaded_once")
 @pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
 def test_the_eight_lines(
     shipped: ScenarioSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture

@@ -9,7 +9,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "walkthrough.ipynb"
-SAMPLE, SMALLER = ".sample(2)  # two of", ".sample(1)  # one of"
+SAMPLE, SMALLER = ".sample(2)", ".sample(3).filter(domain='family')"
 # As in the other tests, a readout is checked on every fourth control item.
 FEW_CONTROLS = """
 from interp_culture.readout import validity

@@ -245,7 +245,10 @@ def main(
         str, typer.Option(help=f"One of {', '.join(SHAPES)}; small without a GPU.")
     ] = "",
     per_cell: Annotated[
-        int, typer.Option(help="Scenarios per item and domain; 0: all, or 2 without a GPU.")
+        int,
+        typer.Option(
+            help="Scenarios per item and domain; 0: all, or 2 of one domain without a GPU."
+        ),
     ] = 0,
     out: Annotated[Path, typer.Option(help="A .json file.")] = Path("results/protocol.json"),
 ) -> None:
@@ -254,7 +257,9 @@ def main(
     gpu = torch.cuda.is_available()
     device, dtype = ("cuda", torch.bfloat16) if gpu else ("cpu", torch.float32)
     shape = shape or ("qwen3-4b" if gpu else "small")
-    chosen = load_scenarios() if gpu and not per_cell else load_scenarios().sample(per_cell or 2)
+    chosen = load_scenarios() if gpu else load_scenarios().filter(domain="family")
+    if per_cell or not gpu:
+        chosen = chosen.sample(per_cell or 2)
     results: dict[str, Any] = {
         "shape": shape,
         "device": torch.cuda.get_device_name() if gpu else "cpu",

@@ -30,15 +30,14 @@ def hook_places(model: nn.Module) -> list[str]:
 
 def is_hooked(model: nn.Module) -> bool:
     """Whether any module of the model has a hook of the user's."""
-    return any(has_hooks(module) for module in model.modules())
+    # A fast way out for nearly all modules: a model has thousands, and every pass asks.
+    return any(
+        has_hooks(module) for module in model.modules() if any(map(module.__dict__.get, ATTRIBUTES))
+    )
 
 
 def has_hooks(module: nn.Module) -> bool:
     """Whether this module itself has a hook of the user's."""
-    # A fast way out for nearly all modules: a model has thousands, and every pass asks.
-    attributes = module.__dict__
-    if not any(attributes.get(name) for name in ATTRIBUTES):
-        return False
     if any(_is_foreign(handle.user_hook) for handle in _handles(module)):
         return True
     return any(_is_foreign(hook) for name in PYTORCH for hook in getattr(module, name).values())

@@ -138,7 +138,6 @@ def test_memory_is_measured_in_separate_processes(tmp_path: Path) -> None:
 def test_the_protocol_runs_at_a_small_shape_without_a_gpu(tmp_path: Path) -> None:
     out = tmp_path / "protocol.json"
     command = [sys.executable, "-m", "interp_culture.bench.protocol", "--shape", "small"]
-    command += ["--per-cell", "1"]
     subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
     results = json.loads(out.read_text())
     if not torch.cuda.is_available():
