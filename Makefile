@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # No model hub is asked for anything: the embedded model comes with a package.
 export HF_HUB_OFFLINE ?= 1
 # The theme announces its successor at every build.
@@ -36,6 +36,7 @@ bench: $(VENV)/.run
 clean:
 	rm -rf $(VENV) results site
 
+# Without compiling: most modules of the packages are never imported.
 # torch comes first and pinned: unpinned it pulls gigabytes of CUDA packages.
 $(VENV)/.run: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
