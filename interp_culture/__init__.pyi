@@ -1,6 +1,6 @@
 # The names that most scripts need; each is imported when it is first used.
 # All others are in the rooms.
-from . import coupling, engine, readout, reporting, scenarios, steering, study, survey
+from . import attribution, coupling, engine, readout, reporting, scenarios, steering, study, survey
 from .coupling.explanation import explain
 from .coupling.ratio import entanglement
 from .coupling.responses import response_matrix
@@ -49,6 +49,7 @@ __all__ = [
     "advanced_persona",
     "applied",
     "ask_directly",
+    "attribution",
     "basic_persona",
     "check_readout",
     "coupling",

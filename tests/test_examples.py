@@ -20,7 +20,8 @@ from interp_culture.scenarios.scenario import ScenarioSet
 # Their modules run a server or belong to other environments.
 WITHOUT_EXAMPLES = ("bench", "cli")
 ROOMS = [
-    "engine", "scenarios", "readout", "survey", "steering", "coupling", "study", "reporting",
+    "engine", "scenarios", "readout", "survey", "steering", "coupling", "attribution", "study",
+    "reporting",
 ]  # fmt: skip
 # Its examples count all control items.
 CHECKS = "interp_culture.readout.validity"

@@ -46,6 +46,21 @@ class Ablation:
     means: Means | None = None
 
 
+@dataclass(frozen=True)
+class NodeEffects:
+    """What restoring each node alone does to the score of an edited run, to first order.
+
+    Attributes:
+        nodes: of all blocks after the first edited one.
+        score: `(scores * weights)` of the edited run, summed over each group.
+        effect: its change where one node puts out what it does in the plain run.
+    """
+
+    nodes: tuple[Node, ...]
+    score: Float[np.ndarray, " group"]
+    effect: Float[np.ndarray, "group node"]
+
+
 def restoring_effects(
     model: LanguageModel,
     groups: Sequence[Sequence[TokenSequence]],
@@ -53,7 +68,7 @@ def restoring_effects(
     weights: Float[np.ndarray, "group member value"],
     edits: Sequence[Edit],
     title: str | None = None,
-) -> tuple[list[Node], Float[np.ndarray, "group node"]]:
+) -> NodeEffects:
     """How the score of the edited run changes where one node puts out what it does without edits.
 
     To first order, for all nodes at once: the difference between the plain and the edited output,
@@ -64,10 +79,6 @@ def restoring_effects(
         groups, score, weights: as for `predict_runs`.
         edits: they add their vectors after blocks.
 
-    Returns:
-        the nodes of all blocks after the first edited one, and the change of `(scores * weights)`
-        by restoring each alone.
-
     Raises:
         InputError: no edits, edits that do not fit or act elsewhere, a model without nodes.
     """
@@ -77,11 +88,14 @@ def restoring_effects(
     if not points:
         raise InputError("no block follows the edits, so that no component carries them")
     names = [point.name for point in points]
-    nodes = [node for point in points for node in point.nodes]
+    nodes = tuple(node for point in points for node in point.nodes)
+    scores = np.zeros(len(groups))
     effects = np.zeros((len(groups), len(nodes)))
     with tqdm(total=len(groups), desc=title, unit="text", delay=1, disable=title is None) as bar:
 
-        def work(batch: Batch) -> tuple[list[int], dict[str, Float[Tensor, "row node"]]]:
+        def work(
+            batch: Batch,
+        ) -> tuple[list[int], Float[Tensor, " row"], dict[str, Float[Tensor, "row node"]]]:
             rows = batch if can_resume(model, batch) else batch.unrolled()
             plain = trace(model, rows, points=names).rows.points
             back = backward(model, rows, score, weights, first, edits, names)
@@ -98,12 +112,13 @@ def restoring_effects(
                 )
                 for point in points
             }
-            return groups_of_rows(back.rows), parts
+            return groups_of_rows(back.rows), back.score, parts
 
-        for of_rows, parts in over_batches(model, groups, work, share_stem=False):
+        for of_rows, values, parts in over_batches(model, groups, work, share_stem=False):
             by_node = torch.cat([parts[name] for name in names], dim=-1)
+            np.add.at(scores, of_rows, values.cpu().numpy())
             np.add.at(effects, of_rows, by_node.cpu().numpy())
-    return nodes, effects
+    return NodeEffects(nodes, scores, effects)
 
 
 def ablated_scores(

@@ -1,0 +1,5 @@
+"""Which attention heads and MLPs carry what steering does."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
