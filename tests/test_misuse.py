@@ -73,7 +73,7 @@ def test_wrong_arguments_are_named_with_the_fix() -> None:
         "steer(v, [2], 1.0, positions=(2, 2))": "positions (2, 2): give 0 <= start < stop",
         "steer(v, [2], 1.0, positions=5)": "positions is 5; give one of all, prompt",
         "Edit([1, 2], one, 1.0)": "field 'layer' is [1, 2]; an Edit acts at one layer",
-        "Edit(1, 'X', 1.0)": "field 'vector' is a str; give a tensor or array",
+        "Edit(1, 'X', 1.0)": "field 'vector' is a str; give a tensor or an array",
         "Edit(1, torch.ones(2, 8), 1.0)": "field 'vector' has shape (2, 8)",
         "Edit(1, one * float('nan'), 1.0)": "field 'vector' holds NaN or infinity",
         "as_edits(v)": "edits is a SteeringVectors; give a list of Edit, as steer(vectors, layers, alpha) does",
@@ -245,7 +245,8 @@ def test_files_that_are_no_vectors_are_refused(
 @pytest.mark.parametrize("hook_point", HOOK_POINTS)
 def test_the_raw_bridge_runs_under_edits(pair: Pair, hook_point: str) -> None:
     torch.manual_seed(1)
-    v = SteeringVectors.from_tensors("X", torch.randn(pair.model.d_model).repeat(4, 1))
+    width = pair.model.width_at(1, hook_point)
+    v = SteeringVectors.from_tensors("X", torch.randn(width).repeat(4, 1))
     tokens = torch.tensor([[5, 6, 7, 8]])
     plain = pair.model.bridge(tokens)
     edits = steer(v, [1, 2], 3.0, hook_point=hook_point)

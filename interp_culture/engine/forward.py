@@ -58,7 +58,7 @@ class Trace:
     def resid(self) -> dict[int, Float[Tensor, "row pos d_model"]]:
         return self.rows.resid
 
-    def at(self, layer: int, hook_point: str) -> Float[Tensor, "row pos d_model"]:
+    def at(self, layer: int, hook_point: str) -> Float[Tensor, "row pos width"]:
         """The activations at a hook point of a block, if they were recorded."""
         if hook_point == "hook_resid_post":
             return self.resid[layer + 1]
@@ -117,8 +117,8 @@ def _takes_trees(shortcuts: Shortcuts, batch: Batch) -> bool:
 
 
 def _as_tree(
-    batch: Batch, streams: Mapping[Place, Float[Tensor, "path token d_model"]]
-) -> dict[Place, Float[Tensor, "row pos d_model"]]:
+    batch: Batch, streams: Mapping[Place, Float[Tensor, "path token _"]]
+) -> dict[Place, Float[Tensor, "row pos _"]]:
     """The streams of single sequences, put at the places of their tokens in the batch."""
     stem = batch.stem.tokens.shape[1] if batch.stem else 0
     resid = {}

@@ -25,9 +25,8 @@ from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
 from interp_culture.errors import InputError
 
-# The outputs of all tokens of a run, by the full name of the hook point.
-Outputs = Mapping[str, Float[Tensor, "row pos width"]]
-Means = Mapping[str, Float[Tensor, " width"]]
+# Mean outputs, by the full name of the hook point.
+Means = Mapping[str, Float[Tensor, " _"]]
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def restoring_effects(
 
         def work(
             batch: Batch,
-        ) -> tuple[list[int], Float[Tensor, " row"], dict[str, Float[Tensor, "row node"]]]:
+        ) -> tuple[list[int], Float[Tensor, " row"], dict[str, Float[Tensor, "row _"]]]:
             rows = batch if can_resume(model, batch) else batch.unrolled()
             plain = trace(model, rows, points=names).rows.points
             back = backward(model, rows, score, weights, first, edits, names)
@@ -182,14 +181,14 @@ def node_means(
     groups: Sequence[Sequence[TokenSequence]],
     nodes: Sequence[Node],
     title: str | None = None,
-) -> dict[str, Float[Tensor, " width"]]:
+) -> dict[str, Float[Tensor, " _"]]:
     """The mean output over all tokens of all sequences, at the hook points of these nodes."""
     points = node_points(model)
     names = sorted({find_node(points, node).name for node in nodes})
     sums: dict[str, Tensor] = {}
     count = 0
 
-    def work(batch: Batch) -> tuple[int, dict[str, Float[Tensor, " width"]]]:
+    def work(batch: Batch) -> tuple[int, dict[str, Float[Tensor, " _"]]]:
         kept = trace(model, batch, points=names, final=True)
         is_token = ~kept.batch.is_padding
         return int(is_token.sum()), {

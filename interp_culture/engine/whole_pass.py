@@ -43,12 +43,13 @@ class Part:
             last block; only those that were asked for.
         calls: the other arguments of each block that was reached.
         points: the activations at hook points, by their full name; only those that were asked for.
+            Heads are side by side.
     """
 
     batch: Batch
     resid: dict[int, Float[Tensor, "row pos d_model"]]
     calls: list[BlockCall]
-    points: dict[str, Float[Tensor, "row pos d_model"]] = field(default_factory=dict)
+    points: dict[str, Float[Tensor, "row pos _"]] = field(default_factory=dict)
 
 
 # A subclass, since `take_call` recognises caches by transformers' type.
@@ -115,8 +116,8 @@ class UnrolledPasses:
     parts: list[Part]
 
     def joined(
-        self, tensors: Sequence[Float[Tensor, "_ _ d_model"]]
-    ) -> Float[Tensor, "path pos d_model"]:
+        self, tensors: Sequence[Float[Tensor, "_ _ width"]]
+    ) -> Float[Tensor, "path pos width"]:
         """The values of all sequences from one tensor for each pass; 0 at padding."""
         if len(tensors) == 1:
             return tensors[0]
@@ -131,7 +132,7 @@ class UnrolledPasses:
         """A residual stream of all sequences."""
         return self.joined([part.resid[layer] for part in self.parts])
 
-    def point(self, name: str) -> Float[Tensor, "path pos d_model"]:
+    def point(self, name: str) -> Float[Tensor, "path pos width"]:
         """The activations at a hook point of all sequences."""
         return self.joined([part.points[name] for part in self.parts])
 

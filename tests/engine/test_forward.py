@@ -97,7 +97,8 @@ def worst_difference(
 def edit(
     model: LanguageModel, layer: int, seed: int = 0, strength: float = 3.0, **kwargs: Any
 ) -> Edit:
-    vector = torch.randn(model.d_model, generator=torch.Generator().manual_seed(seed + layer))
+    width = model.width_at(layer, kwargs.get("hook_point", "hook_resid_post"))
+    vector = torch.randn(width, generator=torch.Generator().manual_seed(seed + layer))
     return Edit(layer, vector, strength, **kwargs)
 
 

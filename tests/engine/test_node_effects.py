@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Pair, make_pair
+from conftest import SIZES, Pair, byte_tokenizer, make_pair
 from prompt_groups import groups_of
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import answer_logprob, score_runs
@@ -52,6 +53,24 @@ def test_first_order_effects_are_those_of_real_restoring(pair: Pair, off: tuple)
     np.testing.assert_allclose(found.score, total(scores[""]), atol=1e-4)
     real = np.stack([total(scores[node]) - total(scores[""]) for node in nodes], axis=1)
     assert np.corrcoef(effects.ravel(), real.ravel())[0, 1] > 0.99
+    np.testing.assert_allclose(effects, real, atol=0.1 * np.abs(real).max())
+
+
+def test_heads_may_be_wider_than_the_stream() -> None:
+    """As in Qwen3 and Gemma 3, where all heads side by side have more values than the stream."""
+    torch.manual_seed(0)
+    config = LlamaConfig(**{**SIZES, "head_dim": 16})
+    model = LanguageModel.wrap(LlamaForCausalLM(config).eval(), byte_tokenizer(), "wide")
+    groups, node = continuations(model), Node(2, "head", 3)
+    weights = np.broadcast_to(WEIGHT, (len(groups), 2, 2))
+    edits = small_edit(model, 0.1)
+    found = restoring_effects(model, groups, answer_logprob, weights, edits)
+    means = node_means(model, groups, [node, Node(1, "mlp")])
+    assert sorted(len(mean) for mean in means.values()) == [32, 64]
+    runs = {"": Ablation(edits, ()), "it": Ablation(edits, (node,))}
+    scores = ablated_scores(model, groups, runs, answer_logprob)
+    real = total(scores["it"]) - total(scores[""])
+    effects = found.effect[:, found.nodes.index(node)]
     np.testing.assert_allclose(effects, real, atol=0.1 * np.abs(real).max())
 
 

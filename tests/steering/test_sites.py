@@ -113,7 +113,7 @@ def raw_means(model: LanguageModel, tokens: tuple[int, ...], hook_point: str) ->
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable:
-        return lambda activation, hook=None: found.__setitem__(name, activation)
+        return lambda activation, hook=None: found.__setitem__(name, activation.flatten(2))
 
     names = [f"blocks.{layer}.{hook_point}" for layer in range(model.n_layers)]
     with torch.inference_mode():
