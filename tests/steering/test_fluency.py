@@ -21,6 +21,7 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.token_tree import TokenSequence
 from interp_culture.errors import InputError
+from interp_culture.scenarios.neutral import load_neutral
 from interp_culture.steering import fluency as fluency_module
 from interp_culture.steering.edits import steer
 from interp_culture.steering.fluency import calibrate, kl_on_neutral, perplexity
@@ -98,7 +99,11 @@ def test_divergence_equals_plain_hugging_face(
     np.testing.assert_allclose(kl_on_neutral(model, runs, TEXTS).kl, expected, atol=1e-4)
 
 
-def test_the_shipped_texts_are_read_by_default(tiny: LanguageModel) -> None:
+def test_the_shipped_texts_are_read_by_default(
+    tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whole, where other tests read beginnings.
+    monkeypatch.setattr("interp_culture.steering.fluency.load_neutral", load_neutral)
     table = kl_on_neutral(tiny, {"": ()})
     assert len(table) == 16
     assert (table.kl == 0).all()
