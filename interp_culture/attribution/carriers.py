@@ -72,15 +72,16 @@ def carried_effects(
     tables = []
     for steered, of_axis in vectors.items():
         title = f"components under {steered}"
-        nodes: tuple[Node, ...] = ()
-        carried = np.zeros(())
-        for sign in (1, -1):
-            edits = steer(of_axis, layers[steered], sign * alpha)
-            found = restoring_effects(model, groups, score, weights, edits, title)
-            nodes = found.nodes
-            carried = carried - sign * _of_p_positive(found) / (2 * alpha)
+        up, down = (
+            restoring_effects(
+                model, groups, score, weights, steer(of_axis, layers[steered], signed), title
+            )
+            for signed in (alpha, -alpha)
+        )
+        # Restoring takes away what a component carries.
+        carried = (_of_p_positive(down) - _of_p_positive(up)) / (2 * alpha)
         for axis in sorted(set(axes)):
-            rows = _rows(nodes, carried, axes == axis, drawn)
+            rows = _rows(up.nodes, carried, axes == axis, drawn)
             tables.append(rows.assign(steered=steered, axis=axis))
     columns = ["steered", "axis", "component", "layer", "kind", "head", "carried", "low", "high"]
     return pd.concat(tables, ignore_index=True)[columns]

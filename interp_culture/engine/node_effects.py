@@ -180,7 +180,6 @@ def node_means(
     model: LanguageModel,
     groups: Sequence[Sequence[TokenSequence]],
     nodes: Sequence[Node],
-    title: str | None = None,
 ) -> dict[str, Float[Tensor, " _"]]:
     """The mean output over all tokens of all sequences, at the hook points of these nodes."""
     points = node_points(model)
@@ -189,7 +188,7 @@ def node_means(
     count = 0
 
     def work(batch: Batch) -> tuple[int, dict[str, Float[Tensor, " _"]]]:
-        kept = trace(model, batch, points=names, final=True)
+        kept = trace(model, batch, points=names)
         is_token = ~kept.batch.is_padding
         return int(is_token.sum()), {
             name: values[is_token].double().sum(0) for name, values in kept.rows.points.items()
