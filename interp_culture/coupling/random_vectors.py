@@ -201,8 +201,8 @@ class NullAgreement:
         verdict = "agree" if self.holds else "do not agree"
         return (
             f"predicted and measured effects of random vectors {verdict}: slope {self.slope:.2f}, "
-            f"correlation {self.correlation:.2f} over {self.n} effects; the part that does not "
-            f"depend on the sign is {self.even:.0%} of them"
+            f"correlation {self.correlation:.2f} over {self.n} effects; the part that is the same "
+            f"for both signs is {self.even:.0%} as large as the part that changes sign"
         )
 
 
