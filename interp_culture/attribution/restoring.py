@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from interp_culture.coupling.steered import RUN_COLUMNS, check_axes
+from interp_culture.engine.interventions import Edit
+from interp_culture.engine.logprobs import score_runs
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.node_effects import Ablation, ablated_scores
+from interp_culture.engine.node_effects import node_patches
 from interp_culture.engine.nodes import Node, node_points
+from interp_culture.engine.patches import Patch
 from interp_culture.errors import InputError
 from interp_culture.readout.choices import with_choice
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
@@ -63,17 +66,18 @@ def restored_readouts(
     if not components:
         raise InputError("no set of components to restore; give one by name, such as {'all': []}")
     by_name = _nodes(model)
-    runs = {("", PLAIN): Ablation((), ())}
+    runs: dict[tuple, list[Edit | Patch]] = {("", PLAIN): []}
     for name, members in components.items():
-        nodes = tuple(_node(by_name, member, model.name) for member in members)
+        nodes = [_node(by_name, member, model.name) for member in members]
+        patches = node_patches(model, nodes)
         for axis, of_axis in vectors.items():
             for signed in (alpha, -alpha):
                 edits = steer(of_axis, layers[axis], signed)
-                runs[name, (axis, of_axis.method, -1, signed)] = Ablation(edits, nodes)
+                runs[name, (axis, of_axis.method, -1, signed)] = [*edits, *patches]
     form = as_format(readout)
     warn_of(model, form)
     groups, score, weights = logit_diff_score(model, scenarios, form)
-    values = ablated_scores(model, groups, runs, score, "restored components")
+    values = score_runs(model, groups, runs, score, "restored components")
     frame = scenarios.frame()
     tables = {
         key: with_choice(frame, (by_run * weights).sum((1, 2))) for key, by_run in values.items()

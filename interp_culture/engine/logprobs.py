@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from interp_culture.engine.batching import over_batches
-from interp_culture.engine.forward import Trace, first_stream, resume, stacks, trace
+from interp_culture.engine.forward import Trace, can_resume, first_stream, resume, stacks, trace
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
 from interp_culture.errors import InputError
 
@@ -31,7 +33,7 @@ StackScore = Callable[
 def score_runs(
     model: LanguageModel,
     groups: Sequence[Sequence[TokenSequence]],
-    runs: Mapping[Any, Sequence[Edit]],
+    runs: Mapping[Any, Sequence[Edit | Patch]],
     score: Score,
     title: str | None = None,
 ) -> dict[Any, Float[np.ndarray, "group member value"]]:
@@ -58,7 +60,7 @@ def score_runs(
 def score_stacks(
     model: LanguageModel,
     groups: Sequence[Sequence[TokenSequence]],
-    runs: Mapping[Any, Sequence[Edit]],
+    runs: Mapping[Any, Sequence[Edit | Patch]],
     score: StackScore,
     title: str | None = None,
     *,
@@ -71,7 +73,8 @@ def score_stacks(
 
     Args:
         groups: sequences that share a prefix, equally many in each group.
-        runs: the edits of each run; none for the plain model.
+        runs: the edits of each run; none for the plain model. With patches no stem is shared, and a
+            model that reads no trees reads single sequences.
         score: a function of the model, the plain trace and the final residual streams of stacked
             runs.
         title: the name of the progress bar; None for no bar.
@@ -87,22 +90,33 @@ def score_stacks(
     for edits in runs.values():
         model.check_edits(edits)
     starts = sorted({first_stream(model, edits) for edits in runs.values() if edits})
+    points = sorted({p.hook_name for edits in runs.values() for p in edits if isinstance(p, Patch)})
     size = (len(groups), len(groups[0]))
     scores: dict[Any, np.ndarray] = {}
     with tqdm(
         total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None
     ) as bar:
 
-        def read(batch: Batch) -> tuple[Batch, dict[Any, Float[Tensor, "path value"]]]:
-            kept = trace(model, batch, layers=starts, final=final)
+        def read(batch: Batch) -> list[tuple[Batch, dict[Any, Float[Tensor, "path value"]]]]:
+            # A patch is in the layout of the pass that it comes from. Without trees, a pass lays
+            # out its rows itself, so that only single sequences have one layout.
+            is_whole = not points or can_resume(model, batch)
+            return [(part, values_of(part)) for part in ([batch] if is_whole else batch.singly())]
+
+        def values_of(batch: Batch) -> dict[Any, Float[Tensor, "path value"]]:
+            # To its end with patches, whose blocks may come after the first edited one.
+            whole = final or bool(points)
+            kept = trace(model, batch, layers=starts, final=whole, points=points)
+            bound = {key: _bound(edits, kept) for key, edits in runs.items()}
             values: dict[Any, Tensor] = {}
-            for stack in stacks(model, runs, batch):
+            for stack in stacks(model, bound, batch):
                 finals = resume(model, kept, list(stack.values()))
                 values |= zip(stack, score(model, kept, finals), strict=True)
                 bar.update(len({path.group for path in batch.paths}) * len(stack))
-            return batch, values
+            return values
 
-        for batch, by_run in over_batches(model, groups, read, share_stem=share_stem):
+        results = over_batches(model, groups, read, share_stem=share_stem and not points)
+        for batch, by_run in chain.from_iterable(results):
             where = ([p.group for p in batch.paths], [p.member for p in batch.paths])
             for key, on_device in by_run.items():
                 values = on_device.double().cpu().numpy()
@@ -154,14 +168,22 @@ def _answer_logits(
     return torch.cat([model.answer_logits(r, t) for r, t in pieces])
 
 
-def _check_finite(values: Float[np.ndarray, "path value"], edits: Sequence[Edit]) -> None:
+def _bound(edits: Sequence[Edit | Patch], kept: Trace) -> list[Edit | Patch]:
+    """The edits, with patches as they are for the tokens of one batch."""
+    return [
+        edit.bound(kept.rows.points[edit.hook_name]) if isinstance(edit, Patch) else edit
+        for edit in edits
+    ]
+
+
+def _check_finite(values: Float[np.ndarray, "path value"], edits: Sequence[Edit | Patch]) -> None:
     if np.isfinite(values).all():
         return
     if not edits:
         raise InputError(
             "the plain model gives NaN or infinite logits; load it in float32 or bfloat16"
         )
-    steps = ", ".join(f"{e.strength:g} at layer {e.layer}" for e in edits)
+    steps = ", ".join(f"{e.strength:g} at layer {e.layer}" for e in edits if isinstance(e, Edit))
     raise InputError(
         f"steering with strength {steps} makes the logits NaN or infinite; lower the strength"
     )

@@ -1,11 +1,10 @@
-"""What single nodes do to a score: to first order for all nodes at once, and by real ablation."""
+"""What single nodes do to a score: to first order for all at once, and replaced for real."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,33 +15,17 @@ from tqdm.auto import tqdm
 
 from interp_culture.engine.backward import AtPoint, backward
 from interp_culture.engine.batching import groups_of_rows, over_batches
-from interp_culture.engine.forward import Trace, can_resume, first_stream, resume, stacks, trace
+from interp_culture.engine.forward import can_resume, first_stream, trace
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.nodes import Node, NodePoint, find_node, node_points
+from interp_culture.engine.nodes import Node, find_node, node_points
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
 from interp_culture.errors import InputError
 
 # Mean outputs, by the full name of the hook point.
 Means = Mapping[str, Float[Tensor, " _"]]
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """A run in which some nodes do not do what they would do.
-
-    Attributes:
-        edits: of the run; none for the plain model.
-        nodes: their outputs are replaced.
-        means: what replaces them at every token, see `node_means`; without it, what the nodes put
-            out at the same token in the plain run.
-    """
-
-    edits: Sequence[Edit]
-    nodes: Sequence[Node]
-    means: Means | None = None
 
 
 @dataclass(frozen=True)
@@ -120,60 +103,31 @@ def restoring_effects(
     return NodeEffects(nodes, scores, effects)
 
 
-def ablated_scores(
-    model: LanguageModel,
-    groups: Sequence[Sequence[TokenSequence]],
-    runs: Mapping[Any, Ablation],
-    score: Score,
-    title: str | None = None,
-) -> dict[Any, Float[np.ndarray, "group member value"]]:
-    """Score every sequence in runs whose nodes are really replaced.
+def node_patches(
+    model: LanguageModel, nodes: Sequence[Node], means: Means | None = None
+) -> list[Patch]:
+    """Patches that replace the outputs of nodes, for `score_runs`.
 
     Args:
-        groups, score: as for `score_runs`.
-        runs: what is done in each run.
+        means: what replaces them at every token, see `node_means`; without it, what the nodes put
+            out at the same token in the plain run.
 
     Raises:
-        InputError: edits or nodes that do not fit the model.
+        InputError: a node that the model does not have.
+
+    >>> from interp_culture.engine.nodes import Node
+    >>> [patch.hook_name for patch in node_patches(model, [Node(2, "head", 1)])]
+    ['blocks.2.attn.hook_z']
     """
-    for run in runs.values():
-        model.check_edits(run.edits)
     points = node_points(model)
-    wanted = {node: find_node(points, node) for run in runs.values() for node in run.nodes}
-    starts = sorted({_start(model, run) for run in runs.values()})
-    names = sorted({point.name for point in wanted.values()})
-    values: dict[Any, np.ndarray] = {}
-    with tqdm(
-        total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None
-    ) as bar:
-
-        def read(batch: Batch) -> list[tuple[Batch, dict[Any, Float[Tensor, "path value"]]]]:
-            pieces = [batch] if can_resume(model, batch) else _singly(batch)
-            return [(piece, _scores(piece)) for piece in pieces]
-
-        def _scores(batch: Batch) -> dict[Any, Float[Tensor, "path value"]]:
-            kept = trace(model, batch, layers=starts, points=names)
-            edited: dict[Any, list[Edit | Patch]] = {
-                key: [*run.edits, *_patches(run, kept, wanted)] for key, run in runs.items()
-            }
-            by_run: dict[Any, Tensor] = {}
-            for stack in stacks(model, edited, batch):
-                finals = resume(model, kept, list(stack.values()))
-                by_run |= {
-                    key: score(model, final, kept.batch)
-                    for key, final in zip(stack, finals, strict=True)
-                }
-                bar.update(len({path.group for path in batch.paths}) * len(stack))
-            return by_run
-
-        for pieces in over_batches(model, groups, read, share_stem=False):
-            for batch, by_run in pieces:
-                where = ([p.group for p in batch.paths], [p.member for p in batch.paths])
-                for key, on_device in by_run.items():
-                    at = on_device.double().cpu().numpy()
-                    empty = np.full((len(groups), len(groups[0]), at.shape[1]), np.nan)
-                    values.setdefault(key, empty)[where] = at
-    return {key: values[key] for key in runs}
+    patches = []
+    for node in nodes:
+        point = find_node(points, node)
+        hook_point = point.name.removeprefix(f"blocks.{node.layer}.")
+        part = point.part(node, model.width_at(node.layer, hook_point))
+        values = None if means is None else means[point.name]
+        patches.append(Patch(node.layer, hook_point, part, values))
+    return patches
 
 
 def node_means(
@@ -205,30 +159,3 @@ def _restored(
 ) -> Float[Tensor, "row width"]:
     change = (plain.float() - edited.values.float()) * edited.gradient.float()
     return change.masked_fill(padding[..., None], 0).double().sum(1)
-
-
-def _patches(run: Ablation, kept: Trace, wanted: Mapping[Node, NodePoint]) -> list[Patch]:
-    """The replacements of a run, for the tokens of one batch."""
-    patches = []
-    for node in run.nodes:
-        name = wanted[node].name
-        plain = kept.rows.points[name]
-        replaced = plain if run.means is None else run.means[name]
-        hook_point = name.removeprefix(f"blocks.{node.layer}.")
-        part = wanted[node].part(node, plain.shape[-1])
-        patches.append(Patch(node.layer, hook_point, part, replaced))
-    return patches
-
-
-def _start(model: LanguageModel, run: Ablation) -> int:
-    """The first residual stream from which the run's pass differs from the plain one."""
-    return min(first_stream(model, run.edits), *(node.layer for node in run.nodes), model.n_layers)
-
-
-def _singly(batch: Batch) -> list[Batch]:
-    """Each sequence as a batch of its own, for models that read no trees.
-
-    There a pass lays out its rows itself; one sequence has one layout only.
-    """
-    rows = batch.unrolled()
-    return [rows.select([p.row], len(p.positions)) for p in rows.paths]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,20 +13,22 @@ from interp_culture.engine.token_tree import Batch
 # No generated `==`: comparing two tensors gives a tensor, which has no single truth value.
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Sets a part of the activations at a hook point within a block, for the tokens of one batch.
+    """Sets a part of the activations at a hook point within a block.
 
-    It acts where an `Edit` does, but it holds for one batch only, so that it is not stored.
+    It acts where an `Edit` does. Without values it stands for those of the plain pass over the same
+    tokens, to which `score_stacks` binds it batch by batch.
 
     Attributes:
         layer, hook_point: as of an `Edit`; any hook point of the bridge.
         part: the values of each token that are set, such as those of one head.
-        values: what they are set to, token by token, or the same for all tokens.
+        values: what they are set to, token by token, or the same for all tokens; None for what they
+            are in the plain pass.
     """
 
     layer: int
     hook_point: str
     part: slice
-    values: Float[Tensor, "row pos width"] | Float[Tensor, " width"]
+    values: Float[Tensor, "row pos width"] | Float[Tensor, " width"] | None = None
 
     @property
     def hook_name(self) -> str:
@@ -41,10 +43,15 @@ class Patch:
     def is_on_stream(self) -> bool:
         return False
 
+    def bound(self, plain: Float[Tensor, "row pos width"]) -> Patch:
+        """The patch for one batch, of which `plain` are the activations in the plain pass."""
+        return replace(self, values=plain) if self.values is None else self
+
     def apply(
         self, activation: Float[Tensor, "row pos *width"], batch: Batch
     ) -> Float[Tensor, "row pos *width"]:
         """The activation with the part set, in its own dtype; heads count as side by side."""
+        assert self.values is not None, "a patch without values is bound before it acts"
         changed = activation.flatten(2).clone()
         changed[..., self.part] = self.values[..., self.part].to(changed)
         return changed.view_as(activation)

@@ -150,6 +150,11 @@ class Batch:
         paths = tuple(replace(p, row=new_row[p.row]) for p in self.paths if p.row in new_row)
         return replace(self, **tensors, paths=paths)
 
+    def singly(self) -> list[Batch]:
+        """Each sequence in a batch of its own, without padding."""
+        rows = self.unrolled()
+        return [rows.select([p.row], len(p.positions)) for p in rows.paths]
+
     def halves(self) -> tuple[Batch, Batch]:
         """The rows in two batches, for a device that cannot hold them at once."""
         middle = len(self.tokens) // 2

@@ -16,9 +16,8 @@ from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import answer_logprob, score_runs
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.node_effects import (
-    Ablation,
-    ablated_scores,
     node_means,
+    node_patches,
     restoring_effects,
 )
 from interp_culture.engine.nodes import Node, node_points
@@ -48,8 +47,8 @@ def test_first_order_effects_are_those_of_real_restoring(pair: Pair, off: tuple)
     found = restoring_effects(model, groups, answer_logprob, weights, edits)
     nodes, effects = found.nodes, found.effect
     assert [node.name for node in nodes[:5]] == ["L1.H0", "L1.H1", "L1.H2", "L1.H3", "L1.mlp"]
-    runs = {"": Ablation(edits, ()), **{node: Ablation(edits, (node,)) for node in nodes}}
-    scores = ablated_scores(model, groups, runs, answer_logprob)
+    runs = {"": edits, **{node: [*edits, *node_patches(model, [node])] for node in nodes}}
+    scores = score_runs(model, groups, runs, answer_logprob)
     np.testing.assert_allclose(found.score, total(scores[""]), atol=1e-4)
     real = np.stack([total(scores[node]) - total(scores[""]) for node in nodes], axis=1)
     assert np.corrcoef(effects.ravel(), real.ravel())[0, 1] > 0.99
@@ -67,8 +66,8 @@ def test_heads_may_be_wider_than_the_stream() -> None:
     found = restoring_effects(model, groups, answer_logprob, weights, edits)
     means = node_means(model, groups, [node, Node(1, "mlp")])
     assert sorted(len(mean) for mean in means.values()) == [32, 64]
-    runs = {"": Ablation(edits, ()), "it": Ablation(edits, (node,))}
-    scores = ablated_scores(model, groups, runs, answer_logprob)
+    runs = {"": edits, "it": [*edits, *node_patches(model, [node])]}
+    scores = score_runs(model, groups, runs, answer_logprob)
     real = total(scores["it"]) - total(scores[""])
     effects = found.effect[:, found.nodes.index(node)]
     np.testing.assert_allclose(effects, real, atol=0.1 * np.abs(real).max())
@@ -78,7 +77,8 @@ def test_all_nodes_restored_leave_the_step_alone(tiny: LanguageModel) -> None:
     """Then only the vector itself reaches the logits: an independent pass with hooks."""
     groups, edits = continuations(tiny)[:1], small_edit(tiny, 1.0)
     nodes = [node for point in node_points(tiny) for node in point.nodes if node.layer > 0]
-    scores = ablated_scores(tiny, groups, {"": Ablation(edits, nodes)}, answer_logprob)[""]
+    run = {"": [*edits, *node_patches(tiny, nodes)]}
+    scores = score_runs(tiny, groups, run, answer_logprob)[""]
     last = [Edit(tiny.n_layers - 1, edits[0].vector, 1.0)]
     expected = score_runs(tiny, groups, {"": last}, answer_logprob)[""]
     np.testing.assert_allclose(scores, expected, atol=1e-4)
@@ -88,8 +88,8 @@ def test_a_restored_node_is_that_of_a_plain_pass_with_hooks(tiny: LanguageModel)
     """One head of the raw bridge, set to its plain output, on one sequence."""
     (sequence, _), *_ = continuations(tiny)
     edits, node = small_edit(tiny, 1.0), Node(2, "head", 1)
-    run = {"": Ablation(edits, (node,))}
-    score = ablated_scores(tiny, [[sequence]], run, answer_logprob)[""][0, 0, 0]
+    run = {"": [*edits, *node_patches(tiny, [node])]}
+    score = score_runs(tiny, [[sequence]], run, answer_logprob)[""][0, 0, 0]
     tokens = torch.tensor([list(sequence.inputs)])
     kept: dict[str, Any] = {}
     name = "blocks.2.attn.hook_z"
@@ -118,12 +118,9 @@ def test_means_replace_an_output_at_every_token(tiny: LanguageModel) -> None:
     means = node_means(tiny, groups, [node])
     (mean,) = means.values()
     assert mean.shape == (tiny.d_model,)
-    ablated = ablated_scores(
-        tiny,
-        groups,
-        {"": Ablation((), (node,), {n: 0 * m for n, m in means.items()})},
-        answer_logprob,
-    )[""]
+    zeros = {name: 0 * values for name, values in means.items()}
+    run = {"": node_patches(tiny, [node], zeros)}
+    ablated = score_runs(tiny, groups, run, answer_logprob)[""]
     edit = Edit(1, torch.ones(tiny.d_model), 1.0, operation="ablate", hook_point="hook_mlp_out")
     assert not np.allclose(
         ablated, score_runs(tiny, groups, {"": [edit]}, answer_logprob)[""], atol=1e-3
@@ -155,7 +152,7 @@ def test_no_hook_is_left_behind(tiny: LanguageModel) -> None:
     groups, edits = continuations(tiny), small_edit(tiny)
     weights = np.broadcast_to(WEIGHT, (len(groups), 2, 2))
     restoring_effects(tiny, groups, answer_logprob, weights, edits)
-    ablated_scores(tiny, groups, {"": Ablation((), (Node(1, "mlp"),))}, answer_logprob)
+    score_runs(tiny, groups, {"": node_patches(tiny, [Node(1, "mlp")])}, answer_logprob)
     assert not tiny.is_hooked
 
 
@@ -165,7 +162,7 @@ def test_what_is_not_there_is_named(tiny: LanguageModel) -> None:
     with pytest.raises(
         InputError, match=r"no component L9\.H1: the model has layers 0 to 3, each with 4"
     ):
-        ablated_scores(tiny, groups, {"": Ablation((), (Node(9, "head", 1),))}, answer_logprob)
+        node_patches(tiny, [Node(9, "head", 1)])
     last = [Edit(3, torch.ones(tiny.d_model), 1.0)]
     with pytest.raises(InputError, match="no block follows the edits"):
         restoring_effects(tiny, groups, answer_logprob, weights, last)
