@@ -141,7 +141,8 @@ SCHEMAS = (
     ),
     TableSchema(
         "transfer",
-        "a readout, direction and steered axis; a brief study has the primary readout alone",
+        "a readout, direction and steered axis; the other readout only if it passes its check, and "
+        "not in a brief study",
         "coupling.effects",
         (
             *(columns.READOUT, METHOD, columns.STEERED),
@@ -324,10 +325,13 @@ def entanglement_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer(study: ic.Study, vectors: Vectors, primary: pd.DataFrame) -> pd.DataFrame:
-    """The effect on the steered axis by each readout, in logits, at equal norm."""
+    """The effect on the steered axis by each readout, in logits, at equal norm.
+
+    A readout that cannot tell right from wrong shows nothing, and reading it takes as long.
+    """
     by_readout = {study.primary_readout: primary}
-    if not study.config.brief:
-        other = OTHER[study.primary_readout]
+    other = OTHER[study.primary_readout]
+    if not study.config.brief and study.validity()[other].ok:
         by_readout[other] = study.once(
             "directions.transfer_readouts",
             partial(read_as, study, vectors, other),

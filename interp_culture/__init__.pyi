@@ -1,6 +1,7 @@
 # The names that most scripts need; each is imported when it is first used.
 # All others are in the rooms.
 from . import attribution, coupling, engine, readout, reporting, scenarios, steering, study, survey
+from .coupling.alignment import align
 from .coupling.explanation import explain
 from .coupling.ratio import entanglement
 from .coupling.responses import response_matrix
@@ -47,6 +48,7 @@ __all__ = [
     "Study",
     "StudyConfig",
     "advanced_persona",
+    "align",
     "applied",
     "ask_directly",
     "attribution",

@@ -1,5 +1,6 @@
 # The public names of this room; each is imported when it is first used.
 from .carriers import carried_effects
-from .restoring import random_sets, restored_readouts
+from .readers import read_effects
+from .restoring import Source, random_sets, restored_readouts
 
-__all__ = ["carried_effects", "random_sets", "restored_readouts"]
+__all__ = ["Source", "carried_effects", "random_sets", "read_effects", "restored_readouts"]

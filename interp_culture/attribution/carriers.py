@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.special import expit
 
 from interp_culture.coupling.steered import check_axes
 from interp_culture.engine.model import LanguageModel
@@ -19,6 +20,9 @@ from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
 from interp_culture.steering.edits import check_strength, steer
 from interp_culture.steering.vectors import SteeringVectors
+
+COLUMNS = ["steered", "axis", "component", "layer", "kind", "head"]
+COLUMNS += ["effect", "carried", "low", "high"]
 
 
 def carried_effects(
@@ -49,9 +53,10 @@ def carried_effects(
 
     Returns:
         steered, axis (read), component, layer, kind ("head", "mlp", or "attn" for a whole attention
-        whose heads cannot be told apart), head (-1 for the others), carried (change of P+ per unit
-        of alpha), low and high (95%, bootstrap by item; NaN for fewer than 6 scenarios). Components
-        of all blocks after the first steered one.
+        whose heads cannot be told apart), head (-1 for the others), effect (measured change of P+
+        per unit of alpha, of all the model), carried (of it, in the same unit), low and high (95%
+        of carried, bootstrap by item; NaN for fewer than 6 scenarios). Components of all blocks
+        after the first steered one.
 
     Raises:
         InputError: an axis without layers, alpha 0, vectors that do not fit the model, no block
@@ -80,16 +85,17 @@ def carried_effects(
         )
         # Restoring takes away what a component carries.
         carried = (_of_p_positive(down) - _of_p_positive(up)) / (2 * alpha)
+        change = (expit(up.score) - expit(down.score)) / (2 * alpha)
         for axis in sorted(set(axes)):
-            rows = _rows(up.nodes, carried, axes == axis, drawn)
-            tables.append(rows.assign(steered=steered, axis=axis))
-    columns = ["steered", "axis", "component", "layer", "kind", "head", "carried", "low", "high"]
-    return pd.concat(tables, ignore_index=True)[columns]
+            read = axes == axis
+            rows = _rows(up.nodes, carried, read, drawn)
+            tables.append(rows.assign(steered=steered, axis=axis, effect=change[read].mean()))
+    return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 
 def _of_p_positive(found: NodeEffects) -> Float[np.ndarray, "scenario node"]:
     """The changes of P+ from those of the logit difference."""
-    p_positive = 1 / (1 + np.exp(-found.score))
+    p_positive = expit(found.score)
     return (p_positive * (1 - p_positive))[:, None] * found.effect
 
 

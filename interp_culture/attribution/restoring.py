@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,10 @@ from interp_culture.coupling.steered import RUN_COLUMNS, check_axes
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import score_runs
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.node_effects import node_patches
+from interp_culture.engine.node_effects import node_means, node_patches
 from interp_culture.engine.nodes import Node, node_points
 from interp_culture.engine.patches import Patch
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.readout.choices import with_choice
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.probing import logit_diff_score
@@ -24,6 +25,7 @@ from interp_culture.steering.edits import check_strength, steer
 from interp_culture.steering.vectors import SteeringVectors
 
 PLAIN = ("", "plain", -1, 0.0)
+Source = Literal["plain", "mean"]
 
 
 def restored_readouts(
@@ -35,25 +37,30 @@ def restored_readouts(
     *,
     alpha: float = 1.0,
     readout: Readout | ReadoutFormat = "letters",
+    by: Source = "plain",
 ) -> pd.DataFrame:
-    """Read all scenarios under steering, with sets of components as in the plain run.
+    """Read all scenarios under steering, with the outputs of sets of components replaced.
 
-    The components of a set put out, at every token, what they do in the plain run of the same
-    prompt. So what is missing from the effect is what they carried. Compare a set with random sets
-    of the same size (`random_sets`): any set that is put back takes something away.
+    By "plain", the components of a set put out, at every token, what they do in the plain run of
+    the same prompt. So what is missing from the effect is what they carried. By "mean" they put out
+    their mean over all tokens of all prompts (mean ablation), with and without steering: what is
+    missing is what steering does with the help of what they do, whether or not they carry it.
+    Compare a set with random sets of the same size (`random_sets`): any set takes something away.
 
     Args:
         vectors, layers: by axis, as for `steered_readouts`.
         components: by the name of the set, names such as "L12.H3" and "L12.mlp". An empty set is
             plain steering.
         alpha: strength; both signs are run.
+        by: "plain" or "mean", what replaces the outputs.
 
     Returns:
-        The rows of `steered_readouts`, with the column restored (the name of the set); the plain
-        model's rows are there once for each set.
+        The rows of `steered_readouts`, with the column restored (the name of the set). The rows of
+        the run without steering are there for each set: by "mean", with the set's means.
 
     Raises:
-        InputError: a component that the model does not have, no set, and as `steered_readouts`.
+        InputError: a component that the model does not have, no set, an unknown source, and as
+            `steered_readouts`.
 
     >>> sets = {"none": [], "mlp": ["L2.mlp", "L3.mlp"]}
     >>> table = restored_readouts(model, test, vectors, layers, sets, readout="continuation")
@@ -65,33 +72,33 @@ def restored_readouts(
     check_strength(alpha)
     if not components:
         raise InputError("no set of components to restore; give one by name, such as {'all': []}")
+    check_known("source", by, get_args(Source))
+    form = as_format(readout)
+    warn_of(model, form)
+    groups, score, weights = logit_diff_score(model, scenarios, form)
     by_name = _nodes(model)
-    runs: dict[tuple, list[Edit | Patch]] = {("", PLAIN): []}
+    runs: dict[tuple, list[Edit | Patch]] = {}
     for name, members in components.items():
         nodes = [_node(by_name, member, model.name) for member in members]
-        patches = node_patches(model, nodes)
+        means = node_means(model, groups, nodes) if by == "mean" else None
+        patches = node_patches(model, nodes, means)
+        if means is None:
+            # Without steering, what the components do in the plain run changes nothing.
+            runs[None, PLAIN] = []
+        else:
+            runs[name, PLAIN] = [*patches]
         for axis, of_axis in vectors.items():
             for signed in (alpha, -alpha):
                 edits = steer(of_axis, layers[axis], signed)
                 runs[name, (axis, of_axis.method, -1, signed)] = [*edits, *patches]
-    form = as_format(readout)
-    warn_of(model, form)
-    groups, score, weights = logit_diff_score(model, scenarios, form)
     values = score_runs(model, groups, runs, score, "restored components")
     frame = scenarios.frame()
-    tables = {
-        key: with_choice(frame, (by_run * weights).sum((1, 2))) for key, by_run in values.items()
-    }
-    plain = tables.pop(("", PLAIN))
-    parts = [(name, PLAIN, plain) for name in components]
-    parts += [(name, run, table) for (name, run), table in tables.items()]
-    return pd.concat(
-        [
-            table.assign(restored=name, **dict(zip(RUN_COLUMNS, run, strict=True)))
-            for name, run, table in parts
-        ],
-        ignore_index=True,
-    )
+    tables = []
+    for (name, run), by_run in values.items():
+        table = with_choice(frame, (by_run * weights).sum((1, 2)))
+        table = table.assign(**dict(zip(RUN_COLUMNS, run, strict=True)))
+        tables += [table.assign(restored=each) for each in (components if name is None else [name])]
+    return pd.concat(tables, ignore_index=True)
 
 
 def random_sets(

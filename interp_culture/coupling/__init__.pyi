@@ -1,4 +1,5 @@
 # The public names of this room; each is imported when it is first used.
+from .alignment import Alignment, align
 from .answer_encoding import reading_effects, reading_shifts, reading_slopes
 from .causes import gain_causes
 from .control import planted_growth, planted_response
@@ -25,17 +26,21 @@ from .reliability import (
 )
 from .responses import domain_shifts, effects, moved_alone, response, response_matrix
 from .steered import shifts, slopes, steered_readouts
+from .steered_scores import axis_scores, target_distances
 from .text_gains import gains_of_texts
 
 __all__ = [
     "CAUSES",
     "DECOUPLINGS",
+    "Alignment",
     "Decoupling",
     "Entanglement",
     "Explanation",
     "NullAgreement",
+    "align",
     "axis_cosines",
     "axis_purity",
+    "axis_scores",
     "beside_random",
     "cluster_order",
     "cross_responses",
@@ -78,5 +83,6 @@ __all__ = [
     "spearman_brown",
     "split_half",
     "steered_readouts",
+    "target_distances",
     "within_and_between",
 ]

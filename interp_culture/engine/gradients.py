@@ -89,12 +89,14 @@ class StreamGradients:
         score: `(scores * weights)`, summed over each group.
         gradient: by stream, with respect to a vector that is added there: its dot product with a
             vector is the vector's effect on the score, to first order.
+        at_point: the same at hook points within blocks, by full name, of what is read there.
         along: `(h . reads - centre) (gradient . writes)` of a leak, summed over all tokens: the
             derivative of the score by the leak's size, at size 0. None without a leak.
     """
 
     score: Float[np.ndarray, " group"]
     gradient: dict[int, Float[np.ndarray, "group d_model"]]
+    at_point: dict[str, Float[np.ndarray, "group d_model"]]
     along: Float[np.ndarray, " group"] | None
 
 
@@ -108,6 +110,7 @@ def stream_gradients(
     positions: Positions = "all",
     edits: Sequence[Edit] = (),
     leak: Leak | None = None,
+    points: Sequence[str] = (),
     title: str | None = None,
 ) -> StreamGradients:
     """The gradients of `(scores * weights)` at residual streams, in a pass under edits.
@@ -119,6 +122,8 @@ def stream_gradients(
         edits: active meanwhile, so that the gradient is that of the steered model. They add their
             vectors at "hook_resid_post".
         leak: also take the derivative by the size of this leak, which acts on one of the streams.
+        points: full names of hook points as wide as the stream, in blocks from the first of
+            `streams` on.
 
     Raises:
         InputError: no group, edits that do not fit the model or that act elsewhere.
@@ -136,21 +141,24 @@ def stream_gradients(
     _check_added_after_block(edits)
     first = min(streams)
     scores = np.zeros(len(groups))
-    gradients = {stream: np.zeros((len(groups), model.d_model)) for stream in streams}
+    places: list[int | str] = [*streams, *points]
+    gradients = {place: np.zeros((len(groups), model.d_model)) for place in places}
     along = np.zeros(len(groups))
     with tqdm(
         total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None
     ) as bar:
 
-        def work(batch: Batch) -> tuple[list[int], Tensor, dict[int, Tensor], Tensor | None]:
-            back = backward(model, batch, score, weights, first, edits)
+        def work(batch: Batch) -> tuple[list[int], Tensor, dict[int | str, Tensor], Tensor | None]:
+            back = backward(model, batch, score, weights, first, edits, points)
             where = tokens_at(positions, back.rows)[..., None]
-            sums = {}
+            sums: dict[int | str, Tensor] = {}
             by_leak = None
             with closing(back.streams):
                 for at in back.streams:
                     if at.stream in gradients:
                         sums[at.stream] = (at.gradient * where).double().sum(1)
+                    for name, here in at.points.items():
+                        sums[name] = (here.gradient * where).double().sum(1)
                     if leak is not None and at.stream == leak.stream:
                         by_leak = _along(leak, at.resid, at.gradient)
             bar.update(len({path.group for path in batch.paths}))
@@ -159,11 +167,16 @@ def stream_gradients(
         # With a shared stem, the model would read its tokens once instead of once for each row.
         for of_rows, values, sums, by_leak in over_batches(model, groups, work, share_stem=False):
             np.add.at(scores, of_rows, values.cpu().numpy())
-            for stream, rows in sums.items():
-                np.add.at(gradients[stream], of_rows, rows.cpu().numpy())
+            for place, rows in sums.items():
+                np.add.at(gradients[place], of_rows, rows.cpu().numpy())
             if by_leak is not None:
                 np.add.at(along, of_rows, by_leak.cpu().numpy())
-    return StreamGradients(scores, gradients, None if leak is None else along)
+    return StreamGradients(
+        scores,
+        {stream: gradients[stream] for stream in streams},
+        {name: gradients[name] for name in points},
+        None if leak is None else along,
+    )
 
 
 def _along(leak: Leak, resid: Resid, gradient: Resid) -> Float[Tensor, " row"]:

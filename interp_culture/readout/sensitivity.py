@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -27,11 +27,13 @@ class Sensitivity:
         gradient: of logit_diff, by residual stream, with respect to a vector that is added there:
             its dot product with a vector is the effect of this vector (nats), to first order.
         along: the derivative of logit_diff by the size of a leak, at size 0; None without a leak.
+        at_point: the gradient of what is read at hook points within blocks, by their full names.
     """
 
     logit_diff: Float[np.ndarray, " scenario"]
     gradient: dict[int, Float[np.ndarray, "scenario d_model"]]
-    along: Float[np.ndarray, " scenario"] | None
+    along: Float[np.ndarray, " scenario"] | None = None
+    at_point: dict[str, Float[np.ndarray, "scenario d_model"]] = field(default_factory=dict)
 
     @property
     def p_positive(self) -> Float[np.ndarray, " scenario"]:
@@ -53,6 +55,7 @@ def sensitivity(
     positions: Positions = "all",
     edits: Sequence[Edit] = (),
     leak: Leak | None = None,
+    points: Sequence[str] = (),
 ) -> Sensitivity:
     """The gradients of every scenario's choice, from one forward and one backward pass.
 
@@ -61,6 +64,7 @@ def sensitivity(
         positions: the tokens at which a vector is added, see `Edit`.
         edits: active in the pass; they add vectors at "hook_resid_post".
         leak: also take the derivative by the size of this leak, which acts on one of the streams.
+        points: full names of hook points, see `stream_gradients`.
 
     Raises:
         InputError: see `stream_gradients`.
@@ -81,6 +85,7 @@ def sensitivity(
         positions=positions,
         edits=edits,
         leak=leak,
+        points=points,
         title=f"gradients of {form.readout}",
     )
-    return Sensitivity(by_stream.score, by_stream.gradient, by_stream.along)
+    return Sensitivity(by_stream.score, by_stream.gradient, by_stream.along, by_stream.at_point)

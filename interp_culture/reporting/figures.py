@@ -231,7 +231,7 @@ def _add_forest_panel(figure: go.Figure, rows: pd.DataFrame, here: dict[str, int
         line={"color": LIGHT_GREY, "width": 9},
         name="random vectors, middle 95%",
         legendgroup="null",
-        showlegend=first,
+        showlegend=first and bool(rows.null_low.notna().any()),
         hoverinfo="skip",
         **here,
     )

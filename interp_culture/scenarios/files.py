@@ -81,7 +81,7 @@ def shipped_sets() -> list[str]:
     """The names of the shipped sets, which `load_scenarios` accepts.
 
     >>> shipped_sets()
-    ['controls', 'culture', 'tone']
+    ['controls', 'culture', 'selfhood', 'tone']
     """
     # The other folders, of survey figures and neutral texts, have no axes.yaml.
     return sorted(axes.parent.name for axes in DATA.glob("*/axes.yaml"))

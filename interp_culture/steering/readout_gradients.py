@@ -82,7 +82,7 @@ class ReadoutGradients:
             layer + 1: self.gradient[:, layer].double().numpy()
             for layer in range(self.gradient.shape[1])
         }
-        return Sensitivity(self.logit_diff.double().numpy(), by_stream, None)
+        return Sensitivity(self.logit_diff.double().numpy(), by_stream)
 
     def select(self, ids: Sequence[str]) -> ReadoutGradients:
         """The gradients of these scenarios, in this order. Raises InputError for an unknown id."""

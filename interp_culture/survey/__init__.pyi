@@ -1,5 +1,6 @@
 # The public names of this package; each is imported on first use.
 from . import culture_map
+from .map_target import map_scores, map_target
 from .microdata import SurveySummary, read_survey
 from .personas import Persona, advanced_persona, basic_persona, respondent_persona
 from .questionnaire import DirectAnswers, ask_directly, ask_personas
@@ -21,6 +22,8 @@ __all__ = [
     "countries",
     "culture_map",
     "load_facts",
+    "map_scores",
+    "map_target",
     "read_survey",
     "respondent_persona",
     "target_personas",

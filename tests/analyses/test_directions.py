@@ -54,6 +54,9 @@ def tables(study: ic.Study) -> Any:
         # Fewer than in use, since each takes some twenty searches for a strength.
         patch.setattr(directions, "OF_CONTRASTS", FEW)
         patch.setattr(directions, "TRAINING", Training(epochs=1))
+        # No readout of a random model passes its check, and what fails is not read.
+        checks = {name: replace(check, failures=()) for name, check in study.validity().items()}
+        patch.setattr(study, "validity", lambda: checks)
         return study.measure(directions.ANALYSIS)
 
 

@@ -20,10 +20,17 @@ PUBLISHED = {
     ("controls", 7): ("5960c5cdd7eab309", "ef4e7429c2da406d"),
     ("culture", 42): ("44914622e4ea5007", "a64e154ca747e0de"),
     ("culture", 7): ("4a3e35581b83feb1", "1000bbee694423f4"),
+    ("selfhood", 42): ("bce64251e14d05f8", "0f3ec46a73b5ca2f"),
+    ("selfhood", 7): ("390d86758737b391", "8d0cb1b235e0ca9e"),
     ("tone", 42): ("7374d70396afb5b7", "f46796e16473a3fc"),
     ("tone", 7): ("ce5dfe6b80883d36", "5be3ca854b876544"),
 }
-SETS = {"controls": "5df4aeab495389aa", "culture": "c8cbdcccd055d817", "tone": "21bd5c8fbbc3315f"}
+SETS = {
+    "controls": "5df4aeab495389aa",
+    "culture": "c8cbdcccd055d817",
+    "selfhood": "4756706f7c0d7aee",
+    "tone": "21bd5c8fbbc3315f",
+}
 
 
 @pytest.mark.parametrize(("name", "seed"), PUBLISHED)

@@ -76,6 +76,28 @@ def test_what_it_carries_is_what_its_restoring_takes_away(made: tuple) -> None:
     assert abs(by_set["none"] - by_set["it"]) > 1e-3
 
 
+def test_a_carrier_is_missed_when_its_mean_takes_its_place(made: tuple) -> None:
+    model, test, vectors = made
+    name = f"L{CARRIER}.mlp"
+    sets = {"none": [], "it": [name]}
+    run = (model, test, vectors, LAYERS, sets)
+    table = restored_readouts(*run, **run_of(by="mean"))
+    by_set = {key: drag(part) for key, part in table.groupby("restored")}
+    # What is left is in X's vector itself, which has a part along Y.
+    assert abs(by_set["it"]) < 0.25 * abs(by_set["none"])
+    # Its mean is no constant of the model: without steering it changes the answers too.
+    rest = table[table.steered == ""].pivot(index="id", columns="restored", values="logit_diff")
+    assert (rest["none"] - rest["it"]).abs().max() > 1e-4
+
+
+def test_the_whole_effect_is_beside_what_is_carried(made: tuple) -> None:
+    model, test, vectors = made
+    table = carried_effects(model, test, vectors, LAYERS, **run_of())
+    restored = restored_readouts(model, test, vectors, LAYERS, {"none": []}, **run_of())
+    for (steered, axis), rows in table.groupby(["steered", "axis"]):
+        assert rows.effect.unique() == pytest.approx([drag(restored, steered, axis)], abs=1e-6)
+
+
 def test_a_carrier_of_another_block_is_another_component(made: tuple) -> None:
     _, test, _ = made
     model = model_with_a_carrier(CARRIER - 1)
