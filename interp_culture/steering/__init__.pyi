@@ -29,6 +29,7 @@ from .sites import Site
 from .sweep import SweepWarning, layer_sweep, summarise_sweep, sweep_agreement, sweep_null
 from .vector_files import load_vectors, save_vectors
 from .vectors import Provenance, SteeringVectors, norm_matched, random_like
+from .vocabulary import direction_tokens, token_projections
 
 __all__ = [
     "Activations",
@@ -53,6 +54,7 @@ __all__ = [
     "cross_fitted_effects",
     "direction",
     "direction_cosines",
+    "direction_tokens",
     "equal_kl_strengths",
     "extract",
     "gradient_sweep",
@@ -77,5 +79,6 @@ __all__ = [
     "summarise_sweep",
     "sweep_agreement",
     "sweep_null",
+    "token_projections",
     "top_layers",
 ]
