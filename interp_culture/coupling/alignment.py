@@ -23,10 +23,12 @@ from interp_culture.errors import InputError, check_known
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.validity import resolve_format
+from interp_culture.scenarios.neutral import neutral_beginnings
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import Estimate
 from interp_culture.steering.vectors import SteeringVectors, check_held_out
 
+N_NEUTRAL = 6
 WHY = {
     "target": "the target was reached",
     "budget": "a longer step would exceed the KL budget",
@@ -131,7 +133,8 @@ def align(
             default `axis_scores`; `survey.map_scores` for a position on the cultural map.
         readout: a name or a `ReadoutFormat`. With a persona as its system message, "before" is the
             persona alone, and "after" is the persona with steering.
-        texts: as for `kl_on_neutral`.
+        texts: those on which the KL is measured; by default the beginnings of six neutral texts,
+            since each step needs several measurements.
         tolerance: a distance on the training scenarios at which the target counts as reached, in
             units of the scores.
         max_steps: measurements of the training scenarios under steering.
@@ -161,6 +164,7 @@ def align(
     _check_target(target, vectors, scores)
     _check_apart(train, test, vectors)
     form = resolve_format(model, as_format(readout))
+    texts = neutral_beginnings(N_NEUTRAL) if texts is None else texts
     steering = SteeredScores(model, train, vectors, layers, target, scores, form, texts, seed)
     plain = read_runs(model, train, {"": ()}, readout=form)
     gains = steering.gains(plain)

@@ -89,7 +89,7 @@ class SteeredScores:
     target: Mapping[str, float]
     scores: ScoresOf
     form: ReadoutFormat
-    texts: Sequence[str] | None
+    texts: Sequence[str]
     seed: int
 
     def edits(self, strengths: Strengths) -> list[Edit]:
