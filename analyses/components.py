@@ -42,6 +42,10 @@ SET_SIZE = 8
 N_RANDOM_SETS = 10
 N_RANDOM_SETS_BRIEF = 5
 N_NAMED = 3
+IN_PLACE = {
+    "plain": "with the outputs of the run without steering in their place",
+    "mean": "with their mean outputs in their place",
+}
 
 PAIR = (columns.STEERED, columns.AXIS_READ)
 BY = Column("by", "what is put back: plain (the run without steering) or mean (over all tokens)")
@@ -408,7 +412,7 @@ def left_words(tables: Tables, by: str) -> str:
         + interval_words(row.multiple, row.multiple_low, row.multiple_high, 2, "")
         for row in kept[~kept.method.str.startswith((NONE, RANDOM))].itertuples()
     ]
-    words = f"Effect per unit alpha, put back by {by}: {'; '.join(parts)}"
+    words = f"Effect per unit alpha, {IN_PLACE[by]}: {'; '.join(parts)}"
     return f"{words}. Own effect kept: {'; '.join(shares)}" if shares else words
 
 

@@ -50,7 +50,8 @@ Scenarios = Annotated[
     Path | None,
     typer.Option(
         "--scenarios",
-        help="A .jsonl file, an A/B .json file, a folder, or the name of a shipped set.",
+        help="A .jsonl file, an A/B .json file, a folder, or the name of a shipped set; "
+        "several with + between them.",
         show_default="culture",
         rich_help_panel=DATA,
     ),

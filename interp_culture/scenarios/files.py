@@ -21,6 +21,7 @@ from interp_culture.scenarios.behaviours import (
 )
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.data_faults import POLICIES, DataFaults, Fault, FaultPolicy, listing
+from interp_culture.scenarios.joining import join_sets
 from interp_culture.scenarios.records import (
     begins_a_list,
     fault_detail,
@@ -44,7 +45,8 @@ def load_scenarios(path: str | Path | None = None, faults: FaultPolicy = "skip")
             `.jsonl` files of scenarios, with their axes, items and domains declared in an
             `axes.yaml` in the same folder (without one, those of the cultural set apply); or
             `.json` or `.jsonl` files of A/B or Yes/No behaviours, prompts with two responses, or
-            bare pairs of texts, where each file is an axis.
+            bare pairs of texts, where each file is an axis. Names or paths with "+" between them
+            are read as one set (`join_sets`).
         faults: "skip" leaves out unreadable records and warns (`DataWarning`) once for each kind
             of fault, with the count and the first three places. "refuse" raises on any fault.
 
@@ -57,6 +59,8 @@ def load_scenarios(path: str | Path | None = None, faults: FaultPolicy = "skip")
     """
     if faults not in POLICIES:
         raise InputError(f"unknown faults {faults!r}; known: {', '.join(POLICIES)}")
+    if path is not None and not Path(path).exists() and "+" in str(path):
+        return join_sets([load_scenarios(part, faults) for part in str(path).split("+")])
     root = DATA / "culture" if path is None else find_set(Path(path))
     files = _scenario_files(root)
     collected = DataFaults()

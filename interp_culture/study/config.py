@@ -73,7 +73,8 @@ class StudyConfig(BaseModel):
         "smollm2", description="name of an embedded model, Hub id, folder or .gguf file"
     )
     scenarios: str | None = Field(
-        None, description="name of a shipped set, or your own file or folder"
+        None,
+        description="name of a shipped set, or your own file or folder; several joined by +",
     )
     out: str = Field("results/study", description="folder for tables, vectors, summary and report")
     device: str | None = None
