@@ -269,9 +269,7 @@ def read_section(read: pd.DataFrame, about: About) -> Section:
         sums = rows.groupby("kind")["read"].sum()
         shown = rows[rows.low * rows.high > 0]
         largest = shown.loc[shown["read"].abs().nlargest(N_NAMED).index]
-        named = ", ".join(
-            f"{row.component} {interval_text(row, 'read')}" for row in largest.itertuples()
-        )
+        named = named_components(largest, "read")
         by_kind = ", ".join(f"{kind} {value:+.3f}" for kind, value in sums.items())
         details.append(
             f"{steered} → {axis}: {sums.sum():+.3f} in all ({by_kind}). The largest that are shown:"
@@ -317,9 +315,7 @@ def carried_section(carried: pd.DataFrame, about: About) -> Section:
         by_half = rows.pivot(index="component", columns="half", values="carried")
         largest = rows[rows.half == "held_out"]
         largest = largest.loc[largest.carried.abs().nlargest(N_NAMED).index]
-        named = ", ".join(
-            f"{row.component} {interval_text(row, 'carried')}" for row in largest.itertuples()
-        )
+        named = named_components(largest, "carried")
         details.append(
             f"{steered} → {axis}, in all {largest.effect.iloc[0]:+.3f}: {named}. Both halves of the"
             f" scenarios agree with r = {by_half.train.corr(by_half.held_out):.2f}."
@@ -336,6 +332,10 @@ def carried_section(carried: pd.DataFrame, about: About) -> Section:
         f"{about['n_sample']} held-out scenarios, alpha"
         f" ±{max(about['config']['alphas']):g}, from both signs. Table: components.carried.",
     )
+
+
+def named_components(rows: pd.DataFrame, value: str) -> str:
+    return ", ".join(f"{row.component} {interval_text(row, value)}" for row in rows.itertuples())
 
 
 def carried_title(held_out: pd.DataFrame) -> str:

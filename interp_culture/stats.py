@@ -129,6 +129,15 @@ def weighted_means(
     return inside @ values[mask] / inside.sum(1)
 
 
+def mean_samples(
+    weights: Float[np.ndarray, "draw scenario"],
+    values: Float[np.ndarray, " scenario"],
+    mask: np.ndarray,
+) -> Samples:
+    """The mean of the masked values: the observed one, then those of `weighted_means`."""
+    return np.append(values[mask].mean(), weighted_means(weights, values, mask))
+
+
 def means_by_axis(
     change: Float[np.ndarray, " scenario"], axes: np.ndarray, items: np.ndarray, seed: int
 ) -> dict[str, Samples]:
@@ -136,9 +145,7 @@ def means_by_axis(
     weights = bootstrap_weights(axes, items, seed=seed)
     means = {}
     for axis in sorted(set(axes)):
-        is_here = axes == axis
-        drawn = weighted_means(weights, change, is_here)
-        means[axis] = np.append(change[is_here].mean(), drawn)
+        means[axis] = mean_samples(weights, change, axes == axis)
     return means
 
 

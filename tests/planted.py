@@ -54,6 +54,20 @@ def planted_model() -> LanguageModel:
     return LanguageModel.wrap(hf, tokenizer, "planted")
 
 
+def add_carrier(model: LanguageModel, block: int) -> LanguageModel:
+    """Let the MLP of one block read X's direction from the stream and write Y's."""
+    mlp = model.bridge.original_model.model.layers[block].mlp
+    parts = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
+    gate, up, down = (getattr(part, "original_component", part).weight for part in parts)
+    with torch.no_grad():
+        for weight in (gate, up, down):
+            weight.zero_()
+        # One unit: its gate is open where the third dimension of the stream is positive, as at the
+        # poles' letters; there it reads X's direction and writes Y's.
+        gate[0, 2], up[0, 0], down[1, 0] = 4.0, 1.0, 1.5
+    return model
+
+
 def planted_scenarios(per_item: int = 6) -> ScenarioSet:
     catalogue = Catalogue.model_validate(
         {

@@ -17,7 +17,7 @@ from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.probing import logit_diff_score
 from interp_culture.readout.validity import warn_of
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
+from interp_culture.stats import Estimate, bootstrap_weights, mean_samples
 from interp_culture.steering.edits import check_strength, steer
 from interp_culture.steering.vectors import SteeringVectors
 
@@ -107,9 +107,7 @@ def _rows(
 ) -> pd.DataFrame:
     rows = []
     for place, node in enumerate(nodes):
-        of_node = carried[:, place]
-        draws = weighted_means(drawn, of_node, read)
-        estimate = Estimate.of_samples(np.append(of_node[read].mean(), draws))
+        estimate = Estimate.of_samples(mean_samples(drawn, carried[:, place], read))
         about = {"layer": node.layer, "kind": node.kind, "head": node.head}
         interval = {"carried": estimate.value, "low": estimate.low, "high": estimate.high}
         rows.append({"component": node.name, **about, **interval})

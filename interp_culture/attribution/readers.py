@@ -14,7 +14,7 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.formats import Readout, ReadoutFormat
 from interp_culture.readout.sensitivity import Sensitivity, sensitivity
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
+from interp_culture.stats import Estimate, bootstrap_weights, mean_samples
 from interp_culture.steering.edits import steer
 from interp_culture.steering.vectors import SteeringVectors, check_held_out
 
@@ -84,9 +84,7 @@ def read_effects(
     for axis, of_axis in vectors.items():
         for (kind, layer), read in _parts(model, found, of_axis, steered[axis]).items():
             for axis_read in sorted(set(axes)):
-                of_read = axes == axis_read
-                draws = weighted_means(weights, read, of_read)
-                part = Estimate.of_samples(np.append(read[of_read].mean(), draws))
+                part = Estimate.of_samples(mean_samples(weights, read, axes == axis_read))
                 about = (axis, axis_read, _name(kind, layer), layer, kind)
                 rows.append((*about, part.value, part.low, part.high))
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
@@ -77,11 +78,17 @@ def restored_readouts(
     warn_of(model, form)
     groups, score, weights = logit_diff_score(model, scenarios, form)
     by_name = _nodes(model)
+    nodes = {
+        name: [_node(by_name, member, model.name) for member in members]
+        for name, members in components.items()
+    }
+    means = None
+    if by == "mean":
+        # In one pass for all sets.
+        means = node_means(model, groups, list(chain.from_iterable(nodes.values())))
     runs: dict[tuple, list[Edit | Patch]] = {}
-    for name, members in components.items():
-        nodes = [_node(by_name, member, model.name) for member in members]
-        means = node_means(model, groups, nodes) if by == "mean" else None
-        patches = node_patches(model, nodes, means)
+    for name in components:
+        patches = node_patches(model, nodes[name], means)
         if means is None:
             # Without steering, what the components do in the plain run changes nothing.
             runs[None, PLAIN] = []

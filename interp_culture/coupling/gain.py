@@ -18,7 +18,7 @@ from interp_culture.stats import (
     NullBand,
     bootstrap_weights,
     excludes_zero,
-    weighted_means,
+    mean_samples,
 )
 from interp_culture.steering.readout_gradients import ReadoutGradients
 from interp_culture.steering.vectors import SteeringVectors, check_by_axis, check_held_out
@@ -195,8 +195,7 @@ def _entry(
     weights: Float[np.ndarray, "draw scenario"],
     band: NullBand,
 ) -> dict[str, Any]:
-    drawn = weighted_means(weights, change, read)
-    gain = Estimate.of_samples(np.append(change[read].mean(), drawn))
+    gain = Estimate.of_samples(mean_samples(weights, change, read))
     return {
         "gain": gain.value,
         "low": gain.low,

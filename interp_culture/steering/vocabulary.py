@@ -23,6 +23,8 @@ from interp_culture.steering.vectors import SteeringVectors, check_by_axis
 N_RANDOM = 100
 # A token's logit is beyond chance above this percentile of the largest logits of random vectors.
 PERCENTILE = 95
+# By name and layer.
+Directions = dict[tuple[str, int], Float[Tensor, " d_model"]]
 TOKEN_COLUMNS = ["direction", "layer", "pole", "rank", "token", "token_id", "logit", "random_top"]
 
 
@@ -63,7 +65,8 @@ def direction_tokens(
     check_by_axis(vectors=vectors, layers=layers)
     if k < 1:
         raise InputError(f"k is {k}; give the number of tokens, 1 or more")
-    directions = _directions(model, vectors, layers)
+    units = _units(model, vectors, layers)
+    directions = units | _differences(units)
     random = torch.randn(N_RANDOM, model.d_model, generator=torch.Generator().manual_seed(seed))
     tops = _written(model, random).amax(-1)
     random_top = float(np.percentile(tops.numpy(), PERCENTILE))
@@ -109,7 +112,7 @@ def token_projections(
     'A new flat.'
     """
     check_by_axis(vectors=vectors, layers=layers)
-    units = _directions(model, vectors, {axis: [layer] for axis, layer in layers.items()}, ())
+    units = _units(model, vectors, {axis: [layer] for axis, layer in layers.items()})
     sequences = model.tokenise_texts(texts)
     if not sequences or not all(sequence.prompt for sequence in sequences):
         raise InputError("a text without a token has nothing to project; give texts with words")
@@ -139,13 +142,12 @@ def token_projections(
     return table.sort_values(["axis", "text", "position"], ignore_index=True)
 
 
-def _directions(
+def _units(
     model: LanguageModel,
     vectors: Mapping[str, SteeringVectors],
     layers: Mapping[str, Sequence[int]],
-    pairs: Sequence[tuple[str, str]] | None = None,
-) -> dict[tuple[str, int], Float[Tensor, " d_model"]]:
-    """Unit vectors by name and layer: of each axis, then the differences of pairs of axes."""
+) -> Directions:
+    """The vector of each axis at each of its layers, with length 1."""
     units = {}
     for axis, of_axis in vectors.items():
         if axis not in layers:
@@ -154,11 +156,16 @@ def _directions(
         for layer in layers[axis]:
             vector = of_axis.direction[layer].float()
             units[axis, layer] = vector / vector.norm()
-    differences = {}
-    for one, other in combinations(vectors, 2) if pairs is None else pairs:
-        for layer in sorted(set(layers[one]) & set(layers[other])):
-            differences[f"{one} - {other}", layer] = units[one, layer] - units[other, layer]
-    return units | differences
+    return units
+
+
+def _differences(units: Directions) -> Directions:
+    """The differences of two axes at the layers that they share, such as "X - Y"."""
+    return {
+        (f"{one} - {other}", layer): units[one, layer] - units[other, layer]
+        for one, other in combinations(dict.fromkeys(axis for axis, _ in units), 2)
+        for layer in sorted({at for axis, at in units if axis == one and (other, at) in units})
+    }
 
 
 def _written(

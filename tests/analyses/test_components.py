@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from declared_tables import check_captions, check_tables
-from planted import planted_study
+from planted import add_carrier, planted_study
 
 import interp_culture as ic
 from analyses.components import ANALYSIS, NONE, largest_carriers, sections
@@ -19,13 +18,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> ic.Study:
     study = planted_study(
         tmp_path_factory.mktemp("study"), brief=True, alphas=[0.2], layers={"X": [0], "Y": [0]}
     )
-    mlp = study.model.bridge.original_model.model.layers[CARRIER].mlp
-    parts = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-    gate, up, down = (getattr(part, "original_component", part).weight for part in parts)
-    with torch.no_grad():
-        for weight in (gate, up, down):
-            weight.zero_()
-        gate[0, 2], up[0, 0], down[1, 0] = 4.0, 1.0, 1.5
+    add_carrier(study.model, CARRIER)
     return study
 
 

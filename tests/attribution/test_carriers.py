@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from planted import planted_model, planted_scenarios
+from planted import add_carrier, planted_model, planted_scenarios
 
 import interp_culture as ic
 from interp_culture.attribution import carried_effects, random_sets, restored_readouts
@@ -20,21 +19,8 @@ SMALL = 0.02
 
 
 def model_with_a_carrier(block: int) -> LanguageModel:
-    """The MLP of one block reads X's direction from the stream and writes Y's; no other writes."""
-    model = planted_model()
-    mlp = model.bridge.original_model.model.layers[block].mlp
-    parts = [
-        getattr(part, "original_component", part)
-        for part in (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-    ]
-    gate, up, down = (part.weight for part in parts)
-    with torch.no_grad():
-        for weight in (gate, up, down):
-            weight.zero_()
-        # One unit: its gate is open where the third dimension of the stream is positive, as at the
-        # poles' letters; there it reads X's direction and writes Y's.
-        gate[0, 2], up[0, 0], down[1, 0] = 4.0, 1.0, 1.5
-    return model
+    """No other component writes anything."""
+    return add_carrier(planted_model(), block)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import Pair
-from planted import planted_model, planted_scenarios
+from planted import add_carrier, planted_model, planted_scenarios
 
 import interp_culture as ic
 from interp_culture.attribution import read_effects
@@ -72,14 +71,7 @@ def stepped(model: Any, test: ic.ScenarioSet, vectors: Any, hook_point: str) -> 
 
 def planted_reader() -> tuple:
     """One MLP reads X's direction and writes Y's; no other component writes anything."""
-    model = planted_model()
-    mlp = model.bridge.original_model.model.layers[READER].mlp
-    parts = (mlp.gate_proj, mlp.up_proj, mlp.down_proj)
-    gate, up, down = (getattr(part, "original_component", part).weight for part in parts)
-    with torch.no_grad():
-        for weight in (gate, up, down):
-            weight.zero_()
-        gate[0, 2], up[0, 0], down[1, 0] = 4.0, 1.0, 1.5
+    model = add_carrier(planted_model(), READER)
     train, test = planted_scenarios().split()
     return model, test, ic.extract(model, train)
 
