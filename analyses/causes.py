@@ -12,7 +12,7 @@ import pandas as pd
 
 import interp_culture as ic
 from interp_culture.cli import run_alone
-from interp_culture.coupling import CAUSES, gain_causes, gain_matrix, gains_of_texts, is_shown
+from interp_culture.coupling import CAUSES, gain_causes, gain_matrix, gains_of_texts
 from interp_culture.reporting import figures
 from interp_culture.steering import Candidate
 from interp_culture.study import (
@@ -156,7 +156,7 @@ def cause_words(tables: Tables, direction: str, about: About) -> tuple[str, list
         pair = f"{gain.steered} → {gain.axis}"
         together = tables["together"]
         parts = together[(together.steered == gain.steered) & (together.axis == gain.axis)]
-        is_coupled = is_shown(gain)
+        is_coupled = gain.shown
         coupled |= is_coupled
         titles.append(f"{pair} {found(parts, gain.gain) if is_coupled else 'nothing to explain'}")
         named = [f"{p.cause} {interval_text(p, 'part')}" for p in parts.itertuples()]
@@ -197,6 +197,7 @@ ANALYSIS = Analysis(
     "Why does steering one axis move another?",
     measure,
     sections,
+    part="why",
     schemas=SCHEMAS,
 )
 

@@ -421,6 +421,7 @@ ANALYSIS = Analysis(
     "Which attention heads and MLPs carry what steering does?",
     measure,
     sections,
+    part="why",
     schemas=SCHEMAS,
 )
 

@@ -231,6 +231,7 @@ ANALYSIS = Analysis(
     "Can one axis be steered without the other?",
     measure,
     sections,
+    part="why",
     schemas=SCHEMAS,
 )
 

@@ -6,13 +6,11 @@ Run alone: python -m analyses.gain --preset quick
 from __future__ import annotations
 
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 import interp_culture as ic
 from interp_culture.cli import run_alone
 from interp_culture.coupling import gain_agreement, gain_matrix
 from interp_culture.reporting import figures
-from interp_culture.stats import LEVEL, interval_words
 from interp_culture.steering import spread_layers
 from interp_culture.study import (
     About,
@@ -38,22 +36,7 @@ SCHEMAS = (
         "by_layer",
         "a layer, steered axis and axis read",
         "coupling.gain_matrix",
-        (
-            *(columns.LAYER, columns.STEERED, *columns.GAIN),
-            Column(
-                "q", "p_null, adjusted over layers and pairs of two axes (Benjamini and Hochberg)"
-            ),
-            Column("sure", "whether the interval excludes 0 and q is at most 0.05"),
-        ),
-    ),
-    TableSchema(
-        "together",
-        "a steered axis and axis read, all layers of the intervention steered together",
-        "coupling.gain_matrix",
-        (
-            *(columns.TOGETHER, columns.STEERED, *columns.GAIN),
-            *columns.interval("D", "measured at the largest alpha", columns.PER_ALPHA),
-        ),
+        (*(columns.LAYER, columns.STEERED, *columns.GAIN),),
     ),
     TableSchema(
         "measured",
@@ -95,12 +78,8 @@ def measure(study: ic.Study) -> Tables:
         gain_agreement(gains, of_alpha).assign(alpha=alpha)
         for alpha, of_alpha in measured.groupby("alpha")
     ]
-    together = gain_matrix(gradients, study.test, vectors, layers=study.layers)
-    matrix = ic.response_matrix(study.steered(study.primary_readout))
-    ends = matrix.rename(columns={"low": "D_low", "high": "D_high"})
     return {
-        "by_layer": with_q(gain_matrix(gradients, study.test, vectors)),
-        "together": together.merge(ends[["steered", "axis", "D", "D_low", "D_high"]]),
+        "by_layer": gain_matrix(gradients, study.test, vectors),
         "measured": measured.merge(gains[[*KEYS, "gain"]]),
         "agreement": pd.concat(agreements, ignore_index=True),
     }
@@ -137,18 +116,6 @@ def single_layer_runs(study: ic.Study) -> dict[tuple, list[ic.Edit]]:
     return runs
 
 
-def with_q(gains: pd.DataFrame) -> pd.DataFrame:
-    """The gains with q and sure, adjusted over the gains of one axis on another.
-
-    q is NaN and sure False where there is no interval, and for an axis' own gain.
-    """
-    judged = gains.p_null.notna() & (gains.steered != gains.axis)
-    q = gains.p_null.where(judged)
-    if judged.any():
-        q[judged] = false_discovery_control(gains.p_null[judged])
-    return gains.assign(q=q, sure=(gains.low * gains.high > 0) & (q <= LEVEL))
-
-
 # -- sections -----------------------------------------------------------------------------------
 
 
@@ -167,36 +134,31 @@ def profile_section(tables: Tables, about: About) -> Section:
     panels = gains.assign(effect=gains.gain, panel=gains.steered + " steered")
     chosen = {f"{axis} steered": layers for axis, layers in about["layers"].items()}
     return Section(
-        *profile_words(gains, tables["together"]),
+        *profile_words(gains),
         figures.profile_figure(
             panels, "layer", colour="axis", facet="panel", names=names, marked=chosen
         ),
         f"One backward pass over {about['n_test']} held-out scenarios. Each layer alone. Bars: 95%"
         " bootstrap by item. Grey: 95% of random vectors of the same norm. Shaded: the layers of"
-        " the intervention. Tables: gain.by_layer, gain.together.",
+        " the intervention. Table: gain.by_layer.",
     )
 
 
-def profile_words(gains: pd.DataFrame, together: pd.DataFrame) -> tuple[str, list[str]]:
+def profile_words(gains: pd.DataFrame) -> tuple[str, list[str]]:
     found = []
     for (steered, axis), rows in gains.groupby(["steered", "axis"]):
         if steered != axis:
-            at = ", ".join(map(str, rows.layer[rows.sure])) or "no layer"
+            at = ", ".join(map(str, rows.layer[rows.shown])) or "no layer"
             found.append(f"{steered} moves {axis} at {at}")
     title = f"To first order, beyond random vectors: {'; '.join(found)}"
     if not found:
         title = "To first order: the gain of the one axis, by layer"
-    sums = [
-        f"{row.steered} → {row.axis} {interval_words(row.gain, row.low, row.high)}"
-        f" (measured {interval_words(row.D, row.D_low, row.D_high)})"
-        for row in together.itertuples()
-    ]
     return title, [
         "A gain is the dot product of a steering vector with the gradient of the axis that is"
-        f" read. The layers of the intervention together, per unit alpha: {'; '.join(sums)}.",
-        "A layer counts if its interval excludes 0 and its p among random vectors, adjusted for"
-        f" all {gains.q.notna().sum()} gains of one axis on another (false discovery rate), is at"
-        " most 0.05.",
+        " read.",
+        "A layer counts if its interval excludes 0 and random vectors do not reach it, both"
+        f" adjusted for all {gains.q.notna().sum()} gains of one axis on another (false discovery"
+        " rate 5%).",
     ]
 
 
@@ -242,6 +204,7 @@ ANALYSIS = Analysis(
     "Does the gradient explain what steering does?",
     measure,
     sections,
+    part="why",
     schemas=SCHEMAS,
 )
 

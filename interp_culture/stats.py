@@ -241,6 +241,29 @@ class NullBand:
         return float(2 * t.sf(distance / self.scale, self.freedom))
 
 
+def interval_p(
+    value: Float[np.ndarray, " entry"],
+    low: Float[np.ndarray, " entry"],
+    high: Float[np.ndarray, " entry"],
+) -> Float[np.ndarray, " entry"]:
+    """The two-sided p of effects beside 0, by the widths of their 95% intervals.
+
+    The standard error is the width over 3.92, as for `detectable`. Shares of bootstrap draws beyond
+    0 would end at 1 / (draws + 1), too coarse where many effects are adjusted together. NaN without
+    an interval.
+
+    >>> interval_p(np.array([0.02]), np.array([0.0004]), np.array([0.0396])).round(3)
+    array([0.05])
+    """
+    from scipy.stats import norm
+
+    error = (high - low) / (2 * TESTED)
+    # An interval of no width is that of equal values: 0 itself, or surely not 0.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.where((error == 0) & (value == 0), 0.0, np.abs(value) / error)
+    return 2 * norm.sf(distance)
+
+
 def detectable(low: float, high: float, reach: float = float("nan")) -> float:
     """The smallest true effect that 80% of such runs would find, at the 5% level.
 

@@ -5,9 +5,10 @@ from .causes import gain_causes
 from .control import planted_growth, planted_response
 from .decoupling import DECOUPLINGS, Decoupling, decouple
 from .explanation import Explanation, explain
-from .gain import gain_agreement, gain_matrix, is_shown
+from .gain import gain_agreement, gain_matrix
 from .gain_split import CAUSES
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
+from .multiple_testing import with_claims
 from .null import beside_random, one_sided, random_effects, random_range, random_reach
 from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
@@ -53,7 +54,6 @@ __all__ = [
     "gain_causes",
     "gain_matrix",
     "gains_of_texts",
-    "is_shown",
     "item_cosines",
     "item_reliability",
     "layer_coupling",
@@ -84,5 +84,6 @@ __all__ = [
     "split_half",
     "steered_readouts",
     "target_distances",
+    "with_claims",
     "within_and_between",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from interp_culture.coupling.causes import gain_causes
-from interp_culture.coupling.gain import gain_matrix, is_shown
+from interp_culture.coupling.gain import gain_matrix
 from interp_culture.coupling.gain_split import CAUSES
 from interp_culture.coupling.text_gains import gains_of_texts
 from interp_culture.engine.model import LanguageModel
@@ -53,8 +53,8 @@ class Explanation:
         return "\n".join(self.sentences(*pair) for pair in permutations(self.layers, 2))
 
     def is_shown(self, steered: str, axis: str) -> bool:
-        """Whether a gain is beyond chance: see `gain.is_shown`."""
-        return is_shown(self._gain(steered, axis))
+        """Whether a gain is beyond chance, for as many pairs as there are: see `with_claims`."""
+        return bool(self._gain(steered, axis).shown)
 
     def sentences(self, steered: str, axis: str) -> str:
         """What is known of one entry: whether there is a coupling, its size, and its causes."""

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from interp_culture.coupling.multiple_testing import with_claims
 from interp_culture.coupling.steered import VALUES
 from interp_culture.errors import InputError, check_known
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import (
-    LEVEL,
     Estimate,
     NullBand,
     bootstrap_weights,
-    excludes_zero,
     mean_samples,
 )
 from interp_culture.steering.readout_gradients import ReadoutGradients
@@ -57,8 +56,8 @@ def gain_matrix(
         layer (-1 for layers that are steered together), steered, axis (read), gain (change per unit
         of alpha), low, high (95% interval, bootstrap by item; NaN for fewer than 6 scenarios), n
         (scenarios), null_low and null_high (the 95% band of random vectors of the same norm, which
-        follows from the length of g_j) and p_null (of the gain among them; NaN without an
-        interval).
+        follows from the length of g_j), p_null (of the gain among them; NaN without an interval),
+        q and shown (for all entries of one axis on another in this table, see `with_claims`).
 
     Raises:
         InputError: an unknown value, scenarios without a gradient, scenarios from which a vector
@@ -93,19 +92,7 @@ def gain_matrix(
                 band = _random_band(lengths * norms, direction.shape[1])
                 row = {"layer": layer, "steered": steered, "axis": axis}
                 rows.append(row | _entry(change, read, weights, band))
-    return pd.DataFrame(rows)
-
-
-def is_shown(gain: Any) -> bool:
-    """Whether the interval of a gain excludes 0 and random vectors do not reach it.
-
-    Args:
-        gain: a row of `gain_matrix`.
-
-    >>> is_shown(pd.Series({"low": 0.01, "high": 0.02, "p_null": 0.001}))
-    True
-    """
-    return excludes_zero(gain.low, gain.high) and bool(gain.p_null <= LEVEL)
+    return with_claims(pd.DataFrame(rows), "gain")
 
 
 def gain_agreement(gains: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from interp_culture.coupling.multiple_testing import with_claims
 from interp_culture.coupling.null import beside_random, one_sided, random_reach
 from interp_culture.coupling.ratio import Entanglement, entanglement_of
 from interp_culture.coupling.steered import VALUES, shifts, slopes
@@ -116,7 +117,8 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
         random vectors' effects per unit of alpha; NaN without them), p_null (of D among those
         effects), detectable (the smallest |D| that this run would have
         found in 80% of cases, see `detectable`), ratio, ratio_low, ratio_high (Eq. 5 from D; NaN on
-        the diagonal) and defined (whether the interval of the steered axis' own D excludes 0).
+        the diagonal), defined (whether the interval of the steered axis' own D excludes 0), q and
+        shown (for all entries of one axis on another, see `with_claims`).
 
     >>> matrix = response_matrix(readouts)
     >>> matrix.pivot(index="steered", columns="axis", values="D").shape
@@ -137,7 +139,7 @@ def response_matrix(readouts: pd.DataFrame, value: str = "shift", seed: int = 42
         )
         for axis in result.shift:
             rows.append(_matrix_row(result, axis, NullBand.of(bands.get((steered, axis), NO_NULL))))
-    return pd.DataFrame(rows)
+    return with_claims(pd.DataFrame(rows), "D")
 
 
 def null_slopes(readouts: pd.DataFrame, value: str = "shift") -> dict[tuple[str, str], np.ndarray]:

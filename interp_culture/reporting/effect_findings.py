@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interp_culture.stats import LEAST_N, excludes_zero, interval_words
+from interp_culture.stats import LEAST_N, LEVEL, excludes_zero, interval_words
 from interp_culture.study.summary import MatrixRow, PlantedRow, ResponseRow, Summary
 
 
@@ -103,6 +103,12 @@ def coupling_finding(summary: Summary, row: MatrixRow) -> Finding:
     elif beyond:
         answer = f"{axis} is coupled to {steered}."
         reason = f"{interval} excludes 0; at alpha {beyond} the change is beyond random vectors."
+    elif row["p_null"] <= LEVEL:
+        answer = f"A coupling of {axis} to {steered} is not sure."
+        reason = (
+            f"{interval} excludes 0 and is beyond random vectors, but not by enough for the "
+            f"{len(cross_responses(summary))} pairs that were looked at (q {row['q']:.2g})."
+        )
     else:
         answer = f"We found no coupling of {axis} to {steered} beyond random vectors."
         reason = f"{interval} excludes 0, but random vectors change {axis} as far."
@@ -186,10 +192,10 @@ def moves_alone(summary: Summary, row: MatrixRow) -> bool:
 def _alphas_beyond(summary: Summary, row: MatrixRow) -> list[str]:
     """The signs of the largest alpha at which an effect is beyond random vectors.
 
-    Empty if the interval of the effect per unit of alpha includes 0.
+    Empty where the effect per unit of alpha is not shown, for as many pairs as there are.
     """
     # One sign alone may be off by what a vector does whatever its sign; D cancels that.
-    if not excludes_zero(row["low"], row["high"]):
+    if not row["shown"]:
         return []
     effects = at_largest_alpha(summary, row["steered"], row["axis"])
     return [f"{r['alpha']:+g}" for r in effects if r["outside_null"]]

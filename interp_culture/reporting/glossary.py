@@ -20,6 +20,8 @@ TERMS = {
     "residual stream at the steered layers. A negative alpha steers toward the negative pole.",
     "D": "The change of the mean P+ of an axis per unit of alpha, from both signs of the largest "
     "alpha: (effect at +alpha − effect at −alpha) / (2 alpha).",
+    "gain": "The change of the mean P+ of an axis per unit of alpha on the steered axis, for small "
+    "alpha: the dot product of the steering vector with the gradient of the mean P+.",
     "random-vector band": "The range of 95% of the effects of random vectors that have the norm of "
     "the steering vector and are added at the same layers: 0 plus or minus their root mean square "
     "times Student's t. An effect is beyond random vectors if it is outside the band "
@@ -32,7 +34,8 @@ TERMS = {
     "ratio too, so the ratio alone shows no coupling. It is not defined if the 95% interval of the "
     "steered axis' own D includes 0.",
     "coupling": "Axis B is coupled to axis A if steering A changes A and B, both with 95% "
-    "intervals that exclude 0, and if the change of B is beyond random vectors.",
+    "intervals that exclude 0, and if the change of B is beyond random vectors. Both tests of B "
+    "are adjusted for the number of pairs of axes (Benjamini and Hochberg).",
     "readout": "The way a choice is read from the model: from the logits of the two option letters "
     "(letters), or from the log-probability of the words of each option (continuation).",
     "validity": "Whether a readout works on this model: it has to find the right answer on control "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from interp_culture.errors import InputError
 from interp_culture.study.columns import TableSchema
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 GROUP = "interp_culture.analyses"
 ALL = "all"
+# The part of a report that an analysis belongs to: the couplings explained, or further questions.
+Part = Literal["why", "more"]
 
 # Quoted, since pandas is imported for type checks only.
 Tables = Mapping[str, "pd.DataFrame"]
@@ -57,6 +59,8 @@ class Analysis:
         measure: `Study` -> tidy tables by name. Slow steps go through `study.once`, so that an
             interrupted study resumes after the last finished step.
         sections: these tables and `study.about` -> sections of the report. No model runs here.
+        part: of the report: "why" explains the couplings, and comes before the tables; "more" is
+            any further question.
         on_map: whether the question is about the cultural map. `all` then skips it for scenarios
             whose items are not those of the map.
         readouts: `Study` -> readouts that other analyses may use, with the run's keys as columns.
@@ -68,6 +72,7 @@ class Analysis:
     question: str
     measure: Callable[[Any], Tables]
     sections: Callable[[Tables, About], list[Section]]
+    part: Part = "more"
     on_map: bool = False
     readouts: Callable[[Any], pd.DataFrame] = _no_readouts
     schemas: tuple[TableSchema, ...] = ()

@@ -157,6 +157,11 @@ VALIDITY = (
     Column("cautions", "what a user of the readout has to know, in words"),
     Column("ok", "whether the readout may be used"),
 )
+# What `ic.coupling.with_claims` adds.
+CLAIM = (
+    Column("q", "larger p of interval and p_null, for all pairs here (Benjamini and Hochberg)"),
+    Column("shown", "interval excludes 0, q <= 0.05; own axis: both p <= 0.05"),
+)
 RESPONSE = (
     STEERED,
     ALPHA,
@@ -177,6 +182,7 @@ MATRIX = (
     Column("detectable", "smallest |D| found in 80% of such studies", "see value"),
     *RATIO,
     DEFINED,
+    *CLAIM,
 )
 
 # -- columns of the analyses' tables ------------------------------------------------------------
@@ -194,6 +200,7 @@ GAIN = (
     N,
     *NULL_BAND,
     Column("p_null", "two-sided p of the gain among random vectors of the same norm"),
+    *CLAIM,
 )
 SURE = Column("sure", "whether the interval excludes 0 and the effect exceeds the band")
 BESIDE_RANDOM = (*NULL_BAND, SURE)

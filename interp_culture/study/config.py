@@ -210,7 +210,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         # About three times the smallest coupling that so few scenarios show.
         "planted": {"size": 0.05},
         "brief": True,
-        "analyses": ["causes"],
+        "analyses": ["couplings", "causes"],
         "out": "results/quick",
     },
     "paper": {
@@ -237,8 +237,8 @@ def load_config(
 
     Args:
         path: a YAML file of `field: value` lines.
-        preset: "full" (all scenarios, no analyses), "quick" (a small subset, and the causes of a
-            coupling) or "paper" (the paper's direction and layers on all held-out scenarios,
+        preset: "full" (all scenarios, no analyses), "quick" (a small subset, and the couplings with
+            their causes) or "paper" (the paper's direction and layers on all held-out scenarios,
             subsets where there are many runs, all analyses).
         overrides: values by field; None leaves a field as it is.
 

@@ -179,6 +179,8 @@ class MatrixRow(TypedDict):
     ratio_low: float
     ratio_high: float
     defined: bool
+    q: float
+    shown: bool
     readout: str
     value: str
 

@@ -121,7 +121,7 @@ def test_the_verb_prints_the_sentences_and_stores_the_tables(
     monkeypatch.setattr(
         "interp_culture.scenarios.files.load_scenarios", lambda *a: planted_scenarios()
     )
-    arguments = ["explain", "--readout", "continuation", "--layers", "X=1", "--layers", "Y=1"]
+    arguments = ["explain", "--readout", "continuation", "--layers", "X=1,2", "--layers", "Y=1"]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "Steering X toward a moves Y toward c: +" in done.output
