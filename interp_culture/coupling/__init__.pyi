@@ -8,6 +8,7 @@ from .explanation import Explanation, explain
 from .gain import gain_agreement, gain_matrix, is_shown
 from .gain_split import CAUSES
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
+from .leace import ErasureWarning
 from .null import beside_random, one_sided, random_effects, random_range, random_reach
 from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
@@ -35,6 +36,7 @@ __all__ = [
     "Alignment",
     "Decoupling",
     "Entanglement",
+    "ErasureWarning",
     "Explanation",
     "NullAgreement",
     "align",
