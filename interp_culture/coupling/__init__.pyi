@@ -14,7 +14,7 @@ from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
 from .random_vectors import NullAgreement, null_check, predicted_random
 from .ratio import Entanglement, entanglement
-from .relative import minus_reference, multiples
+from .relative import equal_effect_strengths, minus_reference, multiples
 from .reliability import (
     cluster_order,
     item_cosines,
@@ -25,7 +25,14 @@ from .reliability import (
     split_half,
     within_and_between,
 )
-from .responses import domain_shifts, effects, moved_alone, response, response_matrix
+from .responses import (
+    domain_shifts,
+    effects,
+    effects_by_readout,
+    moved_alone,
+    response,
+    response_matrix,
+)
 from .steered import shifts, slopes, steered_readouts
 from .steered_scores import axis_scores, target_distances
 from .text_gains import gains_of_texts
@@ -49,7 +56,9 @@ __all__ = [
     "decouple",
     "domain_shifts",
     "effects",
+    "effects_by_readout",
     "entanglement",
+    "equal_effect_strengths",
     "explain",
     "gain_agreement",
     "gain_causes",
