@@ -5,7 +5,7 @@ Run alone: python -m analyses.decoupling --preset quick
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -120,7 +120,7 @@ SCHEMAS = (
         "perplexity",
         "the plain model, or a method and steered axis at equal effect; none in a brief study",
         "steering.answer_perplexities",
-        (columns.STEERED, METHOD, Column("alpha", "of equal effect"), *columns.PERPLEXITIES),
+        (*columns.RUN, *columns.PERPLEXITIES),
     ),
 )
 
@@ -245,6 +245,7 @@ def sections(tables: Tables, about: About) -> list[Section]:
     effects = tables["effects"]
     if effects.empty:
         return []
+    cross = effects[effects.steered != effects.axis]
     drawn = effects.assign(
         label=effects.method,
         kind="measured effect",
@@ -253,7 +254,8 @@ def sections(tables: Tables, about: About) -> list[Section]:
     top = max(about["config"]["alphas"])
     return [
         Section(
-            *words(tables, about["primary_readout"]),
+            title(cross),
+            words(tables, cross, about["primary_readout"]),
             figures.forest_figure(drawn, "change of mean P+ per unit alpha"),
             f"{about['n_sample']} held-out scenarios, alpha ±{top:g}; vectors and gradients of the"
             " training half, all of one norm. Bars: 95% bootstrap by item. Grey: 95% of random"
@@ -264,89 +266,79 @@ def sections(tables: Tables, about: About) -> list[Section]:
     ]
 
 
-def words(tables: Tables, primary: str) -> tuple[str, list[str]]:
-    effects = tables["effects"]
-    cross = effects[effects.steered != effects.axis]
+def title(cross: pd.DataFrame) -> str:
     before = cross[(cross.method == UNCHANGED) & cross.sure]
     if before.empty:
-        title = "There is no coupling to take away: the other axis is not shown to move"
-    else:
-        titles = []
-        for row in before.itertuples():
-            pair = cross[(cross.steered == row.steered) & (cross.axis == row.axis)]
-            gone = pair[~pair.sure & (pair.effect.abs() <= pair.null_high)].method.tolist()
-            titles.append(
-                f"{row.steered} → {row.axis}: within random vectors after {', '.join(gone)}"
-                if gone
-                else f"{row.steered} → {row.axis}: it stays beyond random vectors"
-            )
-        title = f"Decoupled vectors: {'; '.join(titles)}"
-    drag = [
-        f"{row.steered} → {row.axis} {row.method} {interval_text(row)}"
-        for row in cross.itertuples()
-    ]
-    kept = [
-        f"{row.steered} {row.method}"
-        f" {interval_words(row.multiple, row.multiple_low, row.multiple_high, 2, '')}"
-        for row in tables["kept"].itertuples()
-        if row.method != UNCHANGED
-    ]
-    return title, [
-        f"The other axis, per unit alpha: {'; '.join(drag)}.",
+        return "There is no coupling to take away: the other axis is not shown to move"
+    parts = []
+    for row in before.itertuples():
+        pair = cross[(cross.steered == row.steered) & (cross.axis == row.axis)]
+        gone = pair[~pair.sure & (pair.effect.abs() <= pair.null_high)].method.tolist()
+        parts.append(
+            f"{row.steered} → {row.axis}: within random vectors after {', '.join(gone)}"
+            if gone
+            else f"{row.steered} → {row.axis}: it stays beyond random vectors"
+        )
+    return f"Decoupled vectors: {'; '.join(parts)}"
+
+
+def words(tables: Tables, cross: pd.DataFrame, primary: str) -> list[str]:
+    kept = tables["kept"]
+    changed = kept[kept.method != UNCHANGED]
+    sentences = [
+        f"The other axis, per unit alpha: {listed(cross, interval_text)}.",
         "Effect kept on the steered axis, as a multiple of the unchanged vectors':"
-        f" {'; '.join(kept) or 'they are not shown to move their axis'}.",
-        *cost_words(tables["cost"], tables["perplexity"]),
-        domain_words(tables["by_domain"]),
-        *readout_words(tables["by_readout"], primary),
+        f" {listed(changed, multiple_text) or 'they are not shown to move their axis'}.",
     ]
-
-
-def cost_words(cost: pd.DataFrame, perplexity: pd.DataFrame) -> list[str]:
-    sentences = []
-    for at, rows in cost.groupby("at", sort=False):
-        values = [
-            f"{row.steered} {row.method} {row.kl:.3f} (alpha {row.alpha:.2g})"
-            for row in rows.itertuples()
-        ]
-        sentences.append(f"KL on neutral text at {at}, nats per token: {'; '.join(values)}.")
-    rises = [
-        f"{row.steered} {row.method} {interval_words(row.rise, row.rise_low, row.rise_high)}"
-        for row in perplexity[perplexity.method != "plain"].itertuples()
-    ]
-    if rises:
+    for at, rows in tables["cost"].groupby("at", sort=False):
+        costs = listed(rows, lambda row: f"{row.kl:.3f} (alpha {row.alpha:.2g})")
+        sentences.append(f"KL on neutral text at {at}, nats per token: {costs}.")
+    answered = tables["perplexity"]
+    steered = answered[answered.method != "plain"]
+    if len(steered):
         sentences.append(
             "Rise of the cross-entropy of sampled answers at equal effect, against the plain"
-            f" model's own, nats per token: {'; '.join(rises)}."
+            f" model's own, nats per token: {listed(steered, rise_text)}."
         )
+    sentences.append(domain_words(tables["by_domain"]))
+    by_readout = tables["by_readout"]
+    for readout, rows in by_readout[by_readout.readout != primary].groupby("readout"):
+        effects = listed(rows, partial(interval_text, digits=2))
+        sentences.append(f"By {readout}, logits per unit alpha: {effects}.")
     return sentences
 
 
-def domain_words(by_domain: pd.DataFrame) -> str:
-    judged = by_domain.dropna(subset=["low"])
+def listed(table: pd.DataFrame, text: Callable[[Any], str]) -> str:
+    """Each row in words, after its axes and method."""
+    has_axis_read = "axis" in table
     parts = []
-    for method, rows in judged.groupby("method", sort=False):
-        own, cross = (rows[same] for same in (rows.steered == rows.axis, rows.steered != rows.axis))
-        kept = f"{(own.low > 0).sum()} of {len(own)}"
-        drag = f"{cross.sure.sum()} of {len(cross)}"
-        parts.append(f"{method} {kept} and {drag}")
+    for row in table.itertuples():
+        axes = f"{row.steered} → {row.axis}" if has_axis_read else row.steered
+        parts.append(f"{axes} {row.method} {text(row)}")
+    return "; ".join(parts)
+
+
+def multiple_text(row: Any) -> str:
+    return interval_words(row.multiple, row.multiple_low, row.multiple_high, 2, "")
+
+
+def rise_text(row: Any) -> str:
+    return interval_words(row.rise, row.rise_low, row.rise_high)
+
+
+def domain_words(by_domain: pd.DataFrame) -> str:
+    parts = []
+    for method, rows in by_domain.dropna(subset=["low"]).groupby("method", sort=False):
+        is_own = rows.steered == rows.axis
+        moved = f"{(rows.low[is_own] > 0).sum()} of {is_own.sum()}"
+        drag = f"{rows.sure[~is_own].sum()} of {(~is_own).sum()}"
+        parts.append(f"{method} {moved} and {drag}")
     if not parts:
         return "No domain has the six held-out scenarios of an axis that an interval needs."
     return (
         "By domain, cases in which the steered axis moves as intended and in which the other axis"
         f" moves beyond random vectors: {'; '.join(parts)}."
     )
-
-
-def readout_words(by_readout: pd.DataFrame, primary: str) -> list[str]:
-    """A sentence on the other readout, if it was read."""
-    sentences = []
-    for readout, rows in by_readout[by_readout.readout != primary].groupby("readout"):
-        parts = [
-            f"{row.steered} → {row.axis} {row.method} {interval_text(row, digits=2)}"
-            for row in rows.itertuples()
-        ]
-        sentences.append(f"By {readout}, logits per unit alpha: {'; '.join(parts)}.")
-    return sentences
 
 
 ANALYSIS = Analysis(

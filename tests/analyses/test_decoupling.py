@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from declared_tables import check_captions, check_tables
 from planted import planted_study
@@ -57,17 +58,31 @@ def test_cost_is_measured_at_equal_norm_and_at_equal_effect(
         edits = ic.steer(made[method]["X"], study.layers["X"], row.alpha)
         kl = ic.kl_on_neutral(study.model, {"": edits}, texts).kl.mean()
         assert row.kl == pytest.approx(kl, rel=1e-4)
-    # The gradient's part of v_X moves less per step than v_X itself, so that it needs more of it.
-    at_norm, at_effect = (cost.loc[at, "nearest", "X"] for at in (EQUAL_NORM, EQUAL_EFFECT))
-    assert (at_effect.kl > at_norm.kl) == (at_effect.alpha > at_norm.alpha)
 
 
-def test_domains_are_parts_of_the_same_readouts(tables: Tables) -> None:
-    keys = ["method", "steered", "axis"]
-    by_domain, whole = tables["by_domain"], tables["effects"]
-    assert set(by_domain.domain) == {"only"}
-    one = by_domain.drop(columns="domain").sort_values(keys).reset_index(drop=True)
-    assert one.equals(whole.sort_values(keys).reset_index(drop=True))
+def test_effects_by_domain_are_those_of_its_scenarios(
+    study: ic.Study, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_domains(table: pd.DataFrame) -> pd.DataFrame:
+        # The planted scenarios have one domain.
+        is_even = table.id.str.split("-").str[1].astype(int) % 2 == 0
+        return table.assign(domain=is_even.map({True: "even", False: "odd"}))
+
+    steered = with_domains(study.steered(study.primary_readout))
+    monkeypatch.setattr(study, "steered", lambda readout: steered)
+    table = with_domains(tables["readouts"])
+    slopes = ic.coupling.slopes(table, decoupling.GROUP)
+    effects = decoupling.effects_of(study, slopes, ["domain"])
+    means = table.groupby(["method", "steered", "alpha", "domain", "axis"]).p_positive.mean()
+    for row in effects[effects.method == "nearest"].itertuples():
+        ends = [means["nearest", row.steered, alpha, row.domain, row.axis] for alpha in (0.2, -0.2)]
+        assert row.effect == pytest.approx((ends[0] - ends[1]) / 0.4)
+    assert set(effects.domain) == {"even", "odd"}
+    # Each domain has a band of its own.
+    assert effects.null_high.notna().all()
+    assert effects.groupby(["steered", "axis"]).null_high.nunique().max() == 2
+    whole = tables["by_domain"].drop(columns="domain")
+    assert whole.equals(tables["effects"])
 
 
 def test_a_full_study_has_all_methods_perplexity_and_the_other_readout(
