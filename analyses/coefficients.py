@@ -61,7 +61,6 @@ WHOLE = Size((0.5, 1, 2, 4, 8), n_prompts=8, n_tokens=128, n_neutral=None)
 BRIEF = Size((2, 4), n_prompts=3, n_tokens=16, n_neutral=2)
 
 EFFECT = columns.effect("mean change of P+")
-PERPLEXITY = "exp of nats per token"
 SCHEMAS = (
     TableSchema(
         "readouts",
@@ -126,13 +125,7 @@ SCHEMAS = (
         (
             *columns.RUN,
             *columns.interval("kl", "KL(plain || steered) on neutral text", "nats per token"),
-            *columns.interval("perplexity_plain", "of the answers, plain model", PERPLEXITY),
-            *columns.interval("perplexity_steered", "of the answers, steered model", PERPLEXITY),
-            *columns.interval(
-                "rise",
-                "cross-entropy of the answers for the plain model minus that of its own answers",
-                "nats per token",
-            ),
+            *columns.PERPLEXITIES,
             Column(
                 "step_share", "size of the step as a share of the residual norm, mean over layers"
             ),

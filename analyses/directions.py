@@ -13,7 +13,13 @@ import pandas as pd
 
 import interp_culture as ic
 from interp_culture.cli import run_alone
-from interp_culture.coupling import beside_random, minus_reference, multiples, random_reach
+from interp_culture.coupling import (
+    beside_random,
+    effects_by_readout,
+    minus_reference,
+    multiples,
+    random_reach,
+)
 from interp_culture.reporting import figures
 from interp_culture.stats import interval_words
 from interp_culture.steering import (
@@ -55,10 +61,6 @@ PERSONA = Candidate(PAPER, "prompt_persona")
 BRIEF = (Candidate(), Candidate(PAPER, "answer_mean"), Candidate("pca"), Candidate("gradient"))
 # More epochs move the validation scenarios little further, and each takes minutes on two cores.
 TRAINING = Training(epochs=3, patience=1)
-OTHER: dict[ic.readout.Readout, ic.readout.Readout] = {
-    "letters": "continuation",
-    "continuation": "letters",
-}
 KINDS = {"gradient": "made from the readout", "optimised": "made from the readout"}
 KINDS[RANDOM] = "one random vector"
 N_HALVINGS = 10
@@ -143,7 +145,7 @@ SCHEMAS = (
         "transfer",
         "a readout, direction and steered axis; the other readout only if it passes its check, and "
         "not in a brief study",
-        "coupling.effects",
+        "coupling.effects_by_readout",
         (
             *(columns.READOUT, METHOD, columns.STEERED),
             *columns.effect("mean change of the logit difference per alpha", columns.NATS),
@@ -325,23 +327,11 @@ def entanglement_ratios(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer(study: ic.Study, vectors: Vectors, primary: pd.DataFrame) -> pd.DataFrame:
-    """The effect on the steered axis by each readout, in logits, at equal norm.
-
-    A readout that cannot tell right from wrong shows nothing, and reading it takes as long.
-    """
-    by_readout = {study.primary_readout: primary}
-    other = OTHER[study.primary_readout]
-    if not study.config.brief and study.validity()[other].ok:
-        by_readout[other] = study.once(
-            "directions.transfer_readouts",
-            partial(read_as, study, vectors, other),
-        )
-    tables = []
-    for readout, table in by_readout.items():
-        slopes = ic.coupling.slopes(table, GROUP, "logit_shift")
-        effects = ic.coupling.effects(slopes, GROUP, "slope")
-        tables.append(effects[effects.axis == effects.steered].assign(readout=readout))
-    return pd.concat(tables)
+    """The effect on the steered axis by each readout, in logits, at equal norm."""
+    read = partial(read_as, study, vectors)
+    by_readout = study.by_readout("directions.transfer_readouts", primary, read)
+    effects = effects_by_readout(by_readout, GROUP)
+    return effects[effects.axis == effects.steered]
 
 
 def read_as(study: ic.Study, vectors: Vectors, readout: ic.readout.Readout) -> pd.DataFrame:

@@ -8,13 +8,14 @@ from .explanation import Explanation, explain
 from .gain import gain_agreement, gain_matrix
 from .gain_split import CAUSES
 from .geometry import axis_cosines, cross_responses, layer_coupling, prediction
+from .leace import ErasureWarning
 from .multiple_testing import with_claims
 from .null import beside_random, one_sided, random_effects, random_range, random_reach
 from .planted import leak_of_size, predicted_coupling
 from .purity import axis_purity
 from .random_vectors import NullAgreement, null_check, predicted_random
 from .ratio import Entanglement, entanglement
-from .relative import minus_reference, multiples
+from .relative import equal_effect_strengths, minus_reference, multiples
 from .reliability import (
     cluster_order,
     item_cosines,
@@ -25,7 +26,14 @@ from .reliability import (
     split_half,
     within_and_between,
 )
-from .responses import domain_shifts, effects, moved_alone, response, response_matrix
+from .responses import (
+    domain_shifts,
+    effects,
+    effects_by_readout,
+    moved_alone,
+    response,
+    response_matrix,
+)
 from .steered import shifts, slopes, steered_readouts
 from .steered_scores import axis_scores, target_distances
 from .text_gains import gains_of_texts
@@ -36,6 +44,7 @@ __all__ = [
     "Alignment",
     "Decoupling",
     "Entanglement",
+    "ErasureWarning",
     "Explanation",
     "NullAgreement",
     "align",
@@ -48,7 +57,9 @@ __all__ = [
     "decouple",
     "domain_shifts",
     "effects",
+    "effects_by_readout",
     "entanglement",
+    "equal_effect_strengths",
     "explain",
     "gain_agreement",
     "gain_causes",

@@ -72,6 +72,29 @@ def multiples(slopes: pd.DataFrame, reference: str, seed: int = 42) -> pd.DataFr
     return pd.DataFrame(rows, columns=names)
 
 
+def equal_effect_strengths(multiples: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """The strengths at which methods move the steered axis as far as the reference does at `alpha`.
+
+    To first order: a method with half the effect per unit of alpha needs twice the alpha. Methods
+    whose multiple is not shown to be above 0 are left out, since no such strength is known.
+
+    Args:
+        multiples: what `multiples` returned.
+
+    Returns:
+        method, steered and alpha (of the sign of the given one).
+
+    >>> half = {"method": "half", "steered": "X", "multiple": 0.5}
+    >>> table = pd.DataFrame([half | {"multiple_low": 0.3, "multiple_high": 0.7}])
+    >>> equal_effect_strengths(table, 2.0)
+      method steered  alpha
+    0   half       X    4.0
+    """
+    shown = multiples[multiples.multiple_low > 0]
+    strengths = shown.assign(alpha=alpha / shown.multiple)
+    return strengths[["method", "steered", "alpha"]].reset_index(drop=True)
+
+
 def _means(part: pd.DataFrame, seed: int) -> Samples:
     (means,) = means_by_axis(
         part.slope.to_numpy(), part.axis.to_numpy(), part["item"].to_numpy(), seed

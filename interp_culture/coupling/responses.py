@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -223,6 +223,34 @@ def effects(
             n = int((part.axis == axis).sum())
             rows.append(group | {"axis": axis} | _effect(estimate) | {"n": n})
     return pd.DataFrame(rows, columns=[*by, "axis", "effect", "low", "high", "n"])
+
+
+def effects_by_readout(
+    readouts: Mapping[str, pd.DataFrame], by: Sequence[str], seed: int = 42
+) -> pd.DataFrame:
+    """The effects by each readout, in logits per unit of alpha, from both signs of the largest.
+
+    P+ of two readouts are no common unit, since one may be sure of itself where the other is not.
+
+    Args:
+        readouts: the same runs by each readout, as for `slopes`.
+        by: the columns that tell the runs apart, except alpha.
+
+    Returns:
+        readout and the columns of `effects`, in nats (continuation: per token).
+
+    >>> table = effects_by_readout({"continuation": readouts}, ["steered"])
+    >>> table[["readout", "steered", "axis"]].head(2)
+            readout steered axis
+    0  continuation       X    X
+    1  continuation       X    Y
+    """
+    tables = []
+    for readout, table in readouts.items():
+        by_scenario = slopes(table, by, "logit_shift")
+        of_readout = effects(by_scenario, by, "slope", seed)
+        tables.append(of_readout.assign(readout=readout))
+    return pd.concat(tables, ignore_index=True)
 
 
 def domain_shifts(readouts: pd.DataFrame, seed: int = 42, even: float = 0.0) -> pd.DataFrame:

@@ -277,6 +277,19 @@ def interval(name: str, meaning: str, unit: str) -> tuple[Column, ...]:
     )
 
 
+PERPLEXITY = "exp of nats per token"
+# What `ic.steering.answer_perplexities` gives.
+PERPLEXITIES = (
+    *interval("perplexity_plain", "of the answers, plain model", PERPLEXITY),
+    *interval("perplexity_steered", "of the answers, steered model", PERPLEXITY),
+    *interval(
+        "rise",
+        "cross-entropy of the answers for the plain model minus that of its own answers",
+        "nats per token",
+    ),
+)
+
+
 def empty_tables(schemas: Sequence[TableSchema]) -> dict[str, pd.DataFrame]:
     """The tables of an analysis that has nothing to measure, with their columns.
 

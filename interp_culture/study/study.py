@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -320,6 +320,30 @@ class Study:
         scenarios = self.sample if scenarios is None else scenarios
         form = self.format() if readout is None else readout
         return with_keys(read_runs(self.model, scenarios, runs, readout=form), names)
+
+    def by_readout(
+        self,
+        name: str,
+        primary: pd.DataFrame,
+        read: Callable[[Readout], pd.DataFrame],
+    ) -> dict[str, pd.DataFrame]:
+        """A table by the primary readout, and by the other one if that passes its check.
+
+        A readout that cannot tell right from wrong shows nothing, and reading it takes as long. A
+        brief study reads the primary one alone.
+
+        Args:
+            name: of the other readout's table, which is stored.
+            primary: the table by the primary readout.
+            read: the table by a readout.
+        """
+        tables: dict[str, pd.DataFrame] = {self.primary_readout: primary}
+        if self.config.brief:
+            return tables
+        for readout in READOUTS:
+            if readout not in tables and self.validity()[readout].ok:
+                tables[readout] = self.once(name, partial(read, readout))
+        return tables
 
     def validity(self) -> dict[str, Validity]:
         """The check of every readout, by its name."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from planted import planted_model, planted_scenarios
 
 import interp_culture as ic
-from interp_culture.coupling import DECOUPLINGS, decouple
+from interp_culture.coupling import DECOUPLINGS, ErasureWarning, decouple
 from interp_culture.coupling.decoupling import Decoupling
 from interp_culture.coupling.geometry import whitening_at
+from interp_culture.coupling.leace import erasers
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
-from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.scenarios.catalogue import Catalogue
+from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.steering import Activations, ReadoutGradients, SteeringVectors
 
 pytestmark = pytest.mark.filterwarnings("ignore::interp_culture.readout.validity.ReadoutWarning")
@@ -167,6 +172,150 @@ def test_a_planted_coupling_is_gone_when_the_model_is_steered(method: Decoupling
     assert after["X", "X"] > 0.8 * before["X", "X"]
 
 
+def cloud(n: int, d_model: int, axes: str = "XY") -> tuple[ScenarioSet, Activations]:
+    """Correlated Gaussian texts whose poles differ by 3 in the dimension of their axis."""
+    catalogue = Catalogue.model_validate(
+        {
+            "name": "cloud",
+            "axes": {axis: {"negative": "n", "positive": "p"} for axis in axes},
+            "domains": ["only"],
+            "items": {axis: {"axis": axis, "label": axis} for axis in axes},
+        }
+    )
+    texts = ScenarioSet(
+        tuple(
+            Scenario(
+                id=f"{axis}{i}", axis=axis, item=axis, domain="only", situation=f"{axis} {i}", positive="p", negative="n"
+            )
+            for axis in axes
+            for i in range(n)
+        ),
+        catalogue,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(3)
+    mixed = torch.eye(d_model) + 0.2 * torch.randn(d_model, d_model, generator=generator)
+    draws = torch.randn(2, len(texts), 1, d_model, generator=generator) @ mixed
+    for row, scenario in enumerate(texts):
+        dimension = axes.index(scenario.axis)
+        # What the axes are about differs as well.
+        draws[:, row, :, -1 - dimension] += 5.0
+        draws[0, row, :, dimension] += 3.0
+    return texts, Activations(tuple(s.id for s in texts), draws[0], draws[1])
+
+
+def mean_difference(texts: ScenarioSet, activations: Activations, axis: str) -> np.ndarray:
+    of_axis = activations.select([s.id for s in texts.filter(axis=axis)])
+    return (of_axis.positive - of_axis.negative).mean(0)[0].double().numpy()
+
+
+def projection(
+    texts: ScenarioSet, activations: Activations, steered: str = "X", axes: str = "XY"
+) -> np.ndarray:
+    ids = {axis: [s.id for s in texts if s.axis == axis] for axis in axes}
+    return erasers(activations, ids)(0, steered).P.numpy()
+
+
+def test_leace_erases_the_poles_of_the_other_axis_alone() -> None:
+    texts, activations = cloud(400, D_MODEL)
+    projected = projection(texts, activations)
+    before = mean_difference(texts, activations, "Y")
+    transposed = torch.from_numpy(projected.T)
+    erased = replace(
+        activations,
+        positive=(activations.positive.double() @ transposed).float(),
+        negative=(activations.negative.double() @ transposed).float(),
+    )
+    assert before[1] > 2.5
+    np.testing.assert_allclose(mean_difference(texts, erased, "Y"), 0, atol=1e-5)
+    np.testing.assert_allclose(projected @ projected, projected, atol=1e-9)
+    assert np.linalg.matrix_rank(projected) == D_MODEL - 1
+    own = mean_difference(texts, activations, "X")
+    left = mean_difference(texts, erased, "X")
+    assert left @ own > 0.9 * own @ own
+    # X's vector with a leak of known size along Y's poles: the leak goes, the rest stays.
+    white = np.linalg.inv(np.cov(poles(texts, activations, "Y").T))
+    pure = own - before * (before @ white @ own) / (before @ white @ before)
+    leaking = torch.from_numpy(pure + 0.8 * before).float()[None]
+    given = {
+        axis: SteeringVectors(axis, "mean_diff", rows, torch.ones(1), {})
+        for axis, rows in {"X": leaking, "Y": torch.from_numpy(before).float()[None]}.items()
+    }
+    u = decouple(given, "leace", train=texts, activations=activations)["X"]
+    assert u.method == "mean_diff, leace"
+    assert u.direction.norm() == pytest.approx(float(leaking.norm()), rel=1e-5)
+    cosine = torch.nn.functional.cosine_similarity(
+        u.direction[0], torch.from_numpy(pure).float(), 0
+    )
+    assert cosine > 0.999
+
+
+def poles(texts: ScenarioSet, activations: Activations, axis: str) -> np.ndarray:
+    of_axis = activations.select([s.id for s in texts.filter(axis=axis)])
+    return torch.cat([of_axis.positive[:, 0], of_axis.negative[:, 0]]).double().numpy()
+
+
+def test_leace_is_the_formula_of_its_paper() -> None:
+    """P = I - W⁺ (W D)(W D)⁺ W, with S shrunk to a multiple of the unit matrix (Bodnar et al. 2014)."""
+    texts, activations = cloud(30, D_MODEL)
+    h = poles(texts, activations, "Y")
+    h -= h.mean(0)
+    n, d = h.shape
+    s = h.T @ h / n
+    even = np.eye(d) * np.trace(s) / d
+    frobenius = {"s": (s**2).sum(), "even": (even**2).sum(), "both": (s * even).sum()}
+    kept = 1 - np.trace(s) ** 2 * frobenius["even"] / n / (
+        frobenius["s"] * frobenius["even"] - frobenius["both"] ** 2
+    )
+    assert 0.2 < kept < 0.99
+    shrunk = kept * s + (1 - kept) * frobenius["both"] / frobenius["even"] * even
+    w = np.linalg.inv(scipy.linalg.sqrtm(shrunk).real)
+    labels = np.repeat([1.0, 0.0], n // 2)
+    d_y = (h * (labels - 0.5)[:, None]).mean(0)[:, None]
+    expected = np.eye(d) - np.linalg.pinv(w) @ (w @ d_y) @ np.linalg.pinv(w @ d_y) @ w
+    np.testing.assert_allclose(projection(texts, activations), expected, atol=1e-8)
+
+
+def test_leace_of_three_axes_erases_both_others_in_any_order() -> None:
+    texts, activations = cloud(200, D_MODEL, "XYZ")
+    projected = projection(texts, activations, axes="XYZ")
+    for axis in "YZ":
+        np.testing.assert_allclose(
+            projected @ mean_difference(texts, activations, axis), 0, atol=1e-6
+        )
+    assert np.linalg.matrix_rank(projected) == D_MODEL - 2
+    np.testing.assert_allclose(projection(texts, activations, axes="ZYX"), projected, atol=1e-9)
+    # What the axes are about stays.
+    topics = poles(texts, activations, "Y").mean(0) - poles(texts, activations, "Z").mean(0)
+    assert np.linalg.norm(projected @ topics) > 0.8 * np.linalg.norm(topics)
+
+
+def test_leace_warns_of_few_texts(vectors: dict[str, SteeringVectors]) -> None:
+    for n, warns in ((9, True), (10, False)):
+        texts, one_layer = cloud(n, D_MODEL)
+        wide = [pole.repeat(1, N_LAYERS, 1) for pole in (one_layer.positive, one_layer.negative)]
+        activations = Activations(one_layer.ids, *wide)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            joint = decouple(
+                vectors,
+                "leace",
+                train=texts,
+                activations=activations,
+                layers={"X": [0, 2], "Y": [1]},
+            )
+        assert [w.category for w in caught] == [ErasureWarning] * warns
+        if warns:
+            expected = r"leace: 18 texts of other axes, fewer than d_model \(20\)"
+            assert re.match(expected, str(caught[0].message))
+    # Layer by layer, and of one norm over the layers together.
+    direction = joint["X"].direction
+    p = projection(texts, activations)
+    ratio = direction[[0, 2]].numpy() / (vectors["X"].direction[[0, 2]].double().numpy() @ p.T)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-3)
+    assert direction.norm() == pytest.approx(float(vectors["X"].direction[[0, 2]].norm()), rel=1e-5)
+    assert not direction[1].any()
+
+
 def test_what_cannot_be_decoupled_is_refused(
     train: ScenarioSet, vectors: dict[str, SteeringVectors], gradients: ReadoutGradients
 ) -> None:
@@ -177,6 +326,18 @@ def test_what_cannot_be_decoupled_is_refused(
             decouple(vectors, method, train=train)
     with pytest.raises(InputError, match="whitened needs activations"):
         decouple(vectors, "whitened", train=train)
+    with pytest.raises(InputError, match="leace needs activations of the training scenarios"):
+        decouple(vectors, "leace", train=train)
+    texts = Activations(tuple(s.id for s in train), *torch.zeros(2, len(train), N_LAYERS, D_MODEL))
+    with pytest.raises(InputError, match="leace needs activations of the training scenarios"):
+        decouple(vectors, "leace", activations=texts)
+    with pytest.raises(InputError, match="no training scenario of axis Y"):
+        decouple(vectors, "leace", train=train.filter(axis="X"), activations=texts)
+    for method in ("whitened", "leace"):
+        with pytest.raises(
+            InputError, match=r"vectors of X are \(3, 20\) .* activations \(1, 20\)"
+        ):
+            decouple(vectors, method, train=train, activations=texts.at_layers([0]))
     with pytest.raises(InputError, match="no training scenario of axis Y"):
         decouple(vectors, "nearest", train=train.filter(axis="X"), gradients=gradients)
     same = {**vectors, "Y": replace(vectors["X"], axis="Y")}
