@@ -11,6 +11,7 @@ from jaxtyping import Float
 from interp_culture.coupling.gain import steps
 from interp_culture.coupling.steered import check_axes
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.writers import MIDDLE
 from interp_culture.readout.formats import Readout, ReadoutFormat
 from interp_culture.readout.sensitivity import Sensitivity, sensitivity
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -18,8 +19,6 @@ from interp_culture.stats import Estimate, bootstrap_weights, mean_samples
 from interp_culture.steering.edits import steer
 from interp_culture.steering.vectors import SteeringVectors, check_held_out
 
-# The stream between a block's attention and its MLP, where the one comes after the other.
-MIDDLE = "hook_resid_mid"
 COLUMNS = ["steered", "axis", "component", "layer", "kind", "read", "low", "high"]
 
 _Reads = Float[np.ndarray, " scenario"]

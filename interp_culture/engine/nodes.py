@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 
-NodeKind = Literal["head", "attn", "mlp"]
+NodeKind = Literal["head", "attn", "mlp", "resid"]
 
 # The input of the attention's output projection: the outputs of all heads, side by side.
 HEADS = "attn.hook_z"
 ATTENTION = "hook_attn_out"
 MLP = "hook_mlp_out"
+STREAM = "hook_resid_post"
+# Hook points whose activations are one node.
+POINT_OF_KIND: dict[NodeKind, str] = {"resid": STREAM, "attn": ATTENTION, "mlp": MLP}
 
 
 @dataclass(frozen=True, order=True)
 class Node:
-    """An attention head or an MLP.
+    """An attention head, an attention, an MLP, or the residual stream after a block.
 
     >>> Node(3, "head", 1).name
     'L3.H1'
 
     Attributes:
         layer: the block, 0-based.
-        kind: "head"; "mlp"; or "attn", a whole attention whose heads cannot be told apart.
+        kind: "head"; "mlp"; "attn", a whole attention; or "resid", the stream after the block.
         head: the number of a head, 0-based; -1 for the other kinds.
     """
 
@@ -70,10 +74,9 @@ def node_points(model: LanguageModel) -> list[NodePoint]:
     hook_points = model.bridge.hook_dict
     points = []
     for layer in range(model.n_layers):
-        n_heads = _n_heads(model, layer)
-        if n_heads:
-            heads = tuple(Node(layer, "head", head) for head in range(n_heads))
-            points.append(NodePoint(f"blocks.{layer}.{HEADS}", heads))
+        heads = head_point(model, layer)
+        if heads is not None:
+            points.append(heads)
         elif f"blocks.{layer}.{ATTENTION}" in hook_points:
             points.append(NodePoint(f"blocks.{layer}.{ATTENTION}", (Node(layer, "attn"),)))
         if f"blocks.{layer}.{MLP}" in hook_points:
@@ -82,6 +85,34 @@ def node_points(model: LanguageModel) -> list[NodePoint]:
         raise InputError(
             f"{model.name} has no hook points for attention heads or MLPs; only its residual "
             "stream can be read"
+        )
+    return points
+
+
+def points_of_kinds(model: LanguageModel, kinds: Collection[NodeKind]) -> list[NodePoint]:
+    """The hook points of all nodes of these kinds, from the first block to the last.
+
+    A whole attention and its heads may both be among them.
+
+    Raises:
+        InputError: a kind of which the model has no node.
+
+    >>> [point.name for point in points_of_kinds(model, ["resid", "attn"])][:2]
+    ['blocks.0.hook_resid_post', 'blocks.0.hook_attn_out']
+    """
+    points = []
+    for layer in range(model.n_layers):
+        for kind, hook_point in POINT_OF_KIND.items():
+            name = f"blocks.{layer}.{hook_point}"
+            if kind in kinds and name in model.bridge.hook_dict:
+                points.append(NodePoint(name, (Node(layer, kind),)))
+        heads = head_point(model, layer)
+        if "head" in kinds and heads is not None:
+            points.append(heads)
+    found = {node.kind for point in points for node in point.nodes}
+    if missing := sorted(set(kinds) - found):
+        raise InputError(
+            f"{model.name} has no hook points of the kind {', '.join(missing)}; ask for the others"
         )
     return points
 
@@ -97,6 +128,15 @@ def find_node(points: list[NodePoint], node: Node) -> NodePoint:
         f"no component {node.name}: the model has layers 0 to {last}, each with "
         f"{heads} heads and an MLP, or with whole attentions where heads cannot be told apart"
     )
+
+
+def head_point(model: LanguageModel, layer: int) -> NodePoint | None:
+    """The hook point of a block's heads; None where they cannot be told apart."""
+    n_heads = _n_heads(model, layer)
+    if not n_heads:
+        return None
+    heads = tuple(Node(layer, "head", head) for head in range(n_heads))
+    return NodePoint(f"blocks.{layer}.{HEADS}", heads)
 
 
 def _n_heads(model: LanguageModel, layer: int) -> int:

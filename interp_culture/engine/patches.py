@@ -23,12 +23,14 @@ class Patch:
         part: the values of each token that are set, such as those of one head.
         values: what they are set to, token by token, or the same for all tokens; None for what they
             are in the plain pass.
+        first: the first token of each row that is set, by default all are; `values` begin there.
     """
 
     layer: int
     hook_point: str
     part: slice
     values: Float[Tensor, "row pos width"] | Float[Tensor, " width"] | None = None
+    first: int = 0
 
     @property
     def hook_name(self) -> str:
@@ -53,5 +55,5 @@ class Patch:
         """The activation with the part set, in its own dtype; heads count as side by side."""
         assert self.values is not None, "a patch without values is bound before it acts"
         changed = activation.flatten(2).clone()
-        changed[..., self.part] = self.values[..., self.part].to(changed)
+        changed[:, self.first :, self.part] = self.values[..., self.part].to(changed)
         return changed.view_as(activation)

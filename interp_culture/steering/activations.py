@@ -101,12 +101,7 @@ def contrastive_activations(
     >>> sum(len(batch.ids) for batch in contrastive_activations(model, test)) == len(test)
     True
     """
-    if model.is_hooked:
-        raise InputError(
-            f"hooks are active on the model, at {', '.join(model.hook_places[:3])}: its "
-            "activations are not those of the plain model; leave the `hooks(...)` block, or remove "
-            "them (model.bridge.reset_hooks(), handle.remove())"
-        )
+    check_unhooked(model)
     edits = as_edits(edits)
     site = as_site(site)
     model.check_place(0, site.hook_point)
@@ -124,19 +119,38 @@ def contrastive_activations(
             bar.update(len(activations.ids))
 
 
+def check_unhooked(model: LanguageModel) -> None:
+    """Raise InputError while hooks are active, whose activations are not the plain model's."""
+    if model.is_hooked:
+        raise InputError(
+            f"hooks are active on the model, at {', '.join(model.hook_places[:3])}: its "
+            "activations are not those of the plain model; leave the `hooks(...)` block, or remove "
+            "them (model.bridge.reset_hooks(), handle.remove())"
+        )
+
+
 def _by_pole(
     scenarios: ScenarioSet, batch: Batch, resid: Float[Tensor, "path layer d_model"]
 ) -> Activations:
-    """The activations of a batch, by scenario: the mean over the texts of each pole."""
-    # A path's group is the scenario's place in the set. The first half of its members belongs to
-    # the positive pole.
+    groups, positive, negative = by_pole(batch, resid)
+    ids = tuple(scenarios.scenarios[group].id for group in groups)
+    return Activations(ids, positive, negative)
+
+
+def by_pole(
+    batch: Batch, values: Float[Tensor, "path ..."]
+) -> tuple[list[int], Float[Tensor, "group ..."], Float[Tensor, "group ..."]]:
+    """The groups of a batch (scenarios, by their place in the set), and the values of each pole.
+
+    A pole's values are the mean over its texts.
+    """
+    # The first half of a group's members belongs to the positive pole.
     index_of = {(path.group, path.member): index for index, path in enumerate(batch.paths)}
     groups = sorted({path.group for path in batch.paths})
-    ids = tuple(scenarios.scenarios[group].id for group in groups)
     n_members = 1 + max(path.member for path in batch.paths)
     indices = torch.tensor([[index_of[g, m] for m in range(n_members)] for g in groups])
-    positive, negative = resid[indices].chunk(2, dim=1)
-    return Activations(ids, positive.mean(1), negative.mean(1))
+    positive, negative = values[indices].chunk(2, dim=1)
+    return groups, positive.mean(1), negative.mean(1)
 
 
 def read_activations(

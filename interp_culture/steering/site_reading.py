@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,15 +41,35 @@ def read_site(
         points = [f"blocks.{layer}.{site.hook_point}" for layer in layers]
         streams = []
     traced = trace(model, batch, edits, layers=streams, points=points)
-    tokens = _tokens_read(batch, site, scenarios)
-    rows = np.repeat([path.row for path in batch.paths], [len(read) for read in tokens])
-    columns = np.concatenate(tokens)
-    lengths = [len(read) for read in tokens]
-    by_layer = [
-        _means(traced.at(layer, site.hook_point)[rows, columns].float().cpu(), lengths)
-        for layer in layers
-    ]
+    tokens = site_tokens(batch, site, scenarios)
+    by_layer = [tokens.means(traced.at(layer, site.hook_point)) for layer in layers]
     return torch.stack(by_layer, dim=1)
+
+
+@dataclass(frozen=True)
+class SiteTokens:
+    """The tokens of a batch that are read at a site: row and column of each, path after path.
+
+    Attributes:
+        lengths: the number of tokens of each path.
+    """
+
+    rows: Int[np.ndarray, " token"]
+    columns: Int[np.ndarray, " token"]
+    lengths: list[int]
+
+    def means(self, values: Float[Tensor, "row pos width"]) -> Float[Tensor, "path width"]:
+        """The mean over the tokens of each path, float32 on the CPU."""
+        read = values[self.rows, self.columns].float().cpu()
+        return torch.stack([piece.mean(0) for piece in read.split(self.lengths)])
+
+
+def site_tokens(batch: Batch, site: Site, scenarios: ScenarioSet) -> SiteTokens:
+    """Where the tokens of a site are. Raises InputError as `read_site`."""
+    tokens = _tokens_read(batch, site, scenarios)
+    lengths = [len(read) for read in tokens]
+    rows = np.repeat([path.row for path in batch.paths], lengths)
+    return SiteTokens(rows, np.concatenate(tokens), lengths)
 
 
 def _tokens_read(
@@ -68,10 +89,3 @@ def _tokens_read(
             )
         tokens.append(read)
     return tokens
-
-
-def _means(
-    values: Float[Tensor, "token d_model"], lengths: Sequence[int]
-) -> Float[Tensor, "path d_model"]:
-    """The mean of each path's consecutive tokens."""
-    return torch.stack([piece.mean(0) for piece in values.split(list(lengths))])
