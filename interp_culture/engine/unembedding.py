@@ -93,7 +93,9 @@ class Unembedding:
         rows = weight * gain
         probe = torch.randn(weight.shape[1], generator=torch.Generator().manual_seed(0))
         probe = probe.to(weight.device)
-        subtracts_mean = bool(self._odd(torch.ones_like(signs)).abs().max() < 0.1 * gain.abs().max())
+        subtracts_mean = bool(
+            self._odd(torch.ones_like(signs)).abs().max() < 0.1 * gain.abs().max()
+        )
         if subtracts_mean:
             rows = rows - rows.mean(-1, keepdim=True)
             probe = probe - probe.mean()

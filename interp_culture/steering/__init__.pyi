@@ -6,8 +6,8 @@ from .activations import (
     load_activations,
     read_activations,
 )
-from .atoms import direction_atoms
 from .answers import answer_perplexities, mean_intervals, sample_answers, situation_prompts
+from .atoms import direction_atoms
 from .direction_choice import (
     Candidate,
     TrainingReadings,

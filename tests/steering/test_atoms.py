@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, SIZES, byte_tokenizer, tiny_hf
+from conftest import ARCHITECTURES, byte_tokenizer, tiny_hf
 from sklearn.linear_model import orthogonal_mp
 from transformer_lens.tools.analysis import JacobianLens
 from transformers import GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
-import interp_culture as ic
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.token_directions import lens_directions, unembedding_directions
 from interp_culture.errors import InputError
@@ -103,7 +101,9 @@ def test_atoms_of_a_planted_sum_are_its_tokens_and_axes_share_them() -> None:
     assert (table.null_high[table.axis == "X"] < 1).all()
 
 
-def test_one_atom_explains_what_scikit_learn_finds_and_random_vectors_are_within_their_null() -> None:
+def test_one_atom_explains_what_scikit_learn_finds_and_random_vectors_are_within_their_null() -> (
+    None
+):
     plain = tiny_hf("llama")
     model, _ = with_gain(plain, plain.model.norm)
     directions = unembedding_directions(model)
@@ -143,8 +143,8 @@ def test_a_fitted_lens_gives_its_own_atoms() -> None:
     assert without.explained.iloc[0] < of_pole.explained.iloc[0]
     with pytest.raises(InputError, match="does not fit tiny, layer 3"):
         direction_atoms(model, vectors, {"X": [3]}, k=2, lens=lens, n_random=2)
+    wide = JacobianLens({1: torch.eye(16)}, n_prompts=1, d_model=16)
     with pytest.raises(InputError, match="does not fit tiny, layer 1"):
-        wide = JacobianLens({1: torch.eye(16)}, n_prompts=1, d_model=16)
         direction_atoms(model, vectors, {"X": [1]}, k=2, lens=wide, n_random=2)
 
 
@@ -172,7 +172,9 @@ def test_a_projection_before_the_unembedding_is_refused() -> None:
     sizes = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 2, "ffn_dim": 64}
     torch.manual_seed(0)
     plain = OPTForCausalLM(
-        OPTConfig(**sizes, num_attention_heads=4, word_embed_proj_dim=16, do_layer_norm_before=False)
+        OPTConfig(
+            **sizes, num_attention_heads=4, word_embed_proj_dim=16, do_layer_norm_before=False
+        )
     )
     model = LanguageModel.wrap(plain.eval(), byte_tokenizer(), "opt")
     with pytest.raises(InputError, match="more than a norm before its unembedding"):

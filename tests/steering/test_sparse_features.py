@@ -101,7 +101,10 @@ def changed(place: Any, value: float) -> torch.Tensor:
         ({"W_dec": torch.ones(D_MODEL)}, r"W_dec \[32\] does not fit"),
         ({"decoder__weight": torch.ones(16, 400)}, r"decoder.weight \[16, 400\] does not fit"),
         ({"decoder__weight": decoder()[:D_MODEL]}, "is square"),
-        ({"W_dec": changed((3, 4), float("nan"))}, "1 rows hold NaN or infinity, the first of feat"),
+        (
+            {"W_dec": changed((3, 4), float("nan"))},
+            "1 rows hold NaN or infinity, the first of feat",
+        ),
         ({"W_dec": changed(slice(6, 8), 0.0)}, "2 rows are 0, .*the first of feature 6"),
     ],
 )
