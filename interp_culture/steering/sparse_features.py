@@ -75,8 +75,8 @@ def sae_features(
     >>> decoder[7] = vectors["X"].direction[2]
     >>> save_file({"W_dec": decoder}, "sae.safetensors")
     >>> table = sae_features({"X": vectors["X"]}, "sae.safetensors", layer=2, k=1)
-    >>> table[["axis", "feature", "beyond", "tensor"]].iloc[0].tolist()
-    ['X', 7, True, 'W_dec [feature, d_model]']
+    >>> table[["axis", "feature", "beyond", "tensor"]].to_dict("records")
+    [{'axis': 'X', 'feature': 7, 'beyond': True, 'tensor': 'W_dec [feature, d_model]'}]
     """
     check_by_axis(vectors=vectors)
     for name, number in (("k", k), ("n_random", n_random)):
