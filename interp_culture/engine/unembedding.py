@@ -24,6 +24,10 @@ from interp_culture.engine.blocks import Form, skipped
 # its cache, which is twice as fast as all at once.
 VOCABULARY_ROWS = {"cpu": 512, "cuda": 8192}
 TRIED = 4  # random positions on which the code around the unembedding is tested
+# Values of a stream beside which the epsilon of a norm is nothing.
+LARGE = 100.0
+# Cosine from which a norm does what a gain for each dimension does.
+ALIKE = 0.999
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -71,6 +75,39 @@ class Unembedding:
             piece = self._piece(hidden, start, rows).logsumexp(-1, keepdim=True)
             total = torch.logaddexp(total, piece)
         return torch.cat([chosen, total], dim=-1)
+
+    def rows_in_stream(self) -> Float[Tensor, "d_vocab d_model"] | None:
+        """The direction of the residual stream that each logit reads: its row, times the norm.
+
+        A logit is the projection on it, but for the length of the stream, which the norm divides
+        by, and biases. A norm that subtracts the mean reads no mean. None where the code before the
+        matrix is more than such a norm.
+        """
+        if not self.is_norm_alone:
+            return None
+        weight = self._weight.float()
+        # Mean 0 and values of size 1, so that RMS norm and layer norm return their gain.
+        signs = torch.ones(weight.shape[1], device=weight.device)
+        signs[1::2] = -1
+        gain = self._odd(signs) * signs
+        rows = weight * gain
+        probe = torch.randn(weight.shape[1], generator=torch.Generator().manual_seed(0))
+        probe = probe.to(weight.device)
+        subtracts_mean = bool(
+            self._odd(torch.ones_like(signs)).abs().max() < 0.1 * gain.abs().max()
+        )
+        if subtracts_mean:
+            rows = rows - rows.mean(-1, keepdim=True)
+            probe = probe - probe.mean()
+        alike = torch.cosine_similarity(self._odd(probe), probe * gain, dim=0)
+        return rows if alike > ALIKE else None
+
+    def _odd(self, stream: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
+        """What the norm makes of a stream, without its bias."""
+        pair = (LARGE * torch.stack([stream, -stream])).to(self._weight.dtype)
+        with torch.inference_mode():
+            plus, minus = self._normed(pair).float()
+        return (plus - minus) / 2
 
     # -- the code around the matrix ---------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from .activations import (
     read_activations,
 )
 from .answers import answer_perplexities, mean_intervals, sample_answers, situation_prompts
+from .atoms import direction_atoms
 from .direction_choice import (
     Candidate,
     TrainingReadings,
@@ -26,6 +27,7 @@ from .likeness import direction_cosines, half_cosines
 from .optimised import Training
 from .readout_gradients import ReadoutGradients, cache_gradients, readout_gradients
 from .sites import Site
+from .sparse_features import sae_features
 from .sweep import SweepWarning, layer_sweep, summarise_sweep, sweep_agreement, sweep_null
 from .vector_files import load_vectors, save_vectors
 from .vectors import Provenance, SteeringVectors, norm_matched, random_like
@@ -53,6 +55,7 @@ __all__ = [
     "contrastive_activations",
     "cross_fitted_effects",
     "direction",
+    "direction_atoms",
     "direction_cosines",
     "direction_tokens",
     "equal_kl_strengths",
@@ -71,6 +74,7 @@ __all__ = [
     "random_like",
     "read_activations",
     "readout_gradients",
+    "sae_features",
     "sample_answers",
     "save_vectors",
     "situation_prompts",

@@ -65,7 +65,7 @@ def direction_tokens(
     check_by_axis(vectors=vectors, layers=layers)
     if k < 1:
         raise InputError(f"k is {k}; give the number of tokens, 1 or more")
-    units = _units(model, vectors, layers)
+    units = unit_vectors(model, vectors, layers)
     directions = units | _differences(units)
     random = torch.randn(N_RANDOM, model.d_model, generator=torch.Generator().manual_seed(seed))
     tops = _written(model, random).amax(-1)
@@ -112,7 +112,7 @@ def token_projections(
     'A new flat.'
     """
     check_by_axis(vectors=vectors, layers=layers)
-    units = _units(model, vectors, {axis: [layer] for axis, layer in layers.items()})
+    units = unit_vectors(model, vectors, {axis: [layer] for axis, layer in layers.items()})
     sequences = model.tokenise_texts(texts)
     if not sequences or not all(sequence.prompt for sequence in sequences):
         raise InputError("a text without a token has nothing to project; give texts with words")
@@ -142,21 +142,33 @@ def token_projections(
     return table.sort_values(["axis", "text", "position"], ignore_index=True)
 
 
-def _units(
+def unit_vectors(
     model: LanguageModel,
     vectors: Mapping[str, SteeringVectors],
     layers: Mapping[str, Sequence[int]],
 ) -> Directions:
-    """The vector of each axis at each of its layers, with length 1."""
+    """The vector of each axis at each of its layers, with length 1.
+
+    Raises:
+        InputError: an axis without layers, vectors of another model, or a vector of length 0.
+    """
     units = {}
     for axis, of_axis in vectors.items():
         if axis not in layers:
             raise InputError(f"no layer of axis {axis}; give layers for {', '.join(vectors)}")
         model.check_edits(steer(of_axis, list(layers[axis]), 1.0))
         for layer in layers[axis]:
-            vector = of_axis.direction[layer].float()
-            units[axis, layer] = vector / vector.norm()
+            units[axis, layer] = unit_vector(of_axis, layer)
     return units
+
+
+def unit_vector(vectors: SteeringVectors, layer: int) -> Float[Tensor, " d_model"]:
+    """The vector of one layer with length 1. Raises InputError if it is 0."""
+    vector = vectors.direction[layer].float()
+    length = vector.norm()
+    if length == 0:
+        raise InputError(f"the vector of {vectors.axis} is 0 at layer {layer}; name another layer")
+    return vector / length
 
 
 def _differences(units: Directions) -> Directions:
