@@ -243,26 +243,31 @@ def test_a_term_is_explained_where_it_first_appears(
 
 
 @pytest.mark.parametrize(
-    ("low", "outside", "words"),
+    ("low", "outside", "q", "words"),
     [
-        (-0.01, True, "We found no coupling of Y to X. When we steer X, the 95% interval"),
+        (-0.01, True, 0.2, "We found no coupling of Y to X. When we steer X, the 95% interval"),
         (
             0.01,
             True,
+            0.02,
             "Y is coupled to X. When we steer X, the 95% interval of the change of Y "
             "excludes 0; at alpha +2 the change is beyond random vectors.",
         ),
-        (0.01, False, "We found no coupling of Y to X beyond random vectors."),
+        (0.01, True, 0.2, "A coupling of Y to X is not sure. When we steer X, the 95% interval of"),
+        (0.01, False, 0.2, "We found no coupling of Y to X beyond random vectors."),
     ],
 )
 def test_a_coupling_is_named_where_random_vectors_do_not_reach(
-    finished: tuple[StudyConfig, dict[str, Any]], low: float, outside: bool, words: str
+    finished: tuple[StudyConfig, dict[str, Any]], low: float, outside: bool, q: float, words: str
 ) -> None:
     def planted(row: dict[str, Any], **values: Any) -> dict[str, Any]:
         return row | values if (row["steered"], row["axis"]) == ("X", "Y") else row
 
     summary = dict(finished[1])
-    summary["matrix"] = [planted(r, low=low, high=0.03, defined=True) for r in summary["matrix"]]
+    claim = {"q": q, "shown": q <= 0.05, "p_null": 0.01 if outside else 0.3}
+    summary["matrix"] = [
+        planted(r, low=low, high=0.03, defined=True, **claim) for r in summary["matrix"]
+    ]
     summary["response"] = [
         planted(r, outside_null=outside and r["alpha"] > 0) for r in summary["response"]
     ]
@@ -525,7 +530,8 @@ def test_an_axis_that_moves_without_the_steered_one_is_said(
 
     summary = dict(finished[1])
     summary["matrix"] = [
-        planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False) for r in summary["matrix"]
+        planted(r, D=-0.037, low=-0.068, high=-0.008, defined=False, shown=True)
+        for r in summary["matrix"]
     ]
     summary["response"] = [planted(r, outside_null=True) for r in summary["response"]]
     assert headline(summary) == "Steering X moves Y, but X itself does not measurably move"
