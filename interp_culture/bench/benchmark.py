@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import date
 from importlib.metadata import version
@@ -17,21 +17,25 @@ import pandas as pd
 import torch
 
 from interp_culture.artifacts import cache_dir
+from interp_culture.bench.autograd import PlainAutograd
+from interp_culture.bench.explaining import LEAST_PER_CELL, check_per_cell, explaining
+from interp_culture.bench.gradient_tasks import make_gradient_tasks
 from interp_culture.bench.growth import growth
 from interp_culture.bench.limits import bfloat16, utilisation
 from interp_culture.bench.memory import peak_memory
 from interp_culture.bench.peers import Peer, build_environment
-from interp_culture.bench.plain import PlainHuggingFace, PlainTransformerLens
+from interp_culture.bench.plain import PlainTransformerLens
 from interp_culture.bench.tasks import LETTERS, Setting, Task, make_tasks, spread
 from interp_culture.engine.hardware import choose_threads, matmul_rate
 from interp_culture.engine.loading import load_model
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.packaged import PACKAGED
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, check_known
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.validity import check_readout
 from interp_culture.readout.values import token_groups
 from interp_culture.scenarios.files import load_scenarios
+from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.stats import LEAST_N
 from interp_culture.steering.extraction import extract
 from interp_culture.steering.layer_choice import top_layers
@@ -39,6 +43,8 @@ from interp_culture.steering.sweep import SWEEP_METHODS
 
 OURS = "interp-culture"
 MODEL = "smollm2"
+# What is measured apart from the tasks.
+PARTS = ("utilisation", "bfloat16", "growth", "memory", "explaining")
 
 
 class Benchmark:
@@ -47,8 +53,10 @@ class Benchmark:
     Attributes:
         rounds: how often every side does every task, in turn.
         n_read, n_sweep: numbers of scenarios of the readouts and of the sweep.
+        per_cell: how many scenarios of every item and domain are explained, see `explaining`.
         peers: whether Dialz and steering-vectors take part; their environment is built on first
             use.
+        only: names of tasks and of `PARTS`; all without it.
         on_step: is called with a line on every step.
     """
 
@@ -57,16 +65,21 @@ class Benchmark:
         rounds: int,
         n_read: int,
         n_sweep: int,
+        per_cell: int = LEAST_PER_CELL,
         *,
         peers: bool,
+        only: Sequence[str] = (),
         on_step: Callable[[str], None] = print,
     ) -> None:
         for name, number in {"rounds": rounds, "n_read": n_read, "n_sweep": n_sweep}.items():
             if number < 1:
                 raise InputError(f"{name} is {number}: give 1 or more")
+        check_per_cell(per_cell)
         self.rounds = rounds
         self.n_read = n_read
         self.n_sweep = n_sweep
+        self.per_cell = per_cell
+        self.only = only
         self.peers = peers
         self.on_step = on_step
 
@@ -75,28 +88,58 @@ class Benchmark:
         threads = choose_threads()
         model = load_model(MODEL, device="cpu", dtype="float32")
         scenarios = load_scenarios()
+        sizes = {
+            "rounds": self.rounds,
+            "n_read": self.n_read,
+            "n_sweep": self.n_sweep,
+            "per_cell": self.per_cell,
+        }
+        return {
+            "about": {**_about(threads), **sizes},
+            **self._compare(model, scenarios),
+            **self._measure(model, scenarios),
+        }
+
+    def _compare(self, model: LanguageModel, scenarios: ScenarioSet) -> dict[str, Any]:
+        """The tasks on all sides: seconds, tasks, and sweep if all three sweeps were done."""
         setting = _setting(model)
-        tasks = make_tasks(setting, scenarios, self.n_sweep, self.n_read)
+        all_tasks = [
+            *make_tasks(setting, scenarios, self.n_sweep, self.n_read),
+            *make_gradient_tasks(setting, spread(scenarios, self.n_read)),
+        ]
+        tasks = chosen_tasks(all_tasks, self.only)
+        if not tasks:
+            return {}
         with ExitStack() as stack:
             sides = {OURS: None, **self._other_sides(model, stack)}
             timings, outputs = self._run_rounds(tasks, sides)
-        self.on_step("utilisation, bfloat16, growth, memory")
-        read_scenarios = spread(scenarios, self.n_read)
-        few_scenarios = spread(scenarios, 4)
-        groups, _ = token_groups(model, few_scenarios, ReadoutFormat("continuation"))
-        memory = peak_memory(_model_folder(), groups, range(0, model.n_layers, 8))
-        sizes = {"rounds": self.rounds, "n_read": self.n_read, "n_sweep": self.n_sweep}
-        return {
-            "about": {**_about(threads), **sizes},
-            "seconds": timings,
-            "tasks": summarise(timings, tasks, outputs),
-            "sweep": best_layers(outputs),
-            "utilisation": utilisation(model, read_scenarios),
+        results = {"seconds": timings, "tasks": summarise(timings, tasks, outputs)}
+        if all((f"{method} sweep", OURS) in outputs for method in SWEEP_METHODS):
+            results["sweep"] = best_layers(outputs)
+        return results
+
+    def _measure(self, model: LanguageModel, scenarios: ScenarioSet) -> dict[str, Any]:
+        """The chosen ones of `PARTS`, by name."""
+        results = {}
+        for part in PARTS:
+            if not self.only or part in self.only:
+                self.on_step(part)
+                results[part] = self._part(part, model, scenarios)
+        return results
+
+    def _part(self, part: str, model: LanguageModel, scenarios: ScenarioSet) -> Any:
+        if part == "utilisation":
+            return utilisation(model, spread(scenarios, self.n_read))
+        if part == "bfloat16":
             # Six an axis: fewer have no interval.
-            "bfloat16": bfloat16(MODEL, spread(scenarios, 2 * LEAST_N), model),
-            "growth": growth(model.tokenizer).to_dict("records"),
-            "memory": memory.to_dict("records"),
-        }
+            return bfloat16(MODEL, spread(scenarios, 2 * LEAST_N), model)
+        if part == "growth":
+            return growth(model.tokenizer).to_dict("records")
+        if part == "explaining":
+            return explaining(_model_folder(), self.per_cell).to_dict("records")
+        form = ReadoutFormat("continuation")
+        groups, _ = token_groups(model, spread(scenarios, 4), form)
+        return peak_memory(_model_folder(), groups, range(0, model.n_layers, 8)).to_dict("records")
 
     def _other_sides(self, model: LanguageModel, stack: ExitStack) -> dict[str, Any]:
         from transformers import AutoModelForCausalLM
@@ -105,7 +148,7 @@ class Benchmark:
         # TransformerLens changes a model in place, so plain Hugging Face needs a copy.
         hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         sides: dict[str, Any] = {
-            "hugging face": PlainHuggingFace(hf_model, model.tokenizer),
+            "hugging face": PlainAutograd(hf_model, model.tokenizer),
             "transformer lens": PlainTransformerLens(model.bridge, model.tokenizer),
         }
         if self.peers:
@@ -130,14 +173,27 @@ class Benchmark:
             for task in tasks:
                 self.on_step(f"round {number + 1} of {self.rounds}: {task.name}")
                 for name in _rotated(list(sides), number):
-                    if not _can_do(task, sides[name]):
+                    side = sides[name]
+                    if side is not None and not task.can_be_done_by(side):
                         continue
-                    seconds, output = _timed(task, sides[name])
+                    seconds, output = _timed(task, side)
                     outputs[task.name, name] = output
                     timings.append(
                         {"task": task.name, "side": name, "round": number, "seconds": seconds}
                     )
         return timings, outputs
+
+
+def chosen_tasks(tasks: list[Task], only: Sequence[str]) -> list[Task]:
+    """The tasks of these names and their rivals, or all. Raises InputError for an unknown name."""
+    if not only:
+        return tasks
+    by_name = {task.name: task for task in tasks}
+    for name in only:
+        check_known("task", name, (*by_name, *PARTS))
+    chosen = [by_name[name] for name in only if name in by_name]
+    names = {*(task.name for task in chosen), *(task.rival for task in chosen)}
+    return [task for task in tasks if task.name in names]
 
 
 def summarise(
@@ -150,7 +206,8 @@ def summarise(
     Returns:
         task, against (the other side), ours, theirs (median seconds), ratio, ratio_low, ratio_high
         (their seconds over ours in the same round: median, minimum, maximum), difference (largest
-        from our output, or share of texts that differ) and tolerance.
+        from our output, or share of texts that differ), largest (absolute value of our output; None
+        for texts) and tolerance.
     """
     seconds = pd.DataFrame(timings).pivot_table(
         index=["task", "side"], columns="round", values="seconds"
@@ -175,6 +232,7 @@ def summarise(
                     "ratio_low": min(ratios),
                     "ratio_high": max(ratios),
                     "difference": None if task.rival else _difference(task, outputs, side),
+                    "largest": None if task.rival else _largest(task, outputs),
                     "tolerance": task.tolerance,
                 }
             )
@@ -215,11 +273,6 @@ def _setting(model: LanguageModel) -> Setting:
     return Setting(model, vectors, tuple(range(middle - 1, middle + 3)))
 
 
-def _can_do(task: Task, side: Any) -> bool:
-    """Whether a side (None: this package) has an implementation of a task."""
-    return side is None or task.theirs is not None
-
-
 def _timed(task: Task, side: Any) -> tuple[float, Any]:
     """Seconds and output of a task by a side (None: this package)."""
     start = time.perf_counter()
@@ -242,6 +295,11 @@ def _difference(task: Task, outputs: dict[tuple, Any], side: str) -> float:
     if isinstance(ours, list):
         return float(np.mean([a != b for a, b in zip(ours, theirs, strict=True)]))
     return float(np.abs(ours - theirs).max())
+
+
+def _largest(task: Task, outputs: dict[tuple, Any]) -> float | None:
+    ours = task.comparable(outputs[task.name, OURS])
+    return None if isinstance(ours, list) else float(np.abs(ours).max())
 
 
 def _model_folder() -> Path:

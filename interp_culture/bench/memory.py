@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -37,14 +38,22 @@ def peak_memory(
         "layers": list(layers),
     }
     rows = []
-    # A process cannot reset its peak, so each side needs a new one.
     for side in SIDES:
-        command = [sys.executable, "-m", "interp_culture.bench.memory", side]
-        finished = subprocess.run(
-            command, input=json.dumps(work), capture_output=True, text=True, check=True
-        )
-        rows.append({"side": side, "peak_mib": float(finished.stdout.split()[-1])})
+        peak = in_fresh_process("interp_culture.bench.memory", [side], work)
+        rows.append({"side": side, "peak_mib": float(peak)})
     return pd.DataFrame(rows)
+
+
+def in_fresh_process(module: str, arguments: Sequence[str], work: dict[str, Any]) -> str:
+    """The last line that a module prints; it reads its work from stdin.
+
+    A process cannot reset its peak memory, so each measurement needs a new one.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    finished = subprocess.run(
+        command, input=json.dumps(work), capture_output=True, text=True, check=True
+    )
+    return finished.stdout.splitlines()[-1]
 
 
 def _work(side: str, folder: str, groups: list, layers: list[int]) -> None:
@@ -84,7 +93,7 @@ def _runs(layers: list[int], n_layers: int, d_model: int) -> list[Run]:
     return [{"layers": [layer], "vectors": vectors, "alpha": 1.0} for layer in layers]
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Peak memory of this process in MiB."""
     import resource
 
@@ -101,4 +110,4 @@ def _peak_mib() -> float:
 
 if __name__ == "__main__":
     _work(sys.argv[1], **json.load(sys.stdin))
-    print(_peak_mib())
+    print(peak_mib())

@@ -65,14 +65,20 @@ class Task:
         tolerance: the largest accepted difference of the outputs; None if they are not compared.
         rival: the task of the others that is compared in time, if `theirs` is None.
         comparable: converts our output to the form of theirs.
+        needs: the kind of side that has an implementation.
     """
 
     name: str
     ours: Callable[[], Any]
-    theirs: Callable[[Worker], Any] | None
+    theirs: Callable[[Any], Any] | None
     tolerance: float | None
     rival: str | None = None
     comparable: Callable[[Any], Any] = lambda out: out
+    needs: type = Worker
+
+    def can_be_done_by(self, side: Any) -> bool:
+        """Whether another side has an implementation."""
+        return self.theirs is not None and isinstance(side, self.needs)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,17 @@ def bench(
     sweep: Annotated[
         int, typer.Option(help="Number of scenarios for the layer sweep, the longest task.")
     ] = 4,
+    explain: Annotated[
+        int,
+        typer.Option(
+            help="Scenarios of every item and domain that are explained in a process of its own, "
+            "and half as many; 20 is all 600."
+        ),
+    ] = 4,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this task or measurement, such as gradients; repeatable."),
+    ] = None,
     peers: Annotated[
         bool,
         typer.Option(
@@ -41,7 +52,8 @@ def bench(
     from interp_culture.bench.benchmark import Benchmark
 
     prepare_file(out)
-    results = Benchmark(rounds, read, sweep, peers=peers, on_step=say).run()
+    benchmark = Benchmark(rounds, read, sweep, explain, peers=peers, only=only or (), on_step=say)
+    results = benchmark.run()
     write_json(out, results)
     _print_results(results)
     typer.echo(f"\nAll numbers: {out}")
@@ -53,24 +65,41 @@ def _print_results(results: dict[str, Any]) -> None:
         f"\n{about['date']}, {about['threads']} threads, float32, "
         f"peak {about['peak_gflops']:.0f} GFLOP/s"
     )
+    if "tasks" in results:
+        _print_tasks(results["tasks"])
+    if "sweep" in results:
+        _print_sweep(results["sweep"])
+    for name in ("utilisation", "bfloat16"):
+        if name in results:
+            figures = ", ".join(f"{key} {value:.3g}" for key, value in results[name].items())
+            typer.echo(f"{name}: {figures}")
+    if "growth" in results:
+        slopes = [f"{row['work']} by {row['size']} {row['slope']:.2f}" for row in results["growth"]]
+        typer.echo(f"growth (1 is linear): {', '.join(slopes)}")
+    if "memory" in results:
+        peaks = [f"{row['side']} {row['peak_mib']:.0f} MiB" for row in results["memory"]]
+        typer.echo(f"peak memory: {', '.join(peaks)}")
+    for row in results.get("explaining", []):
+        typer.echo(
+            f"gains, causes and components of {row['scenarios']} scenarios: "
+            f"{row['seconds']:.0f} s, peak memory {row['peak_mib']:.0f} MiB "
+            f"({row['loaded_mib']:.0f} MiB before)"
+        )
+
+
+def _print_tasks(rows: list[dict[str, Any]]) -> None:
     typer.echo(
         "\nTime of the other side, in multiples of ours (least and most of the rounds), and the "
         "largest difference between the results:\n"
     )
-    for row in results["tasks"]:
+    for row in rows:
         difference = "" if row["tolerance"] is None else f"  differs by {row['difference']:.0e}"
+        if row["largest"] is not None:
+            difference += f" (largest number {row['largest']:.1g})"
         typer.echo(
             f"  {row['task']:<16} {row['against']:<28} {row['ratio']:5.2f} "
             f"({row['ratio_low']:.2f} to {row['ratio_high']:.2f}){difference}"
         )
-    _print_sweep(results["sweep"])
-    for name in ("utilisation", "bfloat16"):
-        figures = ", ".join(f"{key} {value:.3g}" for key, value in results[name].items())
-        typer.echo(f"{name}: {figures}")
-    slopes = [f"{row['work']} by {row['size']} {row['slope']:.2f}" for row in results["growth"]]
-    typer.echo(f"growth (1 is linear): {', '.join(slopes)}")
-    peaks = [f"{row['side']} {row['peak_mib']:.0f} MiB" for row in results["memory"]]
-    typer.echo(f"peak memory: {', '.join(peaks)}")
 
 
 def _print_sweep(sweep: dict[str, Any]) -> None:
