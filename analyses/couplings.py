@@ -5,6 +5,8 @@ Run alone: python -m analyses.couplings --preset quick
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 import interp_culture as ic
@@ -110,7 +112,7 @@ def map_words(matrix: pd.DataFrame) -> tuple[str, list[str]]:
     return title, text
 
 
-def gain_words(row: object) -> str:
+def gain_words(row: Any) -> str:
     """A gain with its interval, beside the measured response."""
     gain = interval_words(row.gain, row.low, row.high)
     return (

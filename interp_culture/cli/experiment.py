@@ -366,5 +366,5 @@ def entangle(
     matrix = response_matrix(table)
     show(effects)
     show(matrix)
-    for sentence in moved_alone(matrix, effects):
+    for sentence in moved_alone(matrix):
         typer.echo(sentence)

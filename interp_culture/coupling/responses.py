@@ -174,30 +174,24 @@ def _matrix_row(result: Entanglement, axis: str, band: NullBand) -> dict[str, ob
     }
 
 
-def moved_alone(matrix: pd.DataFrame, responses: pd.DataFrame) -> list[str]:
-    """Sentences on axes that move beyond random vectors although the steered axis does not move.
+def moved_alone(matrix: pd.DataFrame) -> list[str]:
+    """Sentences on axes that are shown to move although the steered axis does not move.
 
     Args:
         matrix: what `response_matrix` returned.
-        responses: what `response` returned for the same readouts.
 
-    >>> pair = {"steered": ["X"], "axis": ["Y"]}
-    >>> matrix = pd.DataFrame(pair | {"D": 0.02, "low": 0.01, "high": 0.03, "defined": False})
-    >>> print(*moved_alone(matrix, pd.DataFrame(pair | {"outside_null": True})))
+    >>> pair = {"steered": ["X"], "axis": ["Y"], "defined": False, "shown": True}
+    >>> print(*moved_alone(pd.DataFrame(pair | {"D": 0.02, "low": 0.01, "high": 0.03})))
     Steering X moves Y by +0.020 [+0.010, +0.030] per unit alpha, beyond random vectors,
     although X itself does not move beyond its interval: an effect on Y, no coupling.
     """
-    outside = responses[responses.outside_null]
-    beyond = set(zip(outside.steered, outside.axis, strict=True))
     is_other = matrix.steered != matrix.axis
-    excludes_zero = matrix.low * matrix.high > 0
     return [
         f"Steering {row.steered} moves {row.axis} by "
         f"{interval_words(row.D, row.low, row.high)} per unit alpha, beyond random vectors, "
         f"although {row.steered} itself does not move beyond its interval: an effect on "
         f"{row.axis}, no coupling."
-        for row in matrix[is_other & ~matrix.defined & excludes_zero].itertuples()
-        if (row.steered, row.axis) in beyond
+        for row in matrix[is_other & ~matrix.defined & matrix.shown].itertuples()
     ]
 
 

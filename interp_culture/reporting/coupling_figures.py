@@ -58,7 +58,7 @@ def coupling_map(matrix: pd.DataFrame, order: Sequence[str], unit: str) -> go.Fi
         frame = {"x0": x - 0.48, "x1": x + 0.48, "y0": y - 0.48, "y1": y + 0.48}
         figure.add_shape(type="rect", **frame, line={"color": INK, "width": 2.5})
     figure.update_xaxes(title="axis read", tickvals=names, side="bottom")
-    figure.update_yaxes(title="steered axis", tickvals=names, autorange="reversed")
+    figure.update_yaxes(title="steered axis", tickvals=names, ticksuffix="  ", autorange="reversed")
     return finish(figure, 160 + 70 * len(names))
 
 
@@ -87,7 +87,7 @@ def coupling_graph(matrix: pd.DataFrame, order: Sequence[str]) -> go.Figure:
 
     >>> table = pd.DataFrame({"steered": ["X", "X"], "axis": ["X", "Y"], "gain": [0.2, 0.1]})
     >>> figure = coupling_graph(table.assign(shown=True), ["X", "Y"])
-    >>> [note.text for note in figure.layout.annotations if note.showarrow]
+    >>> [note.text for note in figure.layout.annotations if not note.showarrow]
     ['+0.100']
     """
     angles = np.pi / 2 - 2 * np.pi * np.arange(len(order)) / len(order)
@@ -121,7 +121,7 @@ def coupling_graph(matrix: pd.DataFrame, order: Sequence[str]) -> go.Figure:
 def _add_arrow(
     figure: go.Figure, start: np.ndarray, end: np.ndarray, gain: float, largest: float
 ) -> None:
-    """An arrow between the edges of two nodes, a little to its left, with its gain at its tail."""
+    """An arrow between the edges of two nodes, a little to its left, with its gain beside it."""
     way = (end - start) / np.linalg.norm(end - start)
     # So that the arrows of both ways between two axes lie side by side.
     aside = 0.05 * np.array([-way[1], way[0]])
@@ -131,5 +131,8 @@ def _add_arrow(
         x=head[0], y=head[1], ax=tail[0], ay=tail[1],
         axref="x", ayref="y", showarrow=True, arrowhead=2,
         arrowwidth=1 + 4 * abs(gain) / largest, arrowcolor=colour,
-        text=f"{gain:+.3f}", font={"color": colour}, standoff=0,
     )  # fmt: skip
+    beside = (tail + head) / 2 + 3 * aside
+    figure.add_annotation(
+        x=beside[0], y=beside[1], text=f"{gain:+.3f}", font={"color": colour}, showarrow=False
+    )
