@@ -113,7 +113,7 @@ class Benchmark:
         with ExitStack() as stack:
             sides = {OURS: None, **self._other_sides(model, stack)}
             timings, outputs = self._run_rounds(tasks, sides)
-        results = {"seconds": timings, "tasks": summarise(timings, tasks, outputs)}
+        results: dict[str, Any] = {"seconds": timings, "tasks": summarise(timings, tasks, outputs)}
         if all((f"{method} sweep", OURS) in outputs for method in SWEEP_METHODS):
             results["sweep"] = best_layers(outputs)
         return results

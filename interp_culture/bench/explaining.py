@@ -23,7 +23,7 @@ from interp_culture.scenarios.files import load_scenarios
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.extraction import extract
 
-READOUT = "continuation"
+READOUT = ReadoutFormat("continuation")
 # Half as many are split once more, into two halves with every item and domain.
 LEAST_PER_CELL = 4
 
@@ -78,7 +78,7 @@ def _measured(folder: str, per_cell: int, scenarios: str) -> dict[str, float]:
     model = load_model(folder, device="cpu", dtype="float32")
     chosen = load_scenarios(scenarios).sample(per_cell)
     # Validity is measured once per model and then cached; its time does not belong here.
-    check_readout(model, ReadoutFormat(READOUT))
+    check_readout(model, READOUT)
     loaded = peak_mib()
     start = time.perf_counter()
     explain_all(model, chosen)
