@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_tables(
     assert finished == set(installed()) - set(OF_THE_MAP)
     check_same(first, again)
     page = write_report(tmp_path / "first").read_text(encoding="utf-8")
-    assert all(f'<h2 id="{name}">' in page for name in finished)
+    assert all(f'<h3 id="{name}">' in page for name in finished)
     assert 'id="items"' in page
     assert 'id="paradigms"' not in page
 
@@ -79,7 +79,7 @@ def test_so_do_the_analyses_of_the_map(
     assert {name.split(".")[0] for name in first} >= set(OF_THE_MAP)
     check_same(first, again)
     page = write_report(tmp_path / "first").read_text(encoding="utf-8")
-    assert all(f'<h2 id="{name}">' in page for name in OF_THE_MAP)
+    assert all(f'<h3 id="{name}">' in page for name in OF_THE_MAP)
 
 
 def check_same(first: dict[str, pd.DataFrame], again: dict[str, pd.DataFrame]) -> None:
