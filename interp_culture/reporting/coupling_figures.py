@@ -132,7 +132,7 @@ def _add_arrow(
         axref="x", ayref="y", showarrow=True, arrowhead=2,
         arrowwidth=1 + 4 * abs(gain) / largest, arrowcolor=colour,
     )  # fmt: skip
-    beside = (tail + head) / 2 + 3 * aside
+    beside = (tail + head) / 2 + 5 * aside
     figure.add_annotation(
         x=beside[0], y=beside[1], text=f"{gain:+.3f}", font={"color": colour}, showarrow=False
     )
