@@ -198,6 +198,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     part="why",
+    step=3,
     schemas=SCHEMAS,
 )
 

@@ -294,13 +294,11 @@ def read_title(read: pd.DataFrame) -> str:
     parts = []
     for steered, rows in own.groupby("steered"):
         whole = rows["read"].sum()
-        direct = rows[rows.kind == "unembedding"]["read"].sum()
         top = rows.loc[rows["read"].abs().idxmax()]
         parts.append(
-            f"{steered}: most by {top.component} ({top['read']:+.3f} of {whole:+.3f}),"
-            f" {direct:+.3f} directly by the unembedding"
+            f"{steered} is read most by {top.component} ({top['read']:+.3f} of {whole:+.3f})"
         )
-    return f"Who reads the vector of an axis for its own effect. {'; '.join(parts)}"
+    return f"For the effect of a vector on its own axis, {'; '.join(parts)}"
 
 
 def carried_section(carried: pd.DataFrame, about: About) -> Section:
@@ -422,6 +420,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     part="why",
+    step=4,
     schemas=SCHEMAS,
 )
 

@@ -149,6 +149,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     part="why",
+    step=1,
     schemas=SCHEMAS,
 )
 

@@ -347,6 +347,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     part="why",
+    step=5,
     schemas=SCHEMAS,
 )
 

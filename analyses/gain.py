@@ -205,6 +205,7 @@ ANALYSIS = Analysis(
     measure,
     sections,
     part="why",
+    step=2,
     schemas=SCHEMAS,
 )
 

@@ -68,7 +68,9 @@ def write_report(folder: str | Path) -> Path:
         reading_note=mark_terms([READING_NOTE])[0],
         findings=marked_findings(findings(summary)),
         sections=drawn(sections(summary, tables)),
-        why=[shown for shown in analyses if shown[0].part == "why"],
+        why=sorted(
+            (shown for shown in analyses if shown[0].part == "why"), key=lambda shown: shown[0].step
+        ),
         analyses=[shown for shown in analyses if shown[0].part != "why"],
         distances=_distance_rows(summary["distances"]),
         n_countries=len(countries()),

@@ -61,6 +61,7 @@ class Analysis:
         sections: these tables and `study.about` -> sections of the report. No model runs here.
         part: of the report: "why" explains the couplings, and comes before the tables; "more" is
             any further question.
+        step: its place within the part; analyses of one step are in the order of their names.
         on_map: whether the question is about the cultural map. `all` then skips it for scenarios
             whose items are not those of the map.
         readouts: `Study` -> readouts that other analyses may use, with the run's keys as columns.
@@ -73,6 +74,7 @@ class Analysis:
     measure: Callable[[Any], Tables]
     sections: Callable[[Tables, About], list[Section]]
     part: Part = "more"
+    step: int = 0
     on_map: bool = False
     readouts: Callable[[Any], pd.DataFrame] = _no_readouts
     schemas: tuple[TableSchema, ...] = ()

@@ -1,0 +1,173 @@
+"""Planted causes in the embedded model: does the split of a gain name their kind, size and place?
+
+Writes a table of growths to the given file: python tools/planted_causes.py planted.csv
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import interp_culture as ic
+from interp_culture.coupling import gain_causes, leak_of_size
+from interp_culture.engine import Leak, plant
+from interp_culture.stats import Estimate, bootstrap_weights, mean_samples
+from interp_culture.steering import Activations, ReadoutGradients, readout_gradients
+
+WORDS = "continuation"
+STEERED, AXIS = "X", "Y"
+# Growths of the gain, P+ per unit of alpha.
+SIZES = (0.02, 0.05, 0.1)
+LAYERS = (17, 20, 23)
+# Of P+ by alpha while the size of a leak is set: near the limit that the gain describes.
+ALPHA = 0.25
+
+
+class World:
+    """The plain model: its training and held-out scenarios, gradients, vectors and contrasts."""
+
+    def __init__(self) -> None:
+        self.model = ic.load_model("smollm2")
+        train, test = ic.load_scenarios().split(seed=42)
+        self.train, self.test = train.sample(2), test.sample(1)
+        self.contrasts = ic.read_activations(self.model, self.train)
+        self.vectors = ic.extract(self.model, self.train, activations=self.contrasts)
+        self.gradients = readout_gradients(self.model, self.test, WORDS)
+
+    def rows(self, of: dict[str, Any], gradients: ReadoutGradients, **changed: Any) -> list[dict]:
+        """The growth of the gain and of its parts at every layer of `LAYERS`."""
+        given = {"vectors": self.vectors, "contrasts": self.contrasts} | changed
+        return [of | {"layer": layer} | self._growth(gradients, layer, **given) for layer in LAYERS]
+
+    def _growth(
+        self,
+        gradients: ReadoutGradients,
+        layer: int,
+        vectors: dict[str, ic.SteeringVectors],
+        contrasts: Activations,
+    ) -> dict[str, Any]:
+        layers = {axis: [layer] for axis in vectors}
+        before = self._parts(self.gradients, self.vectors, self.contrasts, layers)
+        after = self._parts(gradients, vectors, contrasts, layers)
+        growth = self._scenario_gains(gradients, vectors, layer) - self._scenario_gains(
+            self.gradients, self.vectors, layer
+        )
+        frame = self.test.filter(axis=AXIS).frame()
+        weights = bootstrap_weights(frame["axis"].to_numpy(str), frame["item"].to_numpy(str))
+        everything = np.ones(len(growth), dtype=bool)
+        gain = Estimate.of_samples(mean_samples(weights, growth, everything))
+        parts = after.part - before.part
+        named = parts.abs().idxmax()
+        row = {"growth": gain.value, "low": gain.low, "high": gain.high, "named": named}
+        return row | parts.to_dict() | {"shown": bool(after.shown[named])}
+
+    def _scenario_gains(
+        self, gradients: ReadoutGradients, vectors: dict[str, ic.SteeringVectors], layer: int
+    ) -> np.ndarray:
+        ids = self.test.filter(axis=AXIS).frame().id.tolist()
+        moves = gradients.select(ids).of_p_positive[:, layer]
+        return (moves @ vectors[STEERED].direction[layer].double()).numpy()
+
+    def _parts(
+        self,
+        gradients: ReadoutGradients,
+        vectors: dict[str, ic.SteeringVectors],
+        contrasts: Activations,
+        layers: dict[str, list[int]],
+    ) -> pd.DataFrame:
+        causes = gain_causes(
+            gradients, self.test, vectors, contrasts, self.train, layers=layers, draws=300
+        )
+        of_pair = causes[(causes.steered == STEERED) & (causes.axis == AXIS)]
+        return of_pair.set_index("cause")
+
+
+def in_later_blocks(world: World) -> list[dict]:
+    """Leaks: after a block, what lies along X's vector is written along Y's gradient."""
+    rows = []
+    for block in LAYERS:
+        layers = {axis: [block] for axis in world.vectors}
+        unit = leak_of_size(
+            world.model, world.train, world.vectors, layers, steered=STEERED, axis=AXIS,
+            size=1.0, block=block, alpha=ALPHA, readout=WORDS,
+        )  # fmt: skip
+        for size in SIZES:
+            gradients = planted_gradients(world, replace(unit, size=size * unit.size))
+            of = {"kind": "rest", "block": block, "size": size}
+            rows += world.rows(of, gradients)
+    return rows
+
+
+def in_the_readout(world: World) -> list[dict]:
+    """Leaks at the final stream: whatever moves X's answer moves Y's."""
+    last = world.model.n_layers - 1
+    layers = {axis: [LAYERS[1]] for axis in world.vectors}
+    unit = leak_of_size(
+        world.model, world.train, world.vectors, layers, steered=STEERED, axis=AXIS,
+        size=1.0, kind="readout", alpha=ALPHA, readout=WORDS,
+    )  # fmt: skip
+    rows = []
+    for size in SIZES:
+        gradients = planted_gradients(world, replace(unit, size=size * unit.size))
+        rows += world.rows({"kind": "readout", "block": last, "size": size}, gradients)
+    return rows
+
+
+def planted_gradients(world: World, leak: Leak) -> ReadoutGradients:
+    planted = plant(world.model, leak)
+    planted.readout_checks = world.model.readout_checks
+    return readout_gradients(planted, world.test, WORDS)
+
+
+def in_the_texts(world: World, kind: str) -> list[dict]:
+    """Texts of X that differ along Y's vector too: all of them, or those of one item of five.
+
+    The size is that at each layer: what is added moves Y by it, to first order.
+    """
+    rows = []
+    ids = world.test.filter(axis=AXIS).frame().id.tolist()
+    frame = world.train.frame()
+    of_x = (frame["axis"] == STEERED).to_numpy()
+    for size in SIZES:
+        for layer in LAYERS:
+            along = world.vectors[AXIS].direction[layer].double()
+            own = float(world.gradients.mean_of_p_positive(ids)[layer] @ along)
+            if kind == "representation":
+                share = np.where(of_x, 1.0, 0.0)
+            else:
+                item = frame["item"][of_x].iloc[0]
+                here = (frame["item"] == item).to_numpy()
+                share = np.where(here, of_x.sum() / here.sum(), 0.0)
+            added = size / own * torch.from_numpy(share)[:, None] * along
+            positive = world.contrasts.positive.double().clone()
+            positive[:, layer] += added
+            contrasts = replace(world.contrasts, positive=positive.float())
+            vectors = ic.extract(world.model, world.train, activations=contrasts)
+            of = {"kind": kind, "block": layer, "size": size}
+            found = world.rows(of, world.gradients, vectors=vectors, contrasts=contrasts)
+            rows += [row for row in found if row["layer"] == layer]
+    return rows
+
+
+def main(path: str) -> None:
+    world = World()
+    steps = [
+        partial(in_the_texts, kind="representation"),
+        partial(in_the_texts, kind="dataset"),
+        in_the_readout,
+        in_later_blocks,
+    ]
+    rows = []
+    for step in steps:
+        rows += step(world)
+        pd.DataFrame(rows).to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
