@@ -74,15 +74,15 @@ def carried_effects(
     frame = scenarios.frame()
     axes = frame["axis"].to_numpy(str)
     drawn = bootstrap_weights(axes, frame["item"].to_numpy(str), seed=seed)
+    runs = [
+        steer(of_axis, layers[steered], signed)
+        for steered, of_axis in vectors.items()
+        for signed in (alpha, -alpha)
+    ]
+    found = restoring_effects(model, groups, score, weights, runs, "components under steering")
     tables = []
-    for steered, of_axis in vectors.items():
-        title = f"components under {steered}"
-        up, down = (
-            restoring_effects(
-                model, groups, score, weights, steer(of_axis, layers[steered], signed), title
-            )
-            for signed in (alpha, -alpha)
-        )
+    for number, steered in enumerate(vectors):
+        up, down = found[2 * number : 2 * number + 2]
         # Restoring takes away what a component carries.
         carried = (_of_p_positive(down) - _of_p_positive(up)) / (2 * alpha)
         change = (expit(up.score) - expit(down.score)) / (2 * alpha)

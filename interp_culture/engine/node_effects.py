@@ -19,13 +19,15 @@ from interp_culture.engine.forward import can_resume, first_stream, trace
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.nodes import Node, find_node, node_points
+from interp_culture.engine.nodes import Node, NodePoint, find_node, node_points
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
 from interp_culture.errors import InputError
 
 # Mean outputs, by the full name of the hook point.
 Means = Mapping[str, Float[Tensor, " _"]]
+# The group, the score and the effects of each node, row by row.
+_Restored = tuple[list[int], Float[Tensor, " row"], Float[Tensor, "row node"]]
 
 
 @dataclass(frozen=True)
@@ -48,59 +50,84 @@ def restoring_effects(
     groups: Sequence[Sequence[TokenSequence]],
     score: Score,
     weights: Float[np.ndarray, "group member value"],
-    edits: Sequence[Edit],
+    runs: Sequence[Sequence[Edit]],
     title: str | None = None,
-) -> NodeEffects:
-    """How the score of the edited run changes where one node puts out what it does without edits.
+) -> list[NodeEffects]:
+    """How the score of each edited run changes where one node puts out what it does without edits.
 
     To first order, for all nodes at once: the difference between the plain and the edited output,
     times the gradient of the score at the edited one, summed over tokens (attribution patching).
-    One plain pass, one edited pass and a backward pass.
+    One plain pass for all runs, and for each an edited pass and a backward pass.
 
     Args:
         groups, score, weights: as for `predict_runs`.
-        edits: they add their vectors after blocks.
+        runs: the edits of each run; they add their vectors after blocks.
 
     Raises:
         InputError: no edits, edits that do not fit or act elsewhere, a model without nodes.
     """
-    model.check_edits(edits)
-    first = first_stream(model, edits)
-    points = [point for point in node_points(model) if point.nodes[0].layer >= first]
-    if not points:
-        raise InputError("no block follows the edits, so that no component carries them")
-    names = [point.name for point in points]
-    nodes = tuple(node for point in points for node in point.nodes)
-    scores = np.zeros(len(groups))
-    effects = np.zeros((len(groups), len(nodes)))
+    carriers = [_Carriers.of(model, edits, len(groups)) for edits in runs]
+    names = sorted({point.name for run in carriers for point in run.points})
     with tqdm(total=len(groups), desc=title, unit="text", delay=1, disable=title is None) as bar:
 
-        def work(
-            batch: Batch,
-        ) -> tuple[list[int], Float[Tensor, " row"], dict[str, Float[Tensor, "row _"]]]:
+        def work(batch: Batch) -> list[_Restored]:
             rows = batch if can_resume(model, batch) else batch.unrolled()
             plain = trace(model, rows, points=names).rows.points
-            back = backward(model, rows, score, weights, first, edits, names)
-            padding = back.rows.is_padding
-            found: dict[str, Tensor] = {}
-            with closing(back.streams):
-                for at in back.streams:
-                    for name, here in at.points.items():
-                        found[name] = _restored(plain[name], here, padding)
+            restored = [run.restored(model, rows, score, weights, plain) for run in carriers]
             bar.update(len({path.group for path in batch.paths}))
-            parts = {
-                point.name: reduce(
-                    found[point.name], "row (node size) -> row node", "sum", node=len(point.nodes)
-                )
-                for point in points
-            }
-            return groups_of_rows(back.rows), back.score, parts
+            return restored
 
-        for of_rows, values, parts in over_batches(model, groups, work, share_stem=False):
-            by_node = torch.cat([parts[name] for name in names], dim=-1)
-            np.add.at(scores, of_rows, values.cpu().numpy())
-            np.add.at(effects, of_rows, by_node.cpu().numpy())
-    return NodeEffects(nodes, scores, effects)
+        for restored in over_batches(model, groups, work, share_stem=False):
+            for run, (of_rows, values, by_node) in zip(carriers, restored, strict=True):
+                np.add.at(run.scores, of_rows, values.cpu().numpy())
+                np.add.at(run.effects, of_rows, by_node.cpu().numpy())
+    return [NodeEffects(run.nodes, run.scores, run.effects) for run in carriers]
+
+
+@dataclass(frozen=True)
+class _Carriers:
+    """The nodes after the first edit of a run, and the sums over the batches so far."""
+
+    edits: Sequence[Edit]
+    first: int
+    points: Sequence[NodePoint]
+    nodes: tuple[Node, ...]
+    scores: Float[np.ndarray, " group"]
+    effects: Float[np.ndarray, "group node"]
+
+    @classmethod
+    def of(cls, model: LanguageModel, edits: Sequence[Edit], n_groups: int) -> _Carriers:
+        model.check_edits(edits)
+        first = first_stream(model, edits)
+        points = [point for point in node_points(model) if point.nodes[0].layer >= first]
+        if not points:
+            raise InputError("no block follows the edits, so that no component carries them")
+        nodes = tuple(node for point in points for node in point.nodes)
+        effects = np.zeros((n_groups, len(nodes)))
+        return cls(edits, first, points, nodes, np.zeros(n_groups), effects)
+
+    def restored(
+        self,
+        model: LanguageModel,
+        rows: Batch,
+        score: Score,
+        weights: Float[np.ndarray, "group member value"],
+        plain: Mapping[str, Float[Tensor, "row pos _"]],
+    ) -> _Restored:
+        """What restoring each node does in the rows of a batch."""
+        names = [point.name for point in self.points]
+        back = backward(model, rows, score, weights, self.first, self.edits, names)
+        padding = back.rows.is_padding
+        found: dict[str, Tensor] = {}
+        with closing(back.streams):
+            for at in back.streams:
+                for name, here in at.points.items():
+                    found[name] = _restored(plain[name], here, padding)
+        by_node = [
+            reduce(found[point.name], "row (node size) -> row node", "sum", node=len(point.nodes))
+            for point in self.points
+        ]
+        return groups_of_rows(back.rows), back.score, torch.cat(by_node, dim=-1)
 
 
 def node_patches(

@@ -49,7 +49,7 @@ def test_the_carrier_is_found_on_both_halves_and_its_set_takes_the_drag_away(
 def test_findings_and_figures(study: ic.Study, tables: Tables) -> None:
     of_read, of_carried, of_restored = made = sections(tables, study.about)
     check_captions(ANALYSIS, made)
-    assert "X: most by unembedding" in of_read.title
+    assert "X is read most by unembedding" in of_read.title
     assert "X → Y" in of_read.text[2]
     assert f"L{CARRIER}.mlp +" in of_read.text[2]
     assert of_carried.title.startswith(

@@ -44,7 +44,7 @@ def test_first_order_effects_are_those_of_real_restoring(pair: Pair, off: tuple)
     model = replace(pair.model, shortcuts=pair.model.shortcuts.without(*off))
     groups, edits = continuations(model), small_edit(model, 5e-4)
     weights = np.broadcast_to(WEIGHT, (len(groups), 2, 2))
-    found = restoring_effects(model, groups, answer_logprob, weights, edits)
+    (found,) = restoring_effects(model, groups, answer_logprob, weights, [edits])
     nodes, effects = found.nodes, found.effect
     assert [node.name for node in nodes[:5]] == ["L1.H0", "L1.H1", "L1.H2", "L1.H3", "L1.mlp"]
     runs = {"": edits, **{node: [*edits, *node_patches(model, [node])] for node in nodes}}
@@ -63,7 +63,7 @@ def test_heads_may_be_wider_than_the_stream() -> None:
     groups, node = continuations(model), Node(2, "head", 3)
     weights = np.broadcast_to(WEIGHT, (len(groups), 2, 2))
     edits = small_edit(model, 0.1)
-    found = restoring_effects(model, groups, answer_logprob, weights, edits)
+    (found,) = restoring_effects(model, groups, answer_logprob, weights, [edits])
     means = node_means(model, groups, [node, Node(1, "mlp")])
     assert sorted(len(mean) for mean in means.values()) == [32, 64]
     runs = {"": edits, "it": [*edits, *node_patches(model, [node])]}
@@ -151,7 +151,7 @@ def test_the_mean_is_over_all_tokens(tiny: LanguageModel) -> None:
 def test_no_hook_is_left_behind(tiny: LanguageModel) -> None:
     groups, edits = continuations(tiny), small_edit(tiny)
     weights = np.broadcast_to(WEIGHT, (len(groups), 2, 2))
-    restoring_effects(tiny, groups, answer_logprob, weights, edits)
+    restoring_effects(tiny, groups, answer_logprob, weights, [edits])
     score_runs(tiny, groups, {"": node_patches(tiny, [Node(1, "mlp")])}, answer_logprob)
     assert not tiny.is_hooked
 
@@ -165,7 +165,7 @@ def test_what_is_not_there_is_named(tiny: LanguageModel) -> None:
         node_patches(tiny, [Node(9, "head", 1)])
     last = [Edit(3, torch.ones(tiny.d_model), 1.0)]
     with pytest.raises(InputError, match="no block follows the edits"):
-        restoring_effects(tiny, groups, answer_logprob, weights, last)
+        restoring_effects(tiny, groups, answer_logprob, weights, [last])
 
 
 @pytest.mark.parametrize("point", ["attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_z"])
