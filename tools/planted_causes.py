@@ -35,8 +35,13 @@ class World:
     def __init__(self) -> None:
         self.model = ic.load_model("smollm2")
         train, test = ic.load_scenarios().split(seed=42)
-        self.train, self.test = train.sample(2), test.sample(1)
+        self.train, self.test = train.sample(2), test.sample(2)
+        # Further texts of Y, so that what is planted has no noise in common with Y's vector.
+        used = {scenario.id for scenario in self.train}
+        rest = [s.id for s in train.filter(axis=AXIS) if s.id not in used]
+        self.further = train.with_ids(rest).sample(2)
         self.contrasts = ic.read_activations(self.model, self.train)
+        self.further_contrasts = ic.read_activations(self.model, self.further)
         self.vectors = ic.extract(self.model, self.train, activations=self.contrasts)
         self.gradients = readout_gradients(self.model, self.test, WORDS)
 
@@ -126,33 +131,36 @@ def planted_gradients(world: World, leak: Leak) -> ReadoutGradients:
 
 
 def in_the_texts(world: World, kind: str) -> list[dict]:
-    """Texts of X that differ along Y's vector too: all of them, or those of one item of five.
+    """Texts of X that differ as texts of Y do: all of them, or those of one item of five.
 
-    The size is that at each layer: what is added moves Y by it, to first order.
+    Each gets the difference of a further text of Y. The size is that at each layer: what is added
+    moves Y by it, to first order.
     """
     rows = []
     ids = world.test.filter(axis=AXIS).frame().id.tolist()
     frame = world.train.frame()
     of_x = (frame["axis"] == STEERED).to_numpy()
+    here = of_x
+    if kind == "dataset":
+        here = (frame["item"] == frame["item"][of_x].iloc[0]).to_numpy()
+    differences = differences_of(world.further_contrasts)[: here.sum()]
     for size in SIZES:
         for layer in LAYERS:
-            along = world.vectors[AXIS].direction[layer].double()
-            own = float(world.gradients.mean_of_p_positive(ids)[layer] @ along)
-            if kind == "representation":
-                share = np.where(of_x, 1.0, 0.0)
-            else:
-                item = frame["item"][of_x].iloc[0]
-                here = (frame["item"] == item).to_numpy()
-                share = np.where(here, of_x.sum() / here.sum(), 0.0)
-            added = size / own * torch.from_numpy(share)[:, None] * along
+            moved = differences[:, layer].sum(0) / of_x.sum()
+            unit = float(world.gradients.mean_of_p_positive(ids)[layer] @ moved)
             positive = world.contrasts.positive.double().clone()
-            positive[:, layer] += added
+            positive[torch.from_numpy(here), layer] += size / unit * differences[:, layer]
             contrasts = replace(world.contrasts, positive=positive.float())
             vectors = ic.extract(world.model, world.train, activations=contrasts)
             of = {"kind": kind, "block": layer, "size": size}
             found = world.rows(of, world.gradients, vectors=vectors, contrasts=contrasts)
             rows += [row for row in found if row["layer"] == layer]
     return rows
+
+
+def differences_of(contrasts: Activations) -> torch.Tensor:
+    """Positive minus negative pole [scenario, layer, d_model], in double precision."""
+    return contrasts.positive.double() - contrasts.negative.double()
 
 
 def main(path: str) -> None:

@@ -31,7 +31,8 @@ BEST_LAYERS = 4
 class Explanation:
     """Why steering an axis moves the others, to first order, on held-out scenarios.
 
-    `str()` of it says so in sentences.
+    `str()` of it says so in sentences: of every pair, or with three axes or more of those that are
+    shown.
 
     Attributes:
         axes: their poles, by name.
@@ -50,7 +51,16 @@ class Explanation:
     causes_by_layer: pd.DataFrame
 
     def __str__(self) -> str:
-        return "\n".join(self.sentences(*pair) for pair in permutations(self.layers, 2))
+        pairs = list(permutations(self.layers, 2))
+        if len(self.layers) < 3:
+            return "\n".join(self.sentences(*pair) for pair in pairs)
+        shown = [self.sentences(*pair) for pair in pairs if self.is_shown(*pair)]
+        count = (
+            f"{len(shown) or 'None'} of {len(pairs)} couplings "
+            f"{'is' if len(shown) < 2 else 'are'} shown, to first order, at a false discovery rate "
+            "of 5%."
+        )
+        return "\n".join([count, *shown])
 
     def is_shown(self, steered: str, axis: str) -> bool:
         """Whether a gain is beyond chance, for as many pairs as there are: see `with_claims`."""

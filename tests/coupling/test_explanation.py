@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted import planted_model, planted_scenarios
 from typer.testing import CliRunner
@@ -128,3 +129,19 @@ def test_the_verb_prints_the_sentences_and_stores_the_tables(
     assert {path.stem for path in tmp_path.glob("*.csv")} == set(TABLES)
     refused = CliRunner().invoke(app, [*arguments, "--layers", "Z"])
     assert "give AXIS=layers" in str(refused.exception)
+
+
+def test_of_many_axes_the_shown_couplings_are_said(why: Explanation) -> None:
+    """A third axis that moves nothing and is moved by nothing."""
+    quiet = why.gains[(why.gains.steered == "Y") & (why.gains.axis == "X")]
+    pairs = [("X", "Z"), ("Z", "X"), ("Y", "Z"), ("Z", "Y")]
+    more = [quiet.assign(steered=steered, axis=axis, shown=False) for steered, axis in pairs]
+    third = replace(
+        why,
+        axes={**why.axes, "Z": why.axes["Y"]},
+        layers={**why.layers, "Z": [1]},
+        gains=pd.concat([why.gains, *more]),
+    )
+    count, said = str(third).splitlines()
+    assert count.startswith("1 of 6 couplings is shown")
+    assert said == why.sentences("X", "Y")

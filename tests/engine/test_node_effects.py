@@ -200,3 +200,18 @@ def test_heads_that_cannot_be_told_apart_count_as_one(monkeypatch: pytest.Monkey
     model = make_pair("llama").model
     monkeypatch.setattr(model.text_config, "num_attention_heads", 5)
     assert [node.name for node in node_points(model)[0].nodes] == ["L0.attn"]
+
+
+def test_runs_that_share_a_plain_pass_are_each_alone(pair: Pair) -> None:
+    """With different first blocks, so that one run has fewer nodes."""
+    model = pair.model
+    groups = continuations(model)
+    weights = np.broadcast_to(WEIGHT, (len(groups), 2, 2))
+    runs = [small_edit(model), [replace(small_edit(model)[0], layer=1)]]
+    together = restoring_effects(model, groups, answer_logprob, weights, runs)
+    assert len(together[0].nodes) > len(together[1].nodes)
+    for edits, found in zip(runs, together, strict=True):
+        (alone,) = restoring_effects(model, groups, answer_logprob, weights, [edits])
+        assert found.nodes == alone.nodes
+        np.testing.assert_allclose(found.effect, alone.effect, atol=1e-7)
+        np.testing.assert_allclose(found.score, alone.score, atol=1e-7)
