@@ -35,7 +35,7 @@ class World:
     def __init__(self) -> None:
         self.model = ic.load_model("smollm2")
         train, test = ic.load_scenarios().split(seed=42)
-        self.train, self.test = train.sample(2), test.sample(2)
+        self.train, self.test = train.sample(2), test.sample(1)
         # Further texts of Y, so that what is planted has no noise in common with Y's vector.
         used = {scenario.id for scenario in self.train}
         rest = [s.id for s in train.filter(axis=AXIS) if s.id not in used]
