@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,24 @@ def test_clashes_are_said() -> None:
         join_sets([])
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         ic.load_scenarios("tone+nowhere")
+
+
+def test_files_of_the_field_join_with_a_shipped_set(tmp_path: Path) -> None:
+    """Two behaviours in the format of CAA, each an axis of its file's name."""
+    names = []
+    for name in ("modesty", "caution"):
+        records = [
+            {
+                "question": f"What do you do in {name} {n}?\n\nChoices:\n (A) wait\n (B) go on {n}",
+                "answer_matching_behavior": "(A)",
+                "answer_not_matching_behavior": "(B)",
+            }
+            for n in range(4)
+        ]
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(records))
+        names.append(str(path))
+    joined = ic.load_scenarios("+".join([*names, "tone"]))
+    assert set(joined.axes) == {"modesty", "caution", "F", "C"}
+    assert len(joined.filter(axis="modesty")) == 4
+    assert {scenario.positive for scenario in joined.filter(axis="caution")} == {"wait"}
