@@ -252,7 +252,7 @@ def interval_p(
     0 would end at 1 / (draws + 1), too coarse where many effects are adjusted together. NaN without
     an interval.
 
-    >>> interval_p(np.array([0.02]), np.array([0.0004]), np.array([0.0396])).round(3)
+    >>> interval_p(np.array([0.0196]), np.array([0.0]), np.array([0.0392])).round(3)
     array([0.05])
     """
     from scipy.stats import norm

@@ -83,6 +83,11 @@ def test_the_readme_is_short() -> None:
     assert len(text(README).split()) <= LONGEST_README
 
 
+def names_of(parameter: Any) -> list[str]:
+    """Its options, those that switch it off too."""
+    return [*parameter.opts, *parameter.secondary_opts]
+
+
 def test_the_commands_exist_with_their_options() -> None:
     command: Any = get_command(app)
     sh = [block for path in PAGES for block in blocks(text(path), "sh")]
@@ -90,7 +95,7 @@ def test_the_commands_exist_with_their_options() -> None:
     calls = [shlex.split(line) for line in shown if line.startswith("interp-culture")]
     assert len(calls) >= 20
     for _, verb, *arguments in calls:
-        known = {option for p in command.commands[verb].params for option in p.opts}
+        known = {option for p in command.commands[verb].params for option in names_of(p)}
         assert {a for a in arguments if a.startswith("--")} <= known, verb
 
 

@@ -509,9 +509,9 @@ def test_no_model_is_named_where_none_moves(compared: Comparison) -> None:
 def test_a_coupling_is_named_with_its_model(compared: Comparison) -> None:
     summaries = dict(compared.summaries)
     rows = [
-        {**row, "D": 0.02, "low": 0.01, "high": 0.03, "defined": True}
+        {**row, "D": 0.02, "low": 0.01, "high": 0.03, "defined": True, "shown": True}
         if (row["steered"], row["axis"]) == ("X", "Y")
-        else {**row, "defined": False}
+        else {**row, "defined": False, "shown": False}
         for row in summaries["qwen3"]["matrix"]
     ]
     responses = [{**row, "outside_null": True} for row in summaries["qwen3"]["response"]]
