@@ -122,15 +122,13 @@ def gain_words(row: Any) -> str:
 
 
 def graph_section(matrix: pd.DataFrame, about: About) -> Section:
-    cross = matrix[(matrix.steered != matrix.axis) & matrix.shown]
-    both = {frozenset(pair) for pair in zip(cross.steered, cross.axis, strict=True)}
-    mutual = sum(
-        {(a, b), (b, a)} <= set(zip(cross.steered, cross.axis, strict=True))
-        for a, b in map(sorted, both)
-    )
+    cross = matrix[matrix.steered != matrix.axis]
+    shown = cross[cross.shown]
+    joined = {frozenset(pair) for pair in zip(shown.steered, shown.axis, strict=True)}
     return Section(
-        f"{len(both)} of {matrix.steered.nunique() * (matrix.steered.nunique() - 1) // 2} pairs of"
-        f" axes are joined by a coupling, {mutual} of them in both directions",
+        # A pair with a coupling in both directions is one pair of two couplings.
+        f"{len(joined)} of {len(cross) // 2} pairs of axes are joined by a coupling,"
+        f" {len(shown) - len(joined)} of them in both directions",
         ["An arrow starts at the steered axis and ends at the axis that it moves."],
         coupling_figures.coupling_graph(matrix, in_order(matrix)),
         "Couplings that are shown. Red: a step toward the positive pole moves the other axis toward"

@@ -137,15 +137,16 @@ def measure(study: ic.Study) -> Tables:
     read = partial(read_as, study, steered_runs(study, vectors))
     table = study.once("decoupling.readouts", partial(read, study.primary_readout))
     slopes = ic.coupling.slopes(table, GROUP)
+    shifted = ic.coupling.shifts(study.steered(study.primary_readout))
     kept = multiples(slopes, UNCHANGED)
     at = strengths(vectors, kept, max(study.config.alphas))
     by_readout = study.by_readout("decoupling.other_readouts", table, read)
     return {
         "readouts": table,
-        "effects": effects_of(study, slopes),
+        "effects": effects_of(shifted, slopes),
         "kept": kept,
         "gains": first_order(study, vectors),
-        "by_domain": effects_of(study, slopes, ["domain"]),
+        "by_domain": effects_of(shifted, slopes, ["domain"]),
         "by_readout": effects_by_readout(by_readout, GROUP),
         "cost": study.once("decoupling.cost", partial(cost, study, vectors, at)),
         "perplexity": perplexity(study, vectors, at),
@@ -183,9 +184,12 @@ def read_as(study: ic.Study, runs: Runs, readout: ic.readout.Readout) -> pd.Data
     return study.read(runs, NAMES, readout=study.format(readout))
 
 
-def effects_of(study: ic.Study, slopes: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """The effect of each method in every group of `by`, with the band of the random vectors."""
-    shifted = ic.coupling.shifts(study.steered(study.primary_readout))
+def effects_of(shifted: pd.DataFrame, slopes: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The effect of each method in every group of `by`, with the band of the random vectors.
+
+    Args:
+        shifted: of the study's own runs, which have the random vectors.
+    """
     band = random_reach(shifted, ["steered", *by, "axis"], per_alpha=True)
     return beside_random(ic.coupling.effects(slopes, [*GROUP, *by], "slope"), band)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +23,8 @@ TESTED = 1.960
 POWER = 0.842
 
 Samples = Float[np.ndarray, " sample"]
+# One interval or many.
+Ends = TypeVar("Ends", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,13 @@ def bootstrap_weights(
     return weights
 
 
+def item_weights(
+    items: np.ndarray, draws: int = DRAWS, seed: int = 42
+) -> Float[np.ndarray, "draw scenario"]:
+    """`bootstrap_weights` of scenarios of one axis, which are one stratum."""
+    return bootstrap_weights(np.full(len(items), ""), items, draws, seed)
+
+
 def weighted_means(
     weights: Float[np.ndarray, "draw scenario"],
     values: Float[np.ndarray, " scenario"],
@@ -132,9 +142,10 @@ def weighted_means(
 def mean_samples(
     weights: Float[np.ndarray, "draw scenario"],
     values: Float[np.ndarray, " scenario"],
-    mask: np.ndarray,
+    mask: np.ndarray | None = None,
 ) -> Samples:
-    """The mean of the masked values: the observed one, then those of `weighted_means`."""
+    """The mean of the masked values, or of all: the observed one, then `weighted_means`."""
+    mask = np.full(len(values), True) if mask is None else mask
     return np.append(values[mask].mean(), weighted_means(weights, values, mask))
 
 
@@ -241,6 +252,11 @@ class NullBand:
         return float(2 * t.sf(distance / self.scale, self.freedom))
 
 
+def _standard_error(low: Ends, high: Ends) -> Ends:
+    """By the width of a 95% bootstrap interval, which is 3.92 of them."""
+    return (high - low) / (2 * TESTED)
+
+
 def interval_p(
     value: Float[np.ndarray, " entry"],
     low: Float[np.ndarray, " entry"],
@@ -248,7 +264,7 @@ def interval_p(
 ) -> Float[np.ndarray, " entry"]:
     """The two-sided p of effects beside 0, by the widths of their 95% intervals.
 
-    The standard error is the width over 3.92, as for `detectable`. Shares of bootstrap draws beyond
+    Shares of bootstrap draws beyond
     0 would end at 1 / (draws + 1), too coarse where many effects are adjusted together. NaN without
     an interval.
 
@@ -257,7 +273,7 @@ def interval_p(
     """
     from scipy.stats import norm
 
-    error = (high - low) / (2 * TESTED)
+    error = _standard_error(low, high)
     # An interval of no width is that of equal values: 0 itself, or surely not 0.
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.where((error == 0) & (value == 0), 0.0, np.abs(value) / error)
@@ -269,8 +285,7 @@ def detectable(low: float, high: float, reach: float = float("nan")) -> float:
 
     An effect is found where its 95% interval excludes 0 and it is beyond the random vectors. The
     first needs 2.8 standard errors (1.96 for the level, 0.84 for the power), the second the reach
-    of the random vectors and 0.84 standard errors. The standard error is taken from the width of
-    the bootstrap interval, which is 3.92 of them.
+    of the random vectors and 0.84 standard errors.
 
     Args:
         low, high: the 95% interval of the effect.
@@ -281,6 +296,6 @@ def detectable(low: float, high: float, reach: float = float("nan")) -> float:
     >>> round(detectable(-0.010, 0.010, reach=0.03), 4)
     0.0343
     """
-    error = (high - low) / (2 * TESTED)
+    error = _standard_error(low, high)
     # `fmax` leaves out a reach of NaN; an interval of NaN makes both NaN.
     return float(np.fmax((TESTED + POWER) * error, reach + POWER * error))

@@ -26,7 +26,7 @@ from interp_culture.readout.probing import logit_diff_score
 from interp_culture.readout.prompts import contrastive_texts
 from interp_culture.readout.validity import resolve_format, warn_of
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
-from interp_culture.stats import Estimate, bootstrap_weights, mean_samples
+from interp_culture.stats import Estimate, item_weights, mean_samples
 
 Patching = Literal["exact", "gradient"]
 KINDS: tuple[NodeKind, ...] = ("resid", "attn", "mlp", "head")
@@ -196,14 +196,13 @@ def _start(model: LanguageModel, scenario: Scenario, at: int, form: ReadoutForma
 def _rows(
     donations: Sequence[Donation], items: np.ndarray, method: Patching, seed: int
 ) -> pd.DataFrame:
-    drawn = bootstrap_weights(np.full(len(items), ""), items, seed=seed)
-    is_read = np.full(len(items), True)
+    drawn = item_weights(items, seed=seed)
     donors, receivers = (
         np.array([getattr(each, run) for each in donations]) for run in ("donor", "receiver")
     )
     patched = np.stack([each.patched for each in donations])
     before = expit(receivers)
-    whole = Estimate.of_samples(mean_samples(drawn, expit(donors) - before, is_read))
+    whole = Estimate.of_samples(mean_samples(drawn, expit(donors) - before))
     if method == "exact":
         changes = expit(patched) - before[:, None]
     else:
@@ -211,7 +210,7 @@ def _rows(
         changes = (patched - receivers[:, None]) * (before * (1 - before))[:, None]
     rows = []
     for place, node in enumerate(donations[0].nodes):
-        part = Estimate.of_samples(mean_samples(drawn, changes[:, place], is_read))
+        part = Estimate.of_samples(mean_samples(drawn, changes[:, place]))
         rows.append(_row(node, part, whole))
     return pd.DataFrame(rows)
 

@@ -21,7 +21,7 @@ from interp_culture.engine.token_tree import Batch
 from interp_culture.engine.writers import Writer, find_writers
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.stats import Estimate, NullBand, bootstrap_weights, mean_samples
+from interp_culture.stats import Estimate, NullBand, item_weights, mean_samples
 from interp_culture.steering.activations import by_pole, check_unhooked
 from interp_culture.steering.edits import steer
 from interp_culture.steering.site_reading import site_tokens
@@ -156,8 +156,7 @@ def _rows(
 ) -> pd.DataFrame:
     """The rows of one axis, layer by layer and from the first component to the last."""
     items = scenarios.frame()["item"].to_numpy(str)
-    drawn = bootstrap_weights(np.full(len(items), ""), items, seed=seed)
-    is_read = np.full(len(items), True)
+    drawn = item_weights(items, seed=seed)
     written, lengths = [], []
     for writer in writers:
         values = writer.values(differences)
@@ -167,11 +166,11 @@ def _rows(
     rows: list[dict[str, Any]] = []
     for place, layer in enumerate(layers):
         until = [number for number, writer in enumerate(writers) if writer.layer <= layer]
-        total = mean_samples(drawn, by_writer[until, :, place].sum(0), is_read)
+        total = mean_samples(drawn, by_writer[until, :, place].sum(0))
         whole = Estimate.of_samples(total)
         for number in until:
             writer = writers[number]
-            part = Estimate.of_samples(mean_samples(drawn, by_writer[number, :, place], is_read))
+            part = Estimate.of_samples(mean_samples(drawn, by_writer[number, :, place]))
             # A coordinate of a random unit vector has the variance 1 / d_model.
             band = NullBand.of_scale(lengths[number] / np.sqrt(directions.shape[1]))
             rows.append(

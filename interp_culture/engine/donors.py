@@ -17,7 +17,7 @@ from interp_culture.engine.batching import lay_out
 from interp_culture.engine.forward import can_resume, trace
 from interp_culture.engine.logprobs import Score, score_runs
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.nodes import Node, NodePoint
+from interp_culture.engine.nodes import Node, NodePoint, nodes_of
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
 
@@ -76,7 +76,7 @@ def patched_for_real(
         points: the nodes that are patched.
         score, weights: `(scores * weights)`, summed over the members, is the score.
     """
-    nodes = _nodes(points)
+    nodes = nodes_of(points)
     totals: dict[Node | str, float] = dict.fromkeys([*nodes, "donor", "receiver"], 0.0)
     for part in _parts(model, donor, receiver, weights):
         kept = trace(model, part.donor_batch, points=[point.name for point in points])
@@ -84,9 +84,8 @@ def patched_for_real(
         for point in points:
             given = kept.rows.points[point.name][:, part.donor.start :]
             for node in point.nodes:
-                hook_point = point.name.removeprefix(f"blocks.{node.layer}.")
                 at = point.part(node, given.shape[-1])
-                runs[node] = [Patch(node.layer, hook_point, at, given, part.receiver.start)]
+                runs[node] = [Patch(node.layer, point.hook_point, at, given, part.receiver.start)]
         scores = score_runs(model, [part.receiver.members], runs, score)
         scores |= score_runs(model, [part.donor.members], {"donor": []}, score)
         for key, values in scores.items():
@@ -108,7 +107,7 @@ def patched_to_first_order(
     The difference between the donor's and the receiver's activations, times the gradient of the
     score in the receiver's run, summed over the tokens of the ending (attribution patching).
     """
-    nodes = _nodes(points)
+    nodes = nodes_of(points)
     names = [point.name for point in points]
     at_donor = at_receiver = 0.0
     changes = np.zeros(len(nodes))
@@ -178,7 +177,3 @@ def _part(
 def _row(model: LanguageModel, ending: Ending) -> Batch:
     (batch,) = lay_out(model, [ending.members], share_stem=False)
     return batch.to(model.device)
-
-
-def _nodes(points: Sequence[NodePoint]) -> tuple[Node, ...]:
-    return tuple(node for point in points for node in point.nodes)

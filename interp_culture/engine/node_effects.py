@@ -19,7 +19,7 @@ from interp_culture.engine.forward import can_resume, first_stream, trace
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.nodes import Node, NodePoint, find_node, node_points
+from interp_culture.engine.nodes import Node, NodePoint, find_node, node_points, nodes_of
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
 from interp_culture.errors import InputError
@@ -102,7 +102,7 @@ class _Carriers:
         points = [point for point in node_points(model) if point.nodes[0].layer >= first]
         if not points:
             raise InputError("no block follows the edits, so that no component carries them")
-        nodes = tuple(node for point in points for node in point.nodes)
+        nodes = nodes_of(points)
         effects = np.zeros((n_groups, len(nodes)))
         return cls(edits, first, points, nodes, np.zeros(n_groups), effects)
 
@@ -150,10 +150,9 @@ def node_patches(
     patches = []
     for node in nodes:
         point = find_node(points, node)
-        hook_point = point.name.removeprefix(f"blocks.{node.layer}.")
-        part = point.part(node, model.width_at(node.layer, hook_point))
+        part = point.part(node, model.width_at(node.layer, point.hook_point))
         values = None if means is None else means[point.name]
-        patches.append(Patch(node.layer, hook_point, part, values))
+        patches.append(Patch(node.layer, point.hook_point, part, values))
     return patches
 
 

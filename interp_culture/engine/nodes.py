@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +54,11 @@ class NodePoint:
 
     name: str
     nodes: tuple[Node, ...]
+
+    @property
+    def hook_point(self) -> str:
+        """Its name within its block."""
+        return self.name.removeprefix(f"blocks.{self.nodes[0].layer}.")
 
     def part(self, node: Node, width: int) -> slice:
         """The place of a node's output among the `width` values of the hook point."""
@@ -109,12 +114,17 @@ def points_of_kinds(model: LanguageModel, kinds: Collection[NodeKind]) -> list[N
         heads = head_point(model, layer)
         if "head" in kinds and heads is not None:
             points.append(heads)
-    found = {node.kind for point in points for node in point.nodes}
+    found = {node.kind for node in nodes_of(points)}
     if missing := sorted(set(kinds) - found):
         raise InputError(
             f"{model.name} has no hook points of the kind {', '.join(missing)}; ask for the others"
         )
     return points
+
+
+def nodes_of(points: Sequence[NodePoint]) -> tuple[Node, ...]:
+    """The nodes of some hook points, one after the other."""
+    return tuple(node for point in points for node in point.nodes)
 
 
 def find_node(points: list[NodePoint], node: Node) -> NodePoint:

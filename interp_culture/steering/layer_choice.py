@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from interp_culture.errors import InputError, check_known
-from interp_culture.stats import bootstrap_weights
+from interp_culture.stats import item_weights
 
 # What ranks layers. The differential is the paper's: |shift|, which a layer has also where it moves
 # half of the scenarios one way and half the other. The effect is the shift in the direction of
@@ -118,7 +118,7 @@ def choice_stability(
         items = grid.index.get_level_values("item").to_numpy(str)
         values = grid.to_numpy()
         # Totals rank the layers as means do, since a sample has the same scenarios at each layer.
-        totals = bootstrap_weights(np.full(len(items), axis), items, seed=seed) @ values
+        totals = item_weights(items, seed=seed) @ values
         table = pd.DataFrame(
             {
                 "steered": axis,

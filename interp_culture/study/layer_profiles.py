@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp_culture.stats import Estimate, bootstrap_weights, weighted_means
+from interp_culture.stats import Estimate, item_weights, weighted_means
 
 PROFILE_COLUMNS = [
     "steered", "layer", "depth", "method", "differential", "differential_low",
@@ -49,8 +49,8 @@ def _of_axis(of_axis: pd.DataFrame, n_layers: int, seed: int) -> pd.DataFrame:
         index=["item", "id"], columns="layer", values=["differential", "effect"]
     )
     items = grids.index.get_level_values("item").to_numpy(str)
-    # One axis is one stratum; all layers share the samples.
-    weights = bootstrap_weights(np.full(len(items), "axis"), items, seed=seed)
+    # All layers share the samples.
+    weights = item_weights(items, seed=seed)
     methods = of_axis.groupby("layer").method.first()
     rows = []
     for layer in methods.index:

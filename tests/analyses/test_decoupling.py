@@ -72,7 +72,8 @@ def test_effects_by_domain_are_those_of_its_scenarios(
     monkeypatch.setattr(study, "steered", lambda readout: steered)
     table = with_domains(tables["readouts"])
     slopes = ic.coupling.slopes(table, decoupling.GROUP)
-    effects = decoupling.effects_of(study, slopes, ["domain"])
+    shifted = ic.coupling.shifts(study.steered(study.primary_readout))
+    effects = decoupling.effects_of(shifted, slopes, ["domain"])
     means = table.groupby(["method", "steered", "alpha", "domain", "axis"]).p_positive.mean()
     for row in effects[effects.method == "nearest"].itertuples():
         ends = [means["nearest", row.steered, alpha, row.domain, row.axis] for alpha in (0.2, -0.2)]
