@@ -104,8 +104,8 @@ def map_words(matrix: pd.DataFrame) -> tuple[str, list[str]]:
     if len(cross):
         text.append(
             "A coupling is shown if its interval excludes 0 and random vectors do not reach it,"
-            f" both adjusted for the {cross.q.notna().sum()} pairs (Benjamini and Hochberg: of the"
-            " couplings that are named, 5% are expected to be false)."
+            f" both adjusted for the {cross.q.notna().sum()} pairs (Benjamini and Hochberg: on"
+            " average at most 5% of the couplings that are named are false)."
         )
         listed = cross if len(cross) <= 2 else cross[cross.shown | cross.D_shown]
         text += [f"{gain_words(row)}; q {row.q:.2g}." for row in listed.itertuples()]
