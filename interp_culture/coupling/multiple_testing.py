@@ -12,9 +12,9 @@ def with_claims(table: pd.DataFrame, value: str) -> pd.DataFrame:
     """The table with q and shown, adjusted over its entries of one axis on another.
 
     An entry must pass two tests: its interval excludes 0, and random vectors do not reach it. Its p
-    is the larger of the two. q is that p by Benjamini and Hochberg: on average at most 5% of
-    the entries with q <= 0.05 are false. An axis' own entry is no claim of a coupling, so that it is not
-    counted; it has no q, and is shown where its own two tests pass.
+    is the larger of the two. q is that p by Benjamini and Hochberg: on average at most 5% of the
+    entries with q <= 0.05 are false. An axis' own entry is no claim of a coupling, so that it is
+    not counted; it has no q, and is shown where its own two tests pass.
 
     Args:
         table: steered, axis, `value`, low, high (95% interval) and p_null.
