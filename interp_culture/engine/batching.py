@@ -21,6 +21,9 @@ MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 # stem, which is read once a batch, fewer times.
 BATCH_TOKENS = {"cpu": 5120, "mps": 8192}
 GPU_TOKENS = (1024, 65536)  # smallest and largest
+# A graph of all blocks is kept if it holds this many tokens, on a CPU in so much memory.
+LEAST_GRAPH_TOKENS = 256
+CPU_GRAPH_BYTES = 2**30
 
 
 def over_batches(
@@ -29,6 +32,7 @@ def over_batches(
     work: Callable[[Batch], T],
     *,
     share_stem: bool = True,
+    with_graph: bool = False,
 ) -> Iterator[T]:
     """Apply `work` to each batch of token trees of `groups`, and yield its results.
 
@@ -37,12 +41,12 @@ def over_batches(
 
     Args:
         groups: the prompts of one scenario are one group.
-        share_stem: see `make_batches`.
+        share_stem, with_graph: see `lay_out`.
 
     Raises:
         InputError: a single row does not fit the device's memory.
     """
-    waiting = deque(lay_out(model, groups, share_stem=share_stem))
+    waiting = deque(lay_out(model, groups, share_stem=share_stem, with_graph=with_graph))
     prefetched: Batch | None = None
     while waiting:
         batch = waiting.popleft()
@@ -72,17 +76,28 @@ def groups_of_rows(batch: Batch) -> list[int]:
 
 
 def lay_out(
-    model: LanguageModel, groups: Sequence[Sequence[TokenSequence]], *, share_stem: bool = True
+    model: LanguageModel,
+    groups: Sequence[Sequence[TokenSequence]],
+    *,
+    share_stem: bool = True,
+    with_graph: bool = False,
 ) -> list[Batch]:
     """Batches of half of the tokens that the device holds; the other half is for stacked runs.
 
     Batches with sequences longer than `Shortcuts.longest` are unrolled to one sequence per row.
+
+    Args:
+        share_stem: see `make_batches`.
+        with_graph: batches whose graph is kept for a backward pass, where the device holds it.
     """
     shortcuts = model.usable_shortcuts
+    limit = batch_tokens(model) // 2
+    if with_graph and graph_tokens(model) >= LEAST_GRAPH_TOKENS:
+        limit = min(limit, graph_tokens(model))
     batches = make_batches(
         groups,
         pad=model.pad_token,
-        batch_tokens=batch_tokens(model) // 2,
+        batch_tokens=limit,
         share_stem=share_stem and shortcuts.stem,
     )
     return [batch if shortcuts.holds_for(batch.longest) else batch.unrolled() for batch in batches]
@@ -98,20 +113,40 @@ def batch_tokens(model: LanguageModel) -> int:
     return min(_fitting_tokens(model), limit)
 
 
+def graph_fits(model: LanguageModel, batch: Batch) -> bool:
+    """Whether the device holds the graph of all blocks of a pass over this batch."""
+    return batch.tokens.numel() <= graph_tokens(model)
+
+
+def graph_tokens(model: LanguageModel) -> int:
+    """How many tokens may run at once where the graph of all blocks is kept."""
+    free = _free_bytes(model) // 2 if model.device.type == "cuda" else CPU_GRAPH_BYTES
+    # Per token and block: norms, attention's inputs and output, and those of the MLP's parts.
+    values = 12 * model.d_model + 5 * _d_mlp(model)
+    return int(free // (values * model.n_layers * model.dtype.itemsize))
+
+
 def _fitting_tokens(model: LanguageModel) -> int:
     if model.device.type != "cuda":
         return BATCH_TOKENS.get(model.device.type, BATCH_TOKENS["cpu"])
-    free, _ = torch.cuda.mem_get_info(model.device)
-    # PyTorch keeps freed memory for later tensors, and CUDA counts it as taken.
-    free += torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
-    config = model.text_config
     # Per token: the streams kept at every layer, the activations within one block, and three values
     # in float32 for each head and key (masks and scores where attention is not fused; 256 keys).
-    d_mlp = getattr(config, "intermediate_size", 4 * model.d_model)
-    values = model.d_model * (model.n_layers + 12) + 3 * d_mlp
-    bytes_per_token = values * model.dtype.itemsize + 3 * 4 * 256 * config.num_attention_heads
+    values = model.d_model * (model.n_layers + 12) + 3 * _d_mlp(model)
+    heads = model.text_config.num_attention_heads
+    bytes_per_token = values * model.dtype.itemsize + 3 * 4 * 256 * heads
     low, high = GPU_TOKENS
-    return min(high, max(low, free // 2 // bytes_per_token))
+    return min(high, max(low, _free_bytes(model) // 2 // bytes_per_token))
+
+
+def _free_bytes(model: LanguageModel) -> int:
+    """The free memory of the model's GPU; PyTorch's own cache, which CUDA counts as taken, too."""
+    free, _ = torch.cuda.mem_get_info(model.device)
+    cached = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    return free + cached
+
+
+def _d_mlp(model: LanguageModel) -> int:
+    return getattr(model.text_config, "intermediate_size", 4 * model.d_model)
 
 
 def _halved(batches: Sequence[Batch], limit: int) -> deque[Batch]:

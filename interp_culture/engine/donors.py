@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,12 +116,11 @@ def patched_to_first_order(
             model, part.receiver_batch, score, part.weights[None], first=0, points=names
         )
         found: dict[str, Tensor] = {}
-        with closing(back.streams):
-            for at in back.streams:
-                for name, here in at.points.items():
-                    given = kept.rows.points[name][:, part.donor.start :].float()
-                    change = given - here.values[:, part.receiver.start :].float()
-                    found[name] = change * here.gradient[:, part.receiver.start :].float()
+        for at in back.at_stream:
+            for name, here in at.points.items():
+                given = kept.rows.points[name][:, part.donor.start :].float()
+                change = given - here.values[:, part.receiver.start :].float()
+                found[name] = change * here.gradient[:, part.receiver.start :].float()
         by_node = [
             reduce(found[p.name].double(), "row pos (node size) -> node", "sum", node=len(p.nodes))
             for p in points

@@ -6,7 +6,6 @@ One forward and one backward pass serve all edits.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,14 +66,14 @@ def predict_runs(
         def work(batch: Batch) -> tuple[list[int], dict[Any, Float[Tensor, " row"]]]:
             back = backward(model, batch, score, weights, first)
             values = {key: back.score.clone() for key in runs}
-            with closing(back.streams):
-                for at in back.streams:
-                    _add_first_order(values, runs, at.stream, at.gradient, back.rows)
+            for at in back.at_stream:
+                _add_first_order(values, runs, at.stream, at.gradient, back.rows)
             bar.update(len({path.group for path in batch.paths}))
             return groups_of_rows(back.rows), values
 
         # With a shared stem, its gradient would be the sum over all rows.
-        for of_rows, values in over_batches(model, groups, work, share_stem=False):
+        batches = over_batches(model, groups, work, share_stem=False, with_graph=True)
+        for of_rows, values in batches:
             for key, value in values.items():
                 # A group may have several rows here, of which `+=` would add only the last.
                 np.add.at(predictions[key], of_rows, value.cpu().numpy())
@@ -153,19 +152,19 @@ def stream_gradients(
             where = tokens_at(positions, back.rows)[..., None]
             sums: dict[int | str, Tensor] = {}
             by_leak = None
-            with closing(back.streams):
-                for at in back.streams:
-                    if at.stream in gradients:
-                        sums[at.stream] = (at.gradient * where).double().sum(1)
-                    for name, here in at.points.items():
-                        sums[name] = (here.gradient * where).double().sum(1)
-                    if leak is not None and at.stream == leak.stream:
-                        by_leak = _along(leak, at.resid, at.gradient)
+            for at in back.at_stream:
+                if at.stream in gradients:
+                    sums[at.stream] = (at.gradient * where).double().sum(1)
+                for name, here in at.points.items():
+                    sums[name] = (here.gradient * where).double().sum(1)
+                if leak is not None and at.stream == leak.stream:
+                    by_leak = _along(leak, at.resid, at.gradient)
             bar.update(len({path.group for path in batch.paths}))
             return groups_of_rows(back.rows), back.score, sums, by_leak
 
         # With a shared stem, the model would read its tokens once instead of once for each row.
-        for of_rows, values, sums, by_leak in over_batches(model, groups, work, share_stem=False):
+        batches = over_batches(model, groups, work, share_stem=False, with_graph=True)
+        for of_rows, values, sums, by_leak in batches:
             np.add.at(scores, of_rows, values.cpu().numpy())
             for place, rows in sums.items():
                 np.add.at(gradients[place], of_rows, rows.cpu().numpy())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 
 from interp_culture.engine.backward import AtPoint, backward
 from interp_culture.engine.batching import groups_of_rows, over_batches
-from interp_culture.engine.forward import can_resume, first_stream, trace
+from interp_culture.engine.forward import Trace, can_resume, first_stream, trace
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
@@ -72,12 +71,13 @@ def restoring_effects(
 
         def work(batch: Batch) -> list[_Restored]:
             rows = batch if can_resume(model, batch) else batch.unrolled()
-            plain = trace(model, rows, points=names).rows.points
+            plain = trace(model, rows, layers=[run.first for run in carriers], points=names)
             restored = [run.restored(model, rows, score, weights, plain) for run in carriers]
             bar.update(len({path.group for path in batch.paths}))
             return restored
 
-        for restored in over_batches(model, groups, work, share_stem=False):
+        batches = over_batches(model, groups, work, share_stem=False, with_graph=True)
+        for restored in batches:
             for run, (of_rows, values, by_node) in zip(carriers, restored, strict=True):
                 np.add.at(run.scores, of_rows, values.cpu().numpy())
                 np.add.at(run.effects, of_rows, by_node.cpu().numpy())
@@ -112,17 +112,16 @@ class _Carriers:
         rows: Batch,
         score: Score,
         weights: Float[np.ndarray, "group member value"],
-        plain: Mapping[str, Float[Tensor, "row pos _"]],
+        plain: Trace,
     ) -> _Restored:
         """What restoring each node does in the rows of a batch."""
         names = [point.name for point in self.points]
-        back = backward(model, rows, score, weights, self.first, self.edits, names)
+        back = backward(model, rows, score, weights, self.first, self.edits, names, plain)
         padding = back.rows.is_padding
         found: dict[str, Tensor] = {}
-        with closing(back.streams):
-            for at in back.streams:
-                for name, here in at.points.items():
-                    found[name] = _restored(plain[name], here, padding)
+        for at in back.at_stream:
+            for name, here in at.points.items():
+                found[name] = _restored(plain.rows.points[name], here, padding)
         by_node = [
             reduce(found[point.name], "row (node size) -> row node", "sum", node=len(point.nodes))
             for point in self.points

@@ -104,11 +104,11 @@ def tree_pass(
 
 
 @dataclass(frozen=True)
-class UnrolledPasses:
-    """Plain passes over the sequences of a batch, one sequence per row.
+class Passes:
+    """Passes that together read a batch.
 
     Attributes:
-        rows: for each pass, the rows of `batch.unrolled()` that it reads.
+        rows: for each pass, the rows of the batch that it reads.
         parts: the record of each pass.
     """
 
@@ -145,7 +145,7 @@ def unrolled_passes(
     *,
     points: Sequence[str] = (),
     differentiable: bool = False,
-) -> UnrolledPasses:
+) -> Passes:
     """Plain passes over `batch.unrolled()`, whose masks and positions the model makes itself.
 
     One pass reads all sequences where padding changes nothing, else those of one length. The
@@ -168,7 +168,7 @@ def unrolled_passes(
             model, each, edits, wanted, inputs, points=points, differentiable=differentiable
         )
         parts.append(part)
-    return UnrolledPasses(rows, parts)
+    return Passes(rows, parts)
 
 
 def _places(values: Sequence[int], value: int) -> list[int]:

@@ -13,9 +13,13 @@ from conftest import Pair
 from planted import planted_model, planted_scenarios
 from prompt_groups import groups_of
 
-from interp_culture.engine.gradients import predict_runs
+from interp_culture.engine import batching, graph
+from interp_culture.engine.blocks import run_block
+from interp_culture.engine.gradients import StreamGradients, predict_runs, stream_gradients
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import answer_logprob, next_token_logits, score_runs
+from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.writers import MIDDLE
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.readout.probing import predicted_runs, read_runs
@@ -55,7 +59,7 @@ def test_predictions_are_central_differences_of_exact_reads(pair: Pair, position
 
 
 def test_predictions_are_the_same_whichever_shortcuts_hold(pair: Pair) -> None:
-    """Block by block, in one padded pass, and in a pass for each length."""
+    """In trees, in one padded pass, and in a pass for each length."""
     groups = [sequences[2:4] for sequences in groups_of(pair.model)]
     weights = np.ones((len(groups), 2, 2))
     torch.manual_seed(6)
@@ -70,6 +74,53 @@ def test_predictions_are_the_same_whichever_shortcuts_hold(pair: Pair) -> None:
         predicted.append(np.stack(list(by_run.values())))
     for other in predicted[1:]:
         np.testing.assert_allclose(other, predicted[0], atol=1e-3, rtol=1e-4)
+
+
+def test_a_graph_too_large_for_the_device_is_not_kept(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks run again in the backward pass instead, and the gradients are the same."""
+    model = pair.model
+    groups = [sequences[2:4] for sequences in groups_of(model)]
+    weights = np.ones((len(groups), 2, 2))
+    points = [f"blocks.{layer}.{MIDDLE}" for layer in range(1, 3)]
+    points = [name for name in points if name in model.bridge.hook_dict]
+    edits = [Edit(1, torch.ones(model.d_model), 0.5)]
+    ran: list[object] = []
+
+    def counted(block: Any, *inputs: Any) -> torch.Tensor:
+        ran.append(block)
+        return run_block(block, *inputs)
+
+    monkeypatch.setattr(graph, "run_block", counted)
+
+    def gradients() -> tuple[StreamGradients, int]:
+        ran.clear()
+        found = stream_gradients(
+            model, groups, answer_logprob, weights, [1, 2], edits=edits, points=points
+        )
+        return found, len(ran)
+
+    kept, n_kept = gradients()
+    monkeypatch.setattr(batching, "CPU_GRAPH_BYTES", 0)
+    again, n_again = gradients()
+    assert n_again == 2 * n_kept > 0
+    np.testing.assert_array_equal(again.score, kept.score)
+    for stream, gradient in again.gradient.items():
+        np.testing.assert_allclose(gradient, kept.gradient[stream], atol=1e-6)
+    for name, gradient in again.at_point.items():
+        np.testing.assert_allclose(gradient, kept.at_point[name], atol=1e-6)
+
+
+def test_batches_are_small_enough_for_their_graphs(
+    tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [sequences[2:4] for sequences in groups_of(tiny)] * 8
+    room = batching.LEAST_GRAPH_TOKENS / batching.graph_tokens(tiny)
+    monkeypatch.setattr(batching, "CPU_GRAPH_BYTES", int(batching.CPU_GRAPH_BYTES * room) + 1)
+    batches = batching.lay_out(tiny, groups, share_stem=False, with_graph=True)
+    assert len(batches) > len(batching.lay_out(tiny, groups, share_stem=False))
+    assert all(batching.graph_fits(tiny, batch) for batch in batches)
 
 
 def test_edits_of_several_layers_add_up_and_scale(pair: Pair) -> None:
