@@ -1,5 +1,5 @@
 # make demo: from nothing to the report.  make test: the tests.
-# make check: lint, types, import layers, spelling, documentation.  make docs: the site.  make bench: speed.
+# make torture: what must never be lost.  make check: lint, types, import layers, spelling, documentation.  make docs: the site.  make bench: speed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 # The theme announces its successor at every build.
 export NO_MKDOCS_2_WARNING = 1
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test torture check docs bench clean
 
 demo: $(VENV)/.run
 	$(BIN)/interp-culture study --preset quick --out results/quick
@@ -18,6 +18,14 @@ demo: $(VENV)/.run
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# Half an hour: kills at random moments, power cuts at every write, spoilt files, fuzzed input.
+torture: export OMP_NUM_THREADS = 1
+torture: export TORTURE = 1
+torture: $(VENV)/.dev
+	mkdir -p results
+	TORTURE_TALLY=results/torture.json TORTURE_TABLE=results/fuzz.json $(BIN)/python -m pytest tests/torture tests/fuzz
+	$(BIN)/python tools/torture_table.py results/torture.json results/fuzz.json
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ CHECKS = "interp_culture.readout.validity"
 WITHOUT_A_RUN = {
     "engine.install_model",
     "engine.load_model",
+    "engine.prune_cache",  # removes files of whoever runs it
     "reporting.write_comparison",  # of finished studies
     "reporting.write_report",  # the report of a finished study
     "study.save_comparison",

@@ -6,6 +6,7 @@ Writes a table of growths to the given file: python tools/planted_causes.py plan
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,6 +26,8 @@ STEERED, AXIS = "X", "Y"
 # Growths of the gain, P+ per unit of alpha.
 SIZES = (0.02, 0.05, 0.1)
 LAYERS = (17, 20, 23)
+# Scenarios of every item and domain: 75 training texts an axis, 30 held-out scenarios in all.
+PER_CELL, HELD_OUT_PER_CELL = 5, 1
 # Of P+ by alpha while the size of a leak is set: near the limit that the gain describes.
 ALPHA = 0.25
 
@@ -35,20 +38,26 @@ class World:
     def __init__(self) -> None:
         self.model = ic.load_model("smollm2")
         train, test = ic.load_scenarios().split(seed=42)
-        self.train, self.test = train.sample(2), test.sample(1)
+        self.train, self.test = train.sample(PER_CELL), test.sample(HELD_OUT_PER_CELL)
         # Further texts of Y, so that what is planted has no noise in common with Y's vector.
         used = {scenario.id for scenario in self.train}
         rest = [s.id for s in train.filter(axis=AXIS) if s.id not in used]
-        self.further = train.with_ids(rest).sample(2)
+        self.further = train.with_ids(rest).sample(PER_CELL)
         self.contrasts = ic.read_activations(self.model, self.train)
         self.further_contrasts = ic.read_activations(self.model, self.further)
         self.vectors = ic.extract(self.model, self.train, activations=self.contrasts)
         self.gradients = readout_gradients(self.model, self.test, WORDS)
 
-    def rows(self, of: dict[str, Any], gradients: ReadoutGradients, **changed: Any) -> list[dict]:
-        """The growth of the gain and of its parts at every layer of `LAYERS`."""
+    def rows(
+        self,
+        of: dict[str, Any],
+        gradients: ReadoutGradients,
+        layers: Sequence[int],
+        **changed: Any,
+    ) -> list[dict]:
+        """The growth of the gain and of its parts at each of these layers."""
         given = {"vectors": self.vectors, "contrasts": self.contrasts} | changed
-        return [of | {"layer": layer} | self._growth(gradients, layer, **given) for layer in LAYERS]
+        return [of | {"layer": layer} | self._growth(gradients, layer, **given) for layer in layers]
 
     def _growth(
         self,
@@ -105,7 +114,8 @@ def in_later_blocks(world: World) -> list[dict]:
         for size in SIZES:
             gradients = planted_gradients(world, replace(unit, size=size * unit.size))
             of = {"kind": "rest", "block": block, "size": size}
-            rows += world.rows(of, gradients)
+            # A leak acts on what is added at its block or before it, and on nothing after it.
+            rows += world.rows(of, gradients, [block - 1, block, block + 1])
     return rows
 
 
@@ -120,7 +130,7 @@ def in_the_readout(world: World) -> list[dict]:
     rows = []
     for size in SIZES:
         gradients = planted_gradients(world, replace(unit, size=size * unit.size))
-        rows += world.rows({"kind": "readout", "block": last, "size": size}, gradients)
+        rows += world.rows({"kind": "readout", "block": last, "size": size}, gradients, LAYERS)
     return rows
 
 
@@ -153,8 +163,7 @@ def in_the_texts(world: World, kind: str) -> list[dict]:
             contrasts = replace(world.contrasts, positive=positive.float())
             vectors = ic.extract(world.model, world.train, activations=contrasts)
             of = {"kind": kind, "block": layer, "size": size}
-            found = world.rows(of, world.gradients, vectors=vectors, contrasts=contrasts)
-            rows += [row for row in found if row["layer"] == layer]
+            rows += world.rows(of, world.gradients, [layer], vectors=vectors, contrasts=contrasts)
     return rows
 
 
@@ -166,10 +175,10 @@ def differences_of(contrasts: Activations) -> torch.Tensor:
 def main(path: str) -> None:
     world = World()
     steps = [
-        partial(in_the_texts, kind="representation"),
-        partial(in_the_texts, kind="dataset"),
         in_the_readout,
         in_later_blocks,
+        partial(in_the_texts, kind="representation"),
+        partial(in_the_texts, kind="dataset"),
     ]
     rows = []
     for step in steps:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from interp_culture.artifacts import cache_dir
+from interp_culture.artifacts.folders import cache_dir
 from interp_culture.bench.autograd import PlainAutograd
 from interp_culture.bench.explaining import LEAST_PER_CELL, check_per_cell, explaining
 from interp_culture.bench.gradient_tasks import make_gradient_tasks

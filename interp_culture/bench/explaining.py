@@ -61,16 +61,16 @@ def check_per_cell(per_cell: int) -> None:
 
 
 def explain_all(model: LanguageModel, scenarios: ScenarioSet) -> None:
-    """Gains and causes of held-out scenarios, and what the components read and carry of all.
+    """Gains, their causes, and what the components read and carry, of the held-out half.
 
-    The layers are chosen by the gradients of the training scenarios, so that the gradients of all
-    scenarios are taken.
+    The vectors come from the other half, and the layers are chosen by its gradients, so that the
+    gradients of all scenarios are taken.
     """
     train, test = scenarios.split()
     vectors = extract(model, train)
     why = explain(model, train, test, vectors, readout=READOUT)
     read_effects(model, test, vectors, why.layers, readout=READOUT)
-    carried_effects(model, scenarios, vectors, why.layers, readout=READOUT)
+    carried_effects(model, test, vectors, why.layers, readout=READOUT)
 
 
 def _measured(folder: str, per_cell: int, scenarios: str) -> dict[str, float]:

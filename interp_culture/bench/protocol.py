@@ -21,7 +21,8 @@ import numpy as np
 import torch
 import typer
 
-from interp_culture.artifacts import prepare_file, write_json
+from interp_culture.artifacts.files import write_json
+from interp_culture.artifacts.folders import prepare_file
 from interp_culture.bench.limits import readout_flops
 from interp_culture.bench.plain import PlainHuggingFace
 from interp_culture.bench.tasks import LETTERS, spread

@@ -30,13 +30,16 @@ from interp_culture.cli import survey, wvs
 from interp_culture.cli import models
 
 # isort: split
+from interp_culture.cli import upkeep
+
+# isort: split
 from interp_culture.cli import bench
 from interp_culture.cli.analysis import run_alone
 from interp_culture.cli.common import app, run
 
 __all__ = [
     "app", "bench", "compare", "data", "experiment", "explain", "generate", "main", "models",
-    "run_alone", "study", "survey", "validity", "wvs",
+    "run_alone", "study", "survey", "upkeep", "validity", "wvs",
 ]  # fmt: skip
 
 

@@ -48,7 +48,8 @@ def bench(
     ] = Path("results/bench.json"),
 ) -> None:
     """Time this package against TransformerLens, Hugging Face, Dialz and steering-vectors."""
-    from interp_culture.artifacts import prepare_file, write_json
+    from interp_culture.artifacts.files import write_json
+    from interp_culture.artifacts.folders import prepare_file
     from interp_culture.bench.benchmark import Benchmark
 
     prepare_file(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from interp_culture.artifacts.files import DamageWarning
 from interp_culture.errors import InputError, check_known
 from interp_culture.scenarios.data_faults import DataWarning
 
@@ -54,7 +56,7 @@ def load(
     Loading a model takes longest, so everything that bad input can spoil is checked before.
     """
     # Imports of torch and pandas are inside the functions, so that the help appears at once.
-    from interp_culture.artifacts import prepare_file
+    from interp_culture.artifacts.folders import prepare_file
     from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model
     from interp_culture.scenarios.files import load_scenarios
@@ -130,10 +132,12 @@ def fault_policy(strict: bool) -> FaultPolicy:
 def run(application: Callable[[], object]) -> None:
     """Run an application with its errors and warnings as plain messages on standard error.
 
-    An InputError ends the program with exit code 2; a DataWarning is one line.
+    An InputError ends the program with exit code 2; warnings about data and files are one line.
+    SIGTERM ends it as Ctrl-C does: what is finished is written, and the device is freed.
     """
+    signal.signal(signal.SIGTERM, _stop)
     with warnings.catch_warnings():
-        _print_data_warnings()
+        _print_warnings()
         try:
             application()
         except InputError as error:
@@ -142,21 +146,27 @@ def run(application: Callable[[], object]) -> None:
             sys.exit(2)
 
 
-def _print_data_warnings() -> None:
-    """Print a DataWarning like any other message, without the line of code that raised it."""
+def _stop(number: int, frame: object) -> None:
+    # The exit code of a process that a signal ends.
+    sys.exit(128 + number)
+
+
+def _print_warnings() -> None:
+    """Print warnings for users like any other message, without the line of code they come from."""
     show_others = warnings.showwarning
 
     def show_warning(
         message: Warning | str, category: type[Warning], *place: Any, **more: Any
     ) -> None:
-        if issubclass(category, DataWarning):
+        if issubclass(category, DataWarning | DamageWarning):
             say(str(message))
         else:
             show_others(message, category, *place, **more)
 
     warnings.showwarning = show_warning
     # By default Python shows a warning once per line of code; a second file would stay silent.
-    warnings.simplefilter("always", DataWarning)
+    for category in (DataWarning, DamageWarning):
+        warnings.simplefilter("always", category)
 
 
 def say(step: str) -> None:
@@ -264,12 +274,13 @@ def pick(vectors: dict[str, SteeringVectors], axis: str) -> SteeringVectors:
 
 def write_out(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV or parquet, by its suffix."""
-    from interp_culture.artifacts import replacing
+    from interp_culture.artifacts.files import replacing
+    from interp_culture.artifacts.tables import defused
 
     # A table that is cut off while it is written must not look like a finished one.
     with replacing(path) as part:
         if path.suffix == ".csv":
-            table.to_csv(part, index=False)
+            defused(table).to_csv(part, index=False)
         else:
             table.to_parquet(part, index=False)
     typer.echo(f"Table: {path} ({len(table)} rows)")

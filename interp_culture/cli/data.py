@@ -57,7 +57,7 @@ def validate(
     ] = None,
 ) -> None:
     """Check scenarios: faults, counts, near-duplicates, and options that give themselves away."""
-    from interp_culture.artifacts import prepare_file
+    from interp_culture.artifacts.folders import prepare_file
     from interp_culture.reporting.scenario_page import quality_page
     from interp_culture.scenarios.files import load_scenarios
     from interp_culture.scenarios.quality import check_quality
@@ -104,7 +104,7 @@ def _axis_purity(
 
 
 def _write_page(page: str, path: Path) -> None:
-    from interp_culture.artifacts import replacing
+    from interp_culture.artifacts.files import replacing
 
     with replacing(path) as part:
         part.write_text(page, encoding="utf-8")

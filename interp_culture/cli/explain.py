@@ -70,7 +70,7 @@ def explain(
 
     To first order, from one backward pass over the held-out half; no model is steered.
     """
-    from interp_culture.artifacts import make_folder
+    from interp_culture.artifacts.folders import make_folder
     from interp_culture.coupling.explanation import explain as explained
     from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model

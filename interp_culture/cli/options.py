@@ -22,6 +22,7 @@ SCENARIOS = "Scenarios"
 SURVEY = "The World Values Survey"
 MODELS = "Models"
 SPEED = "Speed"
+UPKEEP = "Files and installation"
 
 MODEL_HELP = "A packaged model (see `models`), a Hub id, a folder or a .gguf file."
 

@@ -103,7 +103,7 @@ def ask(
 
     Gives the distribution over the answers, the refusals and the position on the map.
     """
-    from interp_culture.artifacts import make_folder
+    from interp_culture.artifacts.folders import make_folder
     from interp_culture.engine.generation import check_length
     from interp_culture.engine.hardware import choose_threads
     from interp_culture.engine.loading import load_model

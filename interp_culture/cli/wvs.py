@@ -40,7 +40,7 @@ def wvs(
 
     You download the file yourself, since it may not be passed on.
     """
-    from interp_culture.artifacts import make_folder
+    from interp_culture.artifacts.folders import make_folder
     from interp_culture.survey.microdata import read_survey, write_survey
 
     # First, so that a folder that is not writable shows before the long reading.

@@ -6,6 +6,7 @@ from .leaks import Leak, load_leak, save_leak
 from .loading import load_model
 from .markup import MarkupWarning
 from .model import LanguageModel, applied
+from .model_cache import list_cache, prune_cache
 from .planting import plant
 from .prompt import Prompt
 from .self_check import ShortcutWarning
@@ -23,9 +24,11 @@ __all__ = [
     "generate",
     "generate_runs",
     "install_model",
+    "list_cache",
     "load_leak",
     "load_model",
     "packaged_models",
     "plant",
+    "prune_cache",
     "save_leak",
 ]

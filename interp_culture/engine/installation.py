@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from interp_culture.artifacts import file_checksum, replacing
+from interp_culture.artifacts.files import file_checksum, replacing
 from interp_culture.engine.package_index import download_wheel, wheel_of
 from interp_culture.engine.packaged import PACKAGED, PackagedModel, Part, packaged_model
 from interp_culture.errors import InputError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,6 +20,7 @@ from interp_culture.errors import InputError, check_known
 
 Kind = Literal["representational", "readout"]
 METADATA = "interp_culture_leak"
+DIGEST = "digest"
 
 
 # No generated `==`: comparing two tensors gives a tensor, which has no single truth value.
@@ -62,6 +64,9 @@ class Leak:
                 f"reads has shape {tuple(self.reads.shape)}, writes {tuple(self.writes.shape)}; "
                 "give both the width of the model"
             )
+        # `True` would be block 1.
+        if isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 0:
+            raise InputError(f"field 'block' is {self.block!r}; give a whole number, 0 or more")
         for name in ("size", "centre"):
             if not math.isfinite(getattr(self, name)):
                 raise InputError(f"field {name!r} is {getattr(self, name)}; give a finite number")
@@ -109,7 +114,8 @@ def save_leak(path: str | Path, leak: Leak) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     tensors = {"reads": leak.reads.contiguous(), "writes": leak.writes.contiguous()}
     # Metadata of safetensors are texts, hence JSON.
-    save_file(tensors, path, metadata={METADATA: json.dumps(leak._fields())})
+    metadata = {METADATA: json.dumps(leak._fields()), DIGEST: leak.digest}
+    save_file(tensors, path, metadata=metadata)
 
 
 def load_leak(path: str | Path) -> Leak:
@@ -122,16 +128,32 @@ def load_leak(path: str | Path) -> Leak:
     >>> load_leak("leak.safetensors").block
     1
     """
-    if not Path(path).exists():
+    # Unlike `Path.exists`, it takes a name that is too long.
+    if not os.path.exists(path):
         raise InputError(f"{path}: no such file; write one with save_leak")
     try:
         with safe_open(path, framework="pt") as file:
-            fields = json.loads((file.metadata() or {})[METADATA])
+            metadata = file.metadata() or {}
+            fields = json.loads(metadata[METADATA])
             reads = file.get_tensor("reads")
             writes = file.get_tensor("writes")
-        return Leak(reads=reads, writes=writes, **fields)
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        leak = Leak(reads=reads, writes=writes, **fields)
+    except InputError as error:
+        raise InputError(f"{path}: not a file that save_leak wrote: {error}") from error
+    except _FAULTS as error:
         raise InputError(f"{path}: not a file that save_leak wrote") from error
+    # A file of an earlier version has no digest, and no other metadata.
+    others = metadata.keys() - {METADATA}
+    if others and metadata.get(DIGEST) != leak.digest:
+        raise InputError(f"{path}: not what save_leak wrote, by its digest; write the leak again")
+    return leak
+
+
+# What reading a file of anybody's making raises.
+_FAULTS = (
+    *(SafetensorError, KeyError, TypeError, ValueError, OSError),
+    *(RuntimeError, ArithmeticError),  # such as RecursionError
+)
 
 
 def _unit(name: str, direction: Tensor) -> Float[Tensor, " d_model"]:

@@ -14,6 +14,7 @@ from interp_culture.engine.packaged import PACKAGED
 from interp_culture.engine.plain_passes import plain_passes
 from interp_culture.engine.self_check import check_model
 from interp_culture.engine.sources import from_gguf, from_packaged, from_pretrained
+from interp_culture.engine.versions import warn_of_versions
 from interp_culture.errors import InputError, first_line
 
 Check = Literal["quick", "none"]
@@ -60,6 +61,7 @@ def load_model(
     >>> model = ic.load_model("smollm2", device="cpu")  # doctest: +SKIP
     """
     _refuse_arguments(unknown)
+    warn_of_versions()
     device = _device(device)
     torch_dtype = _dtype(dtype, device)
     if isinstance(source, str | Path):

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from interp_culture.engine.batching import over_batches
 from interp_culture.engine.forward import Trace, can_resume, first_stream, resume, stacks, trace
 from interp_culture.engine.interventions import Edit
+from interp_culture.engine.kept_batches import KeptBatches
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
@@ -93,6 +94,7 @@ def score_stacks(
     points = sorted({p.hook_name for edits in runs.values() for p in edits if isinstance(p, Patch)})
     size = (len(groups), len(groups[0]))
     scores: dict[Any, np.ndarray] = {}
+    kept_batches = KeptBatches.of(runs)
     with tqdm(
         total=len(groups) * len(runs), desc=title, unit="read", delay=1, disable=title is None
     ) as bar:
@@ -104,6 +106,16 @@ def score_stacks(
             return [(part, values_of(part)) for part in ([batch] if is_whole else batch.singly())]
 
         def values_of(batch: Batch) -> dict[Any, Float[Tensor, "path value"]]:
+            name = kept_batches.name(batch)
+            stored = kept_batches.get(name, model.device)
+            if stored is not None:
+                bar.update(len({path.group for path in batch.paths}) * len(runs))
+                return stored
+            values = computed(batch)
+            kept_batches.put(name, values)
+            return values
+
+        def computed(batch: Batch) -> dict[Any, Float[Tensor, "path value"]]:
             # To its end with patches, whose blocks may come after the first edited one.
             whole = final or bool(points)
             kept = trace(model, batch, layers=starts, final=whole, points=points)

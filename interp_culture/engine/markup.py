@@ -49,13 +49,20 @@ class Markup:
     name: str
 
     def find(self, *texts: str | None) -> list[str]:
-        """The control tokens in these texts, each once, in the order of their first occurrence."""
+        """The control tokens in these texts, each once, in the order of their first occurrence.
+
+        Raises InputError for a text whose control tokens cannot be read as plain text.
+        """
         if self._pattern is None:
             return []
         tokens: dict[str, None] = {}
-        for text in texts:
-            if text:
-                tokens |= dict.fromkeys(self._pattern.findall(text))
+        for text in filter(None, texts):
+            in_text = self._pattern.findall(text)
+            self._refuse_look_alikes(text, len(in_text))
+            tokens |= dict.fromkeys(in_text)
+        if tokens:
+            for text in filter(None, texts):
+                self.hide(text)
         return list(tokens)
 
     def hide(self, text: str) -> str:
@@ -114,6 +121,33 @@ class Markup:
         # A regular expression takes the first alternative that matches, not the longest.
         longest_first = sorted(self._ids, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)))
+
+    def _refuse_look_alikes(self, text: str, n_tokens: int) -> None:
+        """Raise InputError where the tokenizer would make further control tokens of a text.
+
+        A normaliser such as NFKC turns full-width characters into those of a control token.
+        """
+        normaliser, pattern = self._normal_form
+        if pattern is None:
+            return
+        look_alikes = pattern.findall(normaliser.normalize_str(text))
+        if len(look_alikes) > n_tokens:
+            raise InputError(
+                f"{self.name}'s tokenizer makes control tokens ({', '.join(set(look_alikes))}) of "
+                f"other characters in {text[:80]!r}; reword it"
+            )
+
+    @cached_property
+    def _normal_form(self) -> tuple[Any, re.Pattern[str] | None]:
+        """The tokenizer's normaliser, and a pattern of the control tokens in normalised texts."""
+        normaliser = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "normalizer", None)
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        # The others are looked for in the text as it is.
+        normalised = [added[i].content for i in self._ids.values() if added[i].normalized]
+        if normaliser is None or not normalised:
+            return None, None
+        forms = [normaliser.normalize_str(token) for token in normalised]
+        return normaliser, re.compile("|".join(map(re.escape, forms)))
 
     @cached_property
     def _places(self) -> dict[str, int]:

@@ -59,6 +59,7 @@ class LanguageModel:
         name, revision: of the checkpoint; for messages and manifests.
         shortcuts: the shortcuts that hold for this model, by its config and the check at loading.
         check: the result of that check; "none" where the model was not checked.
+        check_errors: what it compared with plain passes, and the largest relative error of each.
         batch_limit: the largest batch, in tokens, once the device ran out of memory; None before.
         readout_checks: the checks of readouts, each of which is measured once per model.
         leak: the coupling that `plant` wrote into it; None for a plain model.
@@ -71,6 +72,7 @@ class LanguageModel:
     shortcuts: Shortcuts = field(default=Shortcuts())
     check: str = "none"
     batch_limit: int | None = field(default=None, repr=False)
+    check_errors: dict[str, float] = field(default_factory=dict, init=False, repr=False)
     # Not in `__init__`: a copy made by `replace` may read otherwise, so it measures its own.
     readout_checks: ReadoutChecks = field(default_factory=ReadoutChecks, init=False, repr=False)
     leak: Leak | None = None
@@ -187,7 +189,7 @@ class LanguageModel:
                 chat template that fails.
         """
         chat = self.chat
-        markup = [chat.markup_in(*prompt.words) for prompt in prompts]
+        markup = self._markup_in(chat, [prompt.words for prompt in prompts], names, "prompt")
         return self._checked(chat.tokenise_all(prompts), names, "prompt", new_tokens, markup)
 
     def tokenise_text(self, text: str) -> TokenSequence:
@@ -202,7 +204,7 @@ class LanguageModel:
         `names`, warnings and errors are as for `tokenise_all`.
         """
         chat = self.chat
-        markup = [chat.markup_in(text) for text in texts]
+        markup = self._markup_in(chat, [[text] for text in texts], names, "text")
         return self._checked(chat.tokenise_texts(texts), names, "text", 0, markup)
 
     def answers_after(self, prompt: Prompt, texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -241,6 +243,23 @@ class LanguageModel:
     def max_length(self) -> int | None:
         """The size of the model's context in tokens, by its config; None if the config has none."""
         return max_length(self.text_config)
+
+    def _markup_in(
+        self,
+        chat: ChatFormat,
+        texts: Sequence[Sequence[str | None]],
+        names: Sequence[str] | None,
+        kind: str,
+    ) -> list[list[str]]:
+        """The control tokens in the words of each text; an InputError about them has its name."""
+        names = [f"{kind} {i}" for i in range(len(texts))] if names is None else names
+        markup = []
+        for name, words in zip(names, texts, strict=True):
+            try:
+                markup.append(chat.markup_in(*words))
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from error
+        return markup
 
     def _checked(
         self,

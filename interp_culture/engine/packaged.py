@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from interp_culture.artifacts import cache_dir
+from interp_culture.artifacts.folders import cache_dir
 from interp_culture.errors import check_known
 
 

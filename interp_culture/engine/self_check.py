@@ -42,8 +42,7 @@ def check_model(model: LanguageModel, expected: PlainPasses) -> None:
     Raises InputError where the hooked model differs from the plain one even without shortcuts.
     """
     comparison = _Comparison(model, expected)
-    for check in CHECKS:
-        _settle(comparison, check)
+    model.check_errors = {check.what: _settle(comparison, check) for check in CHECKS}
     model.check = "passed"
     if model.shortcuts.off:
         descriptions = "; ".join(DESCRIPTIONS[name] for name in model.shortcuts.off)
@@ -89,19 +88,24 @@ class _Check:
 
     Attributes:
         error: computes the error relative to the size of the expected numbers.
+        what: what is compared.
         difference: what differs where the error is too large, for the message.
         alternatives: sets of shortcuts to switch off where it fails, in the order to try them.
     """
 
     error: Callable[[_Comparison], float]
+    what: str
     difference: str
     alternatives: tuple[tuple[str, ...], ...]
 
 
-def _settle(comparison: _Comparison, check: _Check) -> None:
+def _settle(comparison: _Comparison, check: _Check) -> float:
     """Switch off the first set of shortcuts without which the check passes, or none.
 
-    Raises InputError where it fails under all alternatives.
+    Returns the relative error that is left.
+
+    Raises:
+        InputError: it fails under all alternatives.
     """
     model = comparison.model
     before = model.shortcuts
@@ -114,7 +118,7 @@ def _settle(comparison: _Comparison, check: _Check) -> None:
             failure = f"{type(trouble).__name__}: {trouble}".splitlines()[0]
             continue
         if error <= TOLERANCES[model.dtype]:
-            return
+            return error
         failure = f"relative error {error:.2g}"
     raise InputError(
         f"{model.name} ({type(model.bridge.original_model).__name__}) is refused: hooked by "
@@ -227,11 +231,13 @@ _PLAIN = (("trees", "padding"), ("fused", "trees", "padding"))
 CHECKS = (
     _Check(
         _head_error,
+        what="logits",
         difference="the logits of its own final residual stream differ",
         alternatives=(("pieces",),),
     ),
     _Check(
         _trace_error,
+        what="residual streams at all layers",
         difference="residual streams differ",
         alternatives=(
             ("fused",),
@@ -244,11 +250,13 @@ CHECKS = (
     ),
     _Check(
         _resumed_error,
+        what="residual streams under steering",
         difference="residual streams under steering differ",
         alternatives=(("resume",), ("trees",), *_PLAIN),
     ),
     _Check(
         _written_error,
+        what="logits of written tokens under steering",
         difference="the logits of tokens that it writes differ",
         alternatives=(("padded_generation",), ("padded_generation", "fused")),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import torch
 
-from interp_culture.artifacts import replacing
+from interp_culture.artifacts.stores import folder_once
 from interp_culture.engine.checkpoints import check_weights
+from interp_culture.engine.gguf_header import check_gguf
 from interp_culture.engine.installation import check_space, checked_gguf
 from interp_culture.engine.packaged import PACKAGED, packaged_model
 from interp_culture.errors import InputError, first_line
@@ -23,25 +25,27 @@ def from_packaged(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     The unpacked weights are kept in the cache, since unpacking takes many times as long as loading.
     """
     model = packaged_model(name)
-    if not (model.unpacked / "config.json").exists():
+
+    def unpack(part: Path) -> None:
         gguf = checked_gguf(model)
-        model.unpacked.parent.mkdir(parents=True, exist_ok=True)
-        check_space(model.unpacked.parent, model.memory, f"unpacking {name}")
+        check_space(part, model.memory, f"unpacking {name}")
         # In float32, so that one unpacked copy serves every dtype. The quantised weights are
         # products of more bits than 16-bit numbers have, so that bfloat16 would round them.
         hf_model, tokenizer = from_gguf(gguf, torch.float32)
-        with replacing(model.unpacked) as part, _quiet_transformers():
+        with _quiet_transformers():
             hf_model.save_pretrained(part)
             tokenizer.save_pretrained(part)
-        # Its memory, before the same weights are read again.
-        del hf_model
-    return from_pretrained(str(model.unpacked), dtype, None)
+
+    folder = folder_once(model.unpacked, {"gguf": model.sha256}, unpack)
+    return from_pretrained(str(folder), dtype, None)
 
 
 def from_gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """The Hugging Face model and tokenizer in a .gguf file, unpacked to `dtype`."""
-    if not path.is_file():
+    # Unlike `Path.is_file`, it takes a name that is too long.
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such .gguf file")
+    check_gguf(path)
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     try:
@@ -95,6 +99,8 @@ def from_pretrained(name: str, dtype: torch.dtype, revision: str | None) -> tupl
                 name,
                 dtype=dtype,
                 output_loading_info=True,
+                # A pickle runs code when it is read.
+                use_safetensors=True,
                 # Then the report names the weights of another shape; the error would not.
                 ignore_mismatched_sizes=True,
                 **options,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from interp_culture.artifacts import make_folder
+from interp_culture.artifacts.folders import make_folder
 from interp_culture.reporting.comparison_findings import comparison_findings
 from interp_culture.reporting.comparison_overview import comparison_questions
 from interp_culture.reporting.comparison_sections import comparison_sections, left_out

@@ -12,7 +12,8 @@ import plotly.io
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from interp_culture.artifacts import replacing
+from interp_culture.artifacts.files import replacing
+from interp_culture.reporting.content_policy import with_policy
 from interp_culture.reporting.effect_findings import Finding, Question
 from interp_culture.reporting.glossary import mark_terms
 from interp_culture.study.analysis import Section
@@ -29,7 +30,7 @@ def render(template: str, path: Path, **content: Any) -> Path:
     # plotly.js goes into the page, so that a report opens offline and can be sent as one file.
     html = environment.get_template(template).render(plotly_js=get_plotlyjs(), **content)
     with replacing(path) as part:
-        part.write_text(html, encoding="utf-8")
+        part.write_text(with_policy(html), encoding="utf-8")
     return path
 
 

@@ -23,6 +23,7 @@ from interp_culture.scenarios.lettered import (
     readings,
     without_cue,
 )
+from interp_culture.scenarios.records import validated
 from interp_culture.scenarios.scenario import Scenario
 from interp_culture.scenarios.wording import comparable, short
 
@@ -182,7 +183,9 @@ def _scenario(
         )
         return None
     # Numbers count all records: ids stay the same when another record is left out.
-    return Scenario(id=f"{name}-{number:03d}", axis=name, item=name, domain=DOMAIN, **fields)
+    names = {"id": f"{name}-{number:03d}", "axis": name, "item": name, "domain": DOMAIN}
+    # A choice within the text of a question was not validated with its record.
+    return validated(Scenario, names | fields, where, faults)
 
 
 def _from_completions(

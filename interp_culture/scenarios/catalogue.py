@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic_core import PydanticCustomError
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+from interp_culture.scenarios.wording import is_invisible
+
+# No text has them; a terminal obeys some of them. White space is not among them.
+CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+
+
+def without_control(text: str) -> str:
+    """The text itself. Raises a validation error for one with control characters."""
+    control = CONTROL.search(text)
+    if control:
+        raise PydanticCustomError(
+            "control_character",
+            "it holds the control character {code}; remove it",
+            {"code": f"U+{ord(control[0]):04X}"},
+        )
+    return text
+
+
+def _visible(text: str) -> str:
+    if is_invisible(text):
+        raise PydanticCustomError("invisible_text", "nothing of it is visible; write a text")
+    return text
+
+
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1),
+    AfterValidator(without_control),
+    AfterValidator(_visible),
+]
 
 
 class StrictRecord(BaseModel):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from interp_culture.errors import InputError
 from interp_culture.resources import DATA
@@ -19,7 +19,7 @@ from interp_culture.scenarios.behaviours import (
     is_open_ended,
     record_type,
 )
-from interp_culture.scenarios.catalogue import Catalogue
+from interp_culture.scenarios.catalogue import Catalogue, Text
 from interp_culture.scenarios.data_faults import POLICIES, DataFaults, Fault, FaultPolicy, listing
 from interp_culture.scenarios.joining import join_sets
 from interp_culture.scenarios.records import (
@@ -30,10 +30,12 @@ from interp_culture.scenarios.records import (
     validated,
 )
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
-from interp_culture.scenarios.wording import comparable
+from interp_culture.scenarios.wording import comparable, name_form, short
+from interp_culture.yaml_files import read_yaml
 
 SUFFIXES = (".jsonl", ".json")
 POOL_SUFFIX = ".pool.jsonl"
+MAX_SHOWN = 300
 
 
 def load_scenarios(path: str | Path | None = None, faults: FaultPolicy = "skip") -> ScenarioSet:
@@ -59,7 +61,7 @@ def load_scenarios(path: str | Path | None = None, faults: FaultPolicy = "skip")
     """
     if faults not in POLICIES:
         raise InputError(f"unknown faults {faults!r}; known: {', '.join(POLICIES)}")
-    if path is not None and not Path(path).exists() and "+" in str(path):
+    if path is not None and "+" in str(path) and not _exists(Path(path)):
         return join_sets([load_scenarios(part, faults) for part in str(path).split("+")])
     root = DATA / "culture" if path is None else find_set(Path(path))
     files = _scenario_files(root)
@@ -97,13 +99,13 @@ def find_set(path: Path) -> Path:
     Raises:
         InputError: it is neither.
     """
-    if path.exists():
+    if _exists(path):
         return path
     if str(path) in shipped_sets():
         return DATA / path
     raise InputError(
-        f"{path}: no such file or folder; give a .jsonl or .json file, a folder of them, "
-        f"or the name of a shipped set: {', '.join(shipped_sets())}"
+        f"{str(path)[:MAX_SHOWN]}: no such file or folder; give a .jsonl or .json file, a folder "
+        f"of them, or the name of a shipped set: {', '.join(shipped_sets())}"
     )
 
 
@@ -117,12 +119,12 @@ def load_catalogue(folder: Path) -> Catalogue:
     if not path.exists():
         path = DATA / "culture" / "axes.yaml"
     try:
-        catalogue = Catalogue.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not readable as UTF-8 YAML: {error}") from error
+        catalogue = Catalogue.model_validate(read_yaml(path))
     except ValidationError as error:
         faults = [Fault(str(path), fault_kind(e), _explain_yaml(e)) for e in error.errors()]
         raise InputError(listing(faults)) from error
+    for field in ("axes", "items", "domains"):
+        _check_names(path, field, getattr(catalogue, field))
     undeclared = [
         f"{name} ({item.axis})"
         for name, item in catalogue.items.items()
@@ -134,6 +136,36 @@ def load_catalogue(folder: Path) -> Catalogue:
             f"declared: {', '.join(catalogue.axes)}"
         )
     return catalogue
+
+
+def _check_names(path: Path, field: str, names: Iterable[str]) -> None:
+    """Refuse two names that look the same, or one that no scenario could give."""
+    spellings: dict[str, str] = {}
+    for name in names:
+        try:
+            usable = TypeAdapter(Text).validate_python(name) == name
+        except ValidationError:
+            usable = False
+        if not usable:
+            raise InputError(
+                f"{path}: field '{field}': {short(name)} is not a name; write visible characters "
+                "without white space around them"
+            )
+        if spellings.setdefault(name_form(name), name) != name:
+            raise InputError(
+                f"{path}: field '{field}': two names look the same but have different characters: "
+                f"{spellings[name_form(name)]!a} and {name!a}; rename one of them"
+            )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        # Names with "+" between them can be longer than a name of a file.
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _explain_yaml(error: Any) -> str:
@@ -173,7 +205,7 @@ def _has_behaviours(file: Path) -> bool:
     first = next((record for record in records if isinstance(record, dict)), None)
     if first is None:
         # Without a readable record the form decides: a list is the usual form of behaviours.
-        return file.suffix == ".json" or begins_a_list(file.read_bytes())
+        return file.suffix == ".json" or begins_a_list(file)
     if "question" in first:
         # A scenario with a surplus "question" is a faulty scenario, not a behaviour.
         return "axis" not in first
@@ -197,15 +229,16 @@ def _read_scenarios(files: list[Path], faults: DataFaults) -> ScenarioSet:
             detail = f"the same texts are at {text_places[texts]}"
             faults.note(where, "read once, an exact repeat", detail)
             continue
-        if scenario.id in id_places:
+        name = name_form(scenario.id)
+        if name in id_places:
             faults.add(
                 where,
                 "an id that is already used",
-                f"field 'id': {scenario.id!r} is already at {id_places[scenario.id]}; "
+                f"field 'id': {short(scenario.id)} is already at {id_places[name]}; "
                 "give each scenario a different id",
             )
             continue
-        id_places[scenario.id] = where
+        id_places[name] = where
         text_places[texts] = where
         scenarios.append(scenario)
     return ScenarioSet(tuple(scenarios), catalogue)
@@ -238,7 +271,7 @@ def _name_faults(scenario: Scenario, catalogue: Catalogue) -> Iterator[tuple[str
             are_known = False
             yield (
                 f"an unknown {field}",
-                f"field '{field}': unknown {field} {value!r}; known: {', '.join(known)} "
+                f"field '{field}': unknown {field} {short(value)}; known: {', '.join(known)} "
                 "(declare your own in an axes.yaml in the same folder)",
             )
     item = catalogue.items.get(scenario.item)
@@ -263,18 +296,32 @@ def _text_faults(scenario: Scenario) -> Iterator[tuple[str, str]]:
 def _read_behaviours(root: Path, files: list[Path], faults: DataFaults) -> ScenarioSet:
     scenarios: list[Scenario] = []
     names: dict[str, Path] = {}
+    forms: dict[str, str] = {}
     for file in files:
-        name = file.stem.strip()
-        if name in names:
+        name = _behaviour_name(file)
+        form = name_form(name)
+        if form in forms:
             raise InputError(
-                f"{file}: behaviour {name!r} is also in {names[name]}; "
+                f"{file}: behaviour {name!r} is also in {names[forms[form]]}; "
                 "give each file a different name"
             )
+        forms[form] = name
         names[name] = file
         scenarios += behaviour_scenarios(name, _behaviour_records(file, faults), faults)
     # `Path(".").name` is empty; `resolve` finds the name of the folder.
     title = root.stem if root.is_file() else root.resolve().name
     return ScenarioSet(tuple(scenarios), behaviour_catalogue(title or "behaviours", names))
+
+
+def _behaviour_name(file: Path) -> str:
+    """The name of a behaviour, which is that of its file."""
+    try:
+        return TypeAdapter(Text).validate_python(file.stem)
+    except ValidationError as error:
+        raise InputError(
+            f"{str(file)!a}: the name of the file is the name of its axis; rename it to visible "
+            "characters"
+        ) from error
 
 
 def _behaviour_records(file: Path, faults: DataFaults) -> Iterator[tuple[str, int, FieldRecord]]:

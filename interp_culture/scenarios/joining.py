@@ -8,6 +8,7 @@ from typing import TypeVar
 from interp_culture.errors import InputError
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
+from interp_culture.scenarios.wording import name_form
 
 Declared = TypeVar("Declared")
 
@@ -31,12 +32,13 @@ def join_sets(sets: Sequence[ScenarioSet]) -> ScenarioSet:
         raise InputError("no set to join; give one or more")
     scenarios: dict[str, Scenario] = {}
     for each in sets:
-        if shared := [scenario.id for scenario in each if scenario.id in scenarios]:
+        ids = {name_form(scenario.id): scenario for scenario in each}
+        if shared := [ids[name].id for name in ids if name in scenarios]:
             raise InputError(
                 f"two of the joined sets have scenarios with the same id: {', '.join(shared[:3])}; "
                 "give each set once, and ids of their own"
             )
-        scenarios |= {scenario.id: scenario for scenario in each}
+        scenarios |= ids
     catalogues = [each.catalogue for each in sets]
     names = dict.fromkeys(catalogue.name for catalogue in catalogues)
     domains = dict.fromkeys(domain for catalogue in catalogues for domain in catalogue.domains)
@@ -51,8 +53,14 @@ def join_sets(sets: Sequence[ScenarioSet]) -> ScenarioSet:
 
 def _merged(kind: str, parts: Iterable[Mapping[str, Declared]]) -> dict[str, Declared]:
     merged: dict[str, Declared] = {}
+    spellings: dict[str, str] = {}
     for part in parts:
         for name, declared in part.items():
+            if spellings.setdefault(name_form(name), name) != name:
+                raise InputError(
+                    f"two of the joined sets spell {kind} {name} with different characters that "
+                    "look the same; copy the name from one to the other"
+                )
             if merged.setdefault(name, declared) != declared:
                 raise InputError(
                     f"two of the joined sets declare {kind} {name} differently; rename it in one"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,10 +38,12 @@ HEADING = re.compile(
 LINE_START = r"^[ \t]*"
 # On one line, the first choice follows the end of a sentence or a heading.
 SENTENCE_END = re.compile(r"(?:\A|[\n.?!:：。？！…\"'”’)])[ \t]*\Z")
-SEPARATOR = re.compile(r"[ \t]*(?:[/|;,]|[/|;,]?[ \t]*\bor)[ \t]*\Z")
+# These patterns are tried once for each run of spaces, and give no space back ("*+"): otherwise a
+# choice with thousands of spaces would take minutes.
+SEPARATOR = re.compile(r"(?<![ \t])[ \t]*+(?:[/|;,]|[/|;,]?[ \t]*+\bor)[ \t]*\Z")
 # The end of a completion prompt. If it stayed in the last choice, it would mark one pole.
 CUE = re.compile(
-    r"\s+(?:(?:the|my|your)[ \t]+)?"
+    r"(?<!\s)\s+(?:(?:the|my|your)[ \t]+)?"
     r"(?:answer|response|reply|choice|assistant|ai|human|user)(?:[ \t]+is)?"
     r"[ \t]*[:：][ \t]*[(（]?\s*\Z",
     re.I,
@@ -48,7 +51,7 @@ CUE = re.compile(
 # A last line that ends in an open bracket asks for a letter, whatever its words are.
 OPEN_LINE = re.compile(r"(?:\n[^\n]*)?[(（]\s*\Z")
 # A line such as "-----" between question and choices belongs to neither.
-RULE = re.compile(r"\n[-=*_ \t]{2,}\s*\Z")
+RULE = re.compile(r"\n[-=*_ \t]{2,}+\Z")
 BLANK_LINE = re.compile(r"\n[ \t]*\n")
 STRAY_BRACKET = re.compile(r"(?<=\w)[)）]\Z")
 
@@ -153,14 +156,15 @@ def _without_heading(text: str) -> str:
     headings = list(HEADING.finditer(text))
     if headings and not text[headings[-1].end() :].strip():
         text = text[: headings[-1].start()]
-    return RULE.sub("", text).strip()
+    return RULE.sub("", text.rstrip()).strip()
 
 
 def _at_lines(text: str, marker: str, *, ordered: bool) -> list[re.Match[str]]:
     """Markers at the beginnings of lines, or behind a slash or a heading within a line."""
     marks = list(re.compile(rf"(?:{LINE_START}|(?<=[:：/|;])[ \t]*){marker}", re.M).finditer(text))
     heading_ends = [heading.end() for heading in HEADING.finditer(text)]
-    list_starts = [end for end in heading_ends if any(_follows(text, end, m) for m in marks)]
+    mark_starts = [m.start(1) for m in marks]
+    list_starts = [end for end in heading_ends if _leads_to_mark(text, end, mark_starts)]
     # Two headings mean two questions, and it is unclear which of them the answers belong to.
     if len(list_starts) == 1:
         marks = [m for m in marks if m.start(1) >= list_starts[0]]
@@ -171,12 +175,10 @@ def _at_lines(text: str, marker: str, *, ordered: bool) -> list[re.Match[str]]:
     return marks
 
 
-def _follows(text: str, heading_end: int, mark: re.Match[str]) -> bool:
+def _leads_to_mark(text: str, heading_end: int, mark_starts: list[int]) -> bool:
     """Whether a marker stands directly behind a heading."""
-    if mark.start(1) < heading_end:
-        return False
-    between = text[heading_end : mark.start(1)]
-    return not between.strip(" \t\n([（【")
+    after = mark_starts[bisect_left(mark_starts, heading_end) :][:1]
+    return any(not text[heading_end:start].strip(" \t\n([（【") for start in after)
 
 
 def _on_one_line(text: str, marker: str) -> list[re.Match[str]]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import (
+    AfterValidator,
     Field,
     StringConstraints,
     model_serializer,
@@ -19,11 +20,21 @@ from pydantic import (
 )
 
 from interp_culture.errors import InputError, check_known
-from interp_culture.scenarios.catalogue import Catalogue, StrictRecord, Text
+from interp_culture.scenarios.catalogue import Catalogue, StrictRecord, Text, without_control
 from interp_culture.scenarios.repeats import grouped_halves, near_identical
-from interp_culture.scenarios.wording import comparable, word_sequence
+from interp_culture.scenarios.wording import comparable, is_invisible, word_sequence
 
-OptionalText = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+def _empty_if_invisible(text: str) -> str:
+    return "" if is_invisible(text) else text
+
+
+OptionalText = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    AfterValidator(without_control),
+    AfterValidator(_empty_if_invisible),
+]
 
 
 class Scenario(StrictRecord):

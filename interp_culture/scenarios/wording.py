@@ -26,6 +26,27 @@ def comparable(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", folded).split())
 
 
+def name_form(name: str) -> str:
+    """A name or id in the form in which two that look the same are equal. Case counts.
+
+    >>> name_form("Cafe\\u0301-\\uff11\\u200b") == name_form("Café-1")
+    True
+    """
+    if name.isascii():
+        return name.strip()
+    visible = "".join(c for c in name if unicodedata.category(c) != INVISIBLE)
+    return unicodedata.normalize("NFKC", visible).strip()
+
+
+def is_invisible(text: str) -> bool:
+    """Whether a text has no character that a reader sees.
+
+    >>> is_invisible(" \\u200b"), is_invisible("x")
+    (True, False)
+    """
+    return all(c.isspace() or unicodedata.category(c) == INVISIBLE for c in text)
+
+
 def word_sequence(text: str) -> tuple[str, ...]:
     """The words of a text in order, normalised as in `comparable`, without punctuation.
 

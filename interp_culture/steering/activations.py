@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp_culture.artifacts import read_json, refuse_file, replacing, write_json
+from interp_culture.artifacts.sources import source_hash
+from interp_culture.artifacts.stores import folder_fault, folder_once, read_about
 from interp_culture.engine.batching import over_batches
 from interp_culture.engine.interventions import Edit, as_edits
 from interp_culture.engine.model import LanguageModel
@@ -74,7 +75,7 @@ def rows_of(stored: Sequence[str], ids: Sequence[str], name: str) -> list[int]:
     return [row_of[scenario_id] for scenario_id in ids]
 
 
-CACHE_MANIFEST = "activations.json"
+POLES = ("positive", "negative")
 
 
 def contrastive_activations(
@@ -203,7 +204,6 @@ def cache_activations(
     True
     """
     folder = Path(folder)
-    refuse_file(folder)
     site = as_site(site)
     manifest = {
         **model.describe(),
@@ -211,19 +211,17 @@ def cache_activations(
         "ids": [scenario.id for scenario in scenarios],
         "site": site.name,
         "words": texts_hash(scenarios, site),
+        "source": source_hash("interp_culture"),
     }
-    stored = _read_manifest(folder)
-    if stored is None or deciding(stored) != deciding(manifest):
-        with replacing(folder) as part:
-            part.mkdir()
-            shape = _shape(model, scenarios, site)
-            positive = np.lib.format.open_memmap(part / "positive.npy", "w+", np.float32, shape)
-            negative = np.lib.format.open_memmap(part / "negative.npy", "w+", np.float32, shape)
-            _fill(model, scenarios, positive, negative, site=site)
-            positive.flush()
-            negative.flush()
-            write_json(part / CACHE_MANIFEST, manifest)
-    return load_activations(folder)
+
+    def fill(part: Path) -> None:
+        shape = _shape(model, scenarios, site)
+        positive, negative = (_new_array(part / f"{pole}.npy", shape) for pole in POLES)
+        _fill(model, scenarios, positive, negative, site=site)
+        positive.flush()
+        negative.flush()
+
+    return _opened(folder_once(folder, manifest, fill))
 
 
 def load_activations(folder: str | Path) -> Activations:
@@ -242,17 +240,37 @@ def load_activations(folder: str | Path) -> Activations:
     True
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    if manifest is None:
+    manifest = read_about(folder)
+    if manifest is None or not all((folder / f"{pole}.npy").is_file() for pole in POLES):
         raise InputError(
             f"{folder}: no cached activations there; write them with cache_activations"
         )
+    fault = folder_fault(folder, manifest)
+    if fault is not None:
+        raise InputError(
+            f"{folder}: {fault}; remove the folder and write it again with cache_activations"
+        )
+    return _opened(folder)
+
+
+def _opened(folder: Path) -> Activations:
+    """The activations of a folder whose files are whole."""
+    about = read_about(folder) or {}
     # Copy-on-write, since torch has no read-only tensors.
     positive, negative = (
-        torch.from_numpy(np.load(folder / f"{pole}.npy", mmap_mode="c"))
-        for pole in ("positive", "negative")
+        torch.from_numpy(np.load(folder / f"{pole}.npy", mmap_mode="c")) for pole in POLES
     )
-    return Activations(tuple(manifest["ids"]), positive, negative)
+    return Activations(tuple(about["ids"]), positive, negative)
+
+
+def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A file of zeros that is written through memory, with all its place on the disk."""
+    array = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    # Otherwise a disk that becomes full would end the process in the middle of a write.
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _check_finite(model: LanguageModel, activations: Activations, edits: Sequence[Edit]) -> None:
@@ -289,17 +307,3 @@ def _fill(
         rows = [row_of[scenario_id] for scenario_id in batch.ids]
         positive[rows] = batch.positive.numpy()
         negative[rows] = batch.negative.numpy()
-
-
-def deciding(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The part of a manifest that decides the numbers."""
-    # The hash of the weights identifies the model, under any name and on any device.
-    not_deciding = ("model", "revision", "device")
-    return {name: value for name, value in manifest.items() if name not in not_deciding}
-
-
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        return read_json(folder / CACHE_MANIFEST)
-    except InputError:
-        return None

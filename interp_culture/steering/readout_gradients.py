@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,18 +12,18 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from interp_culture.artifacts import read_json, replacing, write_json
+from interp_culture.artifacts.sources import source_hash
+from interp_culture.artifacts.stores import folder_once
 from interp_culture.engine.interventions import Positions
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.sensitivity import Sensitivity, sensitivity
 from interp_culture.scenarios.scenario import ScenarioSet
-from interp_culture.steering.activations import Activations, deciding, rows_of
+from interp_culture.steering.activations import Activations, rows_of
 
 # The residual stream of a hook point in block l is stream l plus this.
 STREAM_OF = {"hook_resid_pre": 0, "hook_resid_post": 1}
-MANIFEST = "gradients.json"
 TENSORS = "gradients.safetensors"
 
 
@@ -157,23 +156,15 @@ def cache_gradients(
         "scenarios": scenarios.digest,
         "ids": [scenario.id for scenario in scenarios],
         "readout": asdict(as_format(readout)),
+        "source": source_hash("interp_culture"),
     }
-    if not _holds(folder, manifest):
+
+    def fill(part: Path) -> None:
         gradients = readout_gradients(model, scenarios, readout)
         tensors = {"logit_diff": gradients.logit_diff, "gradient": gradients.gradient.contiguous()}
-        with replacing(folder) as part:
-            part.mkdir()
-            save_file(tensors, part / TENSORS)
-            write_json(part / MANIFEST, manifest)
-    stored = load_file(folder / TENSORS)
+        save_file(tensors, part / TENSORS)
+
+    stored = load_file(folder_once(folder, manifest, fill) / TENSORS)
     ids = tuple(manifest["ids"])
     kind = as_format(readout).readout
     return ReadoutGradients(kind, ids, stored["logit_diff"], stored["gradient"])
-
-
-def _holds(folder: Path, manifest: dict[str, Any]) -> bool:
-    """Whether the folder holds the finished gradients that the manifest describes."""
-    try:
-        return deciding(read_json(folder / MANIFEST)) == deciding(manifest)
-    except InputError:
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,8 @@ def read_decoder(path: str | Path, d_model: int) -> Decoder:
     where = f"{path}: {key} {list(tensor.shape)}"
     if tensor.ndim != 2 or d_model not in tensor.shape or not tensor.numel():
         raise InputError(f"{where} does not fit vectors of width {d_model}; {_expected(d_model)}")
+    if not tensor.is_floating_point():
+        raise InputError(f"{where} holds {tensor.dtype}, not floats; save the decoder as floats")
     order = "feature, d_model"
     if key == LINEAR and tensor.shape[0] == tensor.shape[1]:
         raise InputError(
@@ -136,7 +139,8 @@ def read_decoder(path: str | Path, d_model: int) -> Decoder:
 
 
 def _stored(path: Path) -> tuple[str, Tensor]:
-    if not path.is_file():
+    # Unlike `Path.is_file`, it takes a name that is too long.
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such file; name the .safetensors file of an autoencoder")
     try:
         with safe_open(path, framework="pt") as file:
@@ -144,7 +148,7 @@ def _stored(path: Path) -> tuple[str, Tensor]:
             for key in (ROWS, LINEAR):
                 if key in keys:
                     return key, file.get_tensor(key)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: not a complete .safetensors file ({error})") from error
     raise InputError(
         f"{path}: neither {ROWS} nor {LINEAR} is in it, but {', '.join(sorted(keys)[:8])}; "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,11 +13,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from interp_culture.artifacts import replacing
+from interp_culture.artifacts.files import replacing, set_aside
 from interp_culture.errors import InputError
 from interp_culture.steering.vectors import Provenance, SteeringVectors
 
 METADATA = "interp_culture"  # the name under which methods and provenance are stored
+KEY = "key"
+CHECKSUM = "sha256"  # of the tensors and the other metadata
 
 
 def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors], key: str = "") -> None:
@@ -25,7 +30,7 @@ def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors], key: str
     Args:
         path: of the file, which is replaced as a whole.
         vectors: by axis.
-        key: of the study that the vectors belong to; `stored_key` reads it.
+        key: of the study that the vectors belong to; `stored_vectors` compares it.
 
     >>> ic.save_vectors("vectors.safetensors", vectors)
     >>> sorted(ic.load_vectors("vectors.safetensors"))
@@ -40,16 +45,25 @@ def save_vectors(path: str | Path, vectors: dict[str, SteeringVectors], key: str
         about[axis] = {"method": axis_vectors.method, "provenance": axis_vectors.provenance}
     with replacing(Path(path)) as part:
         # Metadata of safetensors are texts, hence JSON.
-        save_file(tensors, part, metadata={METADATA: json.dumps(about), "key": key})
+        metadata = {METADATA: json.dumps(about), KEY: key}
+        metadata[CHECKSUM] = _checksum(tensors, metadata)
+        save_file(tensors, part, metadata=metadata)
 
 
-def stored_key(path: str | Path) -> str | None:
-    """The key that `save_vectors` wrote; None if the file does not exist or cannot be read."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("key")
-    except (SafetensorError, OSError):
+def stored_vectors(path: Path, key: str) -> dict[str, SteeringVectors] | None:
+    """The vectors that `save_vectors` wrote with this key; None if there are none.
+
+    Warns:
+        DamageWarning: the file is not one that was written whole; it is set aside.
+    """
+    if not path.exists():
         return None
+    try:
+        stored_key, vectors = _read(path)
+    except _FAULTS as error:
+        set_aside(path, _reason(path, error))
+        return None
+    return vectors if stored_key == key else None
 
 
 def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
@@ -61,28 +75,71 @@ def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
     >>> vectors = ic.load_vectors("vectors.safetensors")
     >>> edits = ic.steer(vectors["X"], layers=[1, 2], alpha=2.0)
     """
-    if not Path(path).exists():
+    # Unlike `Path.exists`, it takes a name that is too long.
+    if not os.path.exists(path):
         raise InputError(
             f"{path}: no such file; write one with `interp-culture extract --out {path}`"
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[METADATA])
-            return {axis: _stored_vectors(file, axis, entry) for axis, entry in about.items()}
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        return _read(Path(path))[1]
+    except _FAULTS as error:
         raise InputError(
             f"{path}: not a file that save_vectors wrote ({_reason(Path(path), error)}); turn "
             "vectors of your own into SteeringVectors with SteeringVectors.from_tensors"
         ) from error
 
 
-def _stored_vectors(file: Any, axis: str, entry: dict[str, Any]) -> SteeringVectors:
-    direction = file.get_tensor(f"{axis}.direction")
-    resid_norm = file.get_tensor(f"{axis}.resid_norm")
+# What reading a file of anybody's making raises.
+_FAULTS = (
+    *(SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError),
+    *(RuntimeError, ArithmeticError),  # such as RecursionError
+)
+
+
+def _read(path: Path) -> tuple[str | None, dict[str, SteeringVectors]]:
+    """The key and the vectors of a file."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        about = json.loads(metadata[METADATA])
+        # Otherwise a damaged name of the checksum would leave the file without one.
+        if not metadata.keys() <= {METADATA, KEY, CHECKSUM}:
+            raise ValueError("metadata that save_vectors does not write")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    # Files from before there were checksums have none.
+    stored = metadata.pop(CHECKSUM, None)
+    if stored is not None and stored != _checksum(tensors, metadata):
+        raise ValueError("its checksum is wrong: the content is not what was written")
+    if not about:
+        raise ValueError("it has no axis")
+    vectors = {axis: _of_axis(tensors, axis, entry) for axis, entry in about.items()}
+    return metadata.get(KEY), vectors
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 of the names, the numbers and the metadata."""
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
+        digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _of_axis(
+    tensors: Mapping[str, torch.Tensor], axis: str, entry: dict[str, Any]
+) -> SteeringVectors:
+    direction, resid_norm = tensors[f"{axis}.direction"], tensors[f"{axis}.resid_norm"]
     if direction.ndim != 2 or resid_norm.shape != direction.shape[:1]:
         raise ValueError(
             f"axis {axis}: direction {tuple(direction.shape)}, resid_norm {tuple(resid_norm.shape)}"
         )
+    if not direction.numel() or not direction.is_floating_point():
+        raise ValueError(
+            f"axis {axis}: direction has {direction.numel()} numbers of type {direction.dtype}"
+        )
+    if not bool(direction.isfinite().all()) or bool(resid_norm.isinf().any()):
+        raise ValueError(f"axis {axis}: it holds NaN or infinity")
+    if not isinstance(entry["method"], str) or not isinstance(entry["provenance"], dict):
+        raise ValueError(f"axis {axis}: its method is not a text, or its provenance not an object")
     # Files of other versions may have other keys; none of them is dropped.
     provenance = cast(Provenance, dict(entry["provenance"]))
     return SteeringVectors(axis, entry["method"], direction, resid_norm, provenance)
@@ -93,4 +150,6 @@ def _reason(path: Path, error: Exception) -> str:
         return "a .safetensors file without its metadata"
     if isinstance(error, SafetensorError):
         return f"a {path.suffix or 'nameless'} file that is not a complete .safetensors file"
+    if isinstance(error, RecursionError):
+        return "its metadata are nested too deeply"
     return f"{type(error).__name__}: {error}"

@@ -9,6 +9,7 @@ from .finished import FinishedStudy, read_study
 from .layer_profiles import layer_profile
 from .paired import paired_differences
 from .study import Study, run_study
+from .verification import verify_study
 
 __all__ = [
     "COMPARISON_SCHEMAS",
@@ -32,4 +33,5 @@ __all__ = [
     "read_study",
     "run_study",
     "save_comparison",
+    "verify_study",
 ]

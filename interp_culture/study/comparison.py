@@ -9,7 +9,10 @@ from typing import cast
 
 import pandas as pd
 
-from interp_culture.artifacts import content_key, make_folder, write_table
+from interp_culture.artifacts.files import content_key
+from interp_culture.artifacts.folders import make_folder
+from interp_culture.artifacts.sources import source_hash
+from interp_culture.artifacts.tables import write_table
 from interp_culture.coupling.responses import response, response_matrix
 from interp_culture.errors import InputError
 from interp_culture.readout.formats import Readout
@@ -27,7 +30,6 @@ from interp_culture.study.compared_tables import (
 )
 from interp_culture.study.finished import FinishedStudy, read_study
 from interp_culture.study.paired import paired_differences, shared_scenarios
-from interp_culture.study.sources import source_hash
 from interp_culture.study.summary import Summary
 from interp_culture.survey import culture_map
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_culture.artifacts import content_key
+from interp_culture.artifacts.files import content_key
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.formats import ReadoutFormat
 from interp_culture.scenarios.neutral import neutral_beginnings
@@ -36,7 +36,7 @@ from interp_culture.steering.layer_choice import top_layers
 from interp_culture.steering.layer_cost import layer_costs
 from interp_culture.steering.optimised import DEFAULT_TRAINING, Training
 from interp_culture.steering.readout_gradients import ReadoutGradients, cache_gradients
-from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_key
+from interp_culture.steering.vector_files import load_vectors, save_vectors, stored_vectors
 from interp_culture.steering.vectors import SteeringVectors, norm_matched
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.summary import DirectionRecord
@@ -270,9 +270,11 @@ class Directions:
         """The vectors in a file of the study's folder, computed if they are not there yet."""
         path = self.folder / f"{name}.safetensors"
         # Vectors are no table, so `once` cannot store them.
-        if stored_key(path) != self.key:
+        vectors = stored_vectors(path, self.key)
+        if vectors is None:
             save_vectors(path, dict(compute()), self.key)
-        return load_vectors(path)
+            vectors = load_vectors(path)
+        return vectors
 
 
 def geometry(vectors: Mapping[str, SteeringVectors]) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from interp_culture.artifacts import read_json, read_table
+from interp_culture.artifacts.files import read_json
+from interp_culture.artifacts.tables import read_table
 from interp_culture.errors import InputError
 from interp_culture.study.summary import Manifest, Summary, read_manifest, read_summary
 

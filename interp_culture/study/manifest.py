@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import torch
 
-from interp_culture.artifacts import content_key
+from interp_culture.artifacts.files import content_key
+from interp_culture.artifacts.sources import source_hash
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.prompts import template_hash
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.study.config import StudyConfig
-from interp_culture.study.sources import source_hash
 from interp_culture.study.summary import Manifest
 
 PACKAGES = ("interp-culture", "transformer-lens", "transformers", "torch")

@@ -12,7 +12,12 @@ from typing import Any, Literal, cast
 
 import pandas as pd
 
-from interp_culture.artifacts import content_key, make_folder, table_once, write_json, write_table
+from interp_culture.artifacts.files import content_key, remove_scratch, write_json
+from interp_culture.artifacts.folders import make_folder
+from interp_culture.artifacts.journal import forget, journal
+from interp_culture.artifacts.locks import locked
+from interp_culture.artifacts.sources import foreign_package, source_hash
+from interp_culture.artifacts.tables import table_once, write_table
 from interp_culture.coupling.control import designed_growth, planted_response
 from interp_culture.coupling.planted import leak_of_size
 from interp_culture.coupling.random_vectors import (
@@ -47,7 +52,6 @@ from interp_culture.study.analysis import Analysis, Tables, chosen
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.directions import Directions, geometry
 from interp_culture.study.manifest import study_manifest
-from interp_culture.study.sources import foreign_package, source_hash
 from interp_culture.study.summary import (
     Manifest,
     NullRecord,
@@ -64,6 +68,8 @@ from interp_culture.survey import culture_map
 CHECKED_PER_ITEM = 1
 # Random vectors for each axis that a brief study measures.
 CHECKED_BRIEF = 3
+# What one process at a time writes in a study's folder.
+LOCK = "tables"
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +95,15 @@ class Study:
     on_step: Callable[[str], None] = log.info
 
     def run(self) -> Summary:
-        """Compute what is not yet in `config.out`, and return the summary."""
+        """Compute what is not yet in `config.out`, and return the summary.
+
+        A second process on the same folder waits until the first is done, and finds its tables.
+        """
+        with locked(self.folder / LOCK):
+            remove_scratch(self.folder)
+            return self._run()
+
+    def _run(self) -> Summary:
         started = time.monotonic()
         folder = self.folder
         self.on_step(f"loading {self.config.model}")
@@ -158,6 +172,10 @@ class Study:
         `NAME.tables.json` lists the tables once the analysis is finished.
         """
         folder = self.folder  # first, so that a path that cannot be written to shows at once
+        with locked(folder / LOCK):
+            return self._measure(analysis, folder)
+
+    def _measure(self, analysis: Analysis, folder: Path) -> Tables:
         tables = analysis.measure(self)
         manifest = self._manifest_of(analysis.measure)
         for name, table in tables.items():
@@ -298,9 +316,19 @@ class Study:
     def once(self, name: str, compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """The stored table, or the computed one, which is then stored.
 
-        A table is computed again where the code, the model or the texts have changed.
+        A table is computed again where the code, the model or the texts have changed. A computation
+        that was stopped goes on after the batches of readouts that it had finished.
         """
-        return table_once(self.folder, name, self._manifest_of(compute), compute)
+        manifest = self._manifest_of(compute)
+
+        def in_parts() -> pd.DataFrame:
+            with journal(self.folder, name, manifest["key"]):
+                return compute()
+
+        with locked(self.folder / LOCK):
+            table = table_once(self.folder, name, manifest, in_parts)
+            forget(self.folder, name)
+        return table
 
     def read(
         self,

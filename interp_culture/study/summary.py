@@ -9,7 +9,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 import pandas as pd
 
-from interp_culture.artifacts import read_json
+from interp_culture.artifacts.files import read_json
 from interp_culture.coupling.null import random_effects
 from interp_culture.coupling.responses import domain_shifts, response, response_matrix
 from interp_culture.engine.leaks import Kind

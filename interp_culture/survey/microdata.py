@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from interp_culture.artifacts import make_folder, replacing, write_json
+from interp_culture.artifacts.files import file_checksum, replacing, write_json
+from interp_culture.artifacts.folders import make_folder
 from interp_culture.errors import InputError, check_known
 from interp_culture.survey.country_codes import country_name
 from interp_culture.survey.microdata_files import Kind, read_rows
@@ -34,6 +35,8 @@ SURVEY = ["iso3", "year"]
 CELL = [*SURVEY, "item"]
 # Codes for a missing year, such as -4 or 9999, are outside.
 PLAUSIBLE_YEARS = (1900, 2100)
+# Sums of weights beyond are not exact, or infinite.
+PLAUSIBLE_WEIGHTS = (1e-9, 1e9)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,13 @@ def write_survey(folder: str | Path, summary: SurveySummary) -> None:
         with replacing(folder / f"{name}.csv") as part:
             table.to_csv(part, index=False, float_format="%.6g")
     sizes = {f"{name}.csv": len(table) for name, table in tables.items()}
-    manifest = {**summary.provenance, "tables": sizes, "notes": summary.notes}
+    checksums = {name: file_checksum(folder / name) for name in sizes}
+    manifest = {
+        **summary.provenance,
+        "tables": sizes,
+        "checksums": checksums,
+        "notes": summary.notes,
+    }
     write_json(folder / "manifest.json", manifest)
 
 
@@ -160,7 +169,10 @@ def _usable_rows(table: pd.DataFrame, kind: Kind, notes: list[str]) -> pd.DataFr
     table = table.assign(weight=weight, year=table[kind.year])
     has_weight = (table.weight > 0) & np.isfinite(table.weight)
     table = _keep(table, has_weight, f"without a positive weight ({kind.weight})", notes)
-    has_year = table.year.between(*PLAUSIBLE_YEARS)
+    is_plausible = table.weight.between(*PLAUSIBLE_WEIGHTS)
+    low, high = PLAUSIBLE_WEIGHTS
+    table = _keep(table, is_plausible, f"with {kind.weight} outside {low:g} to {high:g}", notes)
+    has_year = table.year.between(*PLAUSIBLE_YEARS) & (table.year % 1 == 0)
     table = _keep(table, has_year, f"without a year ({kind.year})", notes)
     unknown_codes = table.code[table.iso3.isna()].value_counts(sort=False)
     if len(unknown_codes):

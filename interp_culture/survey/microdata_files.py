@@ -8,6 +8,7 @@ Known are the WVS wave 7 file, the EVS/WVS joint file and the Integrated Values 
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -123,8 +124,11 @@ def read_rows(path: Path) -> tuple[Kind, pd.DataFrame]:
     Raises:
         InputError: if the file is absent, of another kind, damaged, or holds text for numbers.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a survey file (.csv, .sav or .dta)")
+    # Unlike `Path.is_file`, it takes a name that is too long.
+    if not os.path.isfile(path):
+        raise InputError(
+            f"{str(path)[:300]}: no such file; give a survey file (.csv, .sav or .dta)"
+        )
     readers = {
         ".csv": _read_csv,
         ".sav": _read_labelled,
@@ -138,7 +142,12 @@ def read_rows(path: Path) -> tuple[Kind, pd.DataFrame]:
             f"not {path.suffix or 'a file without extension'}; "
             "unpack an archive first, or download the file in one of these formats"
         )
-    kind, table = read(path)
+    try:
+        # Not every reader says that a file is one that the user may not read.
+        with path.open("rb"):
+            kind, table = read(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     country_columns = [column for column in (kind.letters, kind.number) if column in table]
     labels = table[country_columns].astype(str)
     iso3, code = locate(labels, {kind.letters: kind.standard, kind.number: "numeric"})
@@ -158,11 +167,18 @@ def recognise(path: Path, columns: list[str]) -> tuple[Kind, dict[str, str]]:
         column_of = _match_columns(columns, kind.columns)
         lacking = kind.lacking(column_of)
         if not lacking:
+            _refuse_repeated(path, columns, column_of)
             return kind, column_of
         required = ", ".join(kind.lacking([]))
         faults.append(f"  {kind.title}: looked for {required}; missing: {', '.join(lacking)}")
     header = f"{path}: not a known survey file, judging by its {len(columns)} columns"
     raise InputError("\n".join([header, *faults]))
+
+
+def _refuse_repeated(path: Path, columns: list[str], column_of: dict[str, str]) -> None:
+    twice = [column for column in column_of.values() if columns.count(column) > 1]
+    if twice:
+        raise InputError(f"{path}: column {twice[0]!r} occurs twice; remove one of the two")
 
 
 def _match_columns(columns: list[str], ids: list[str]) -> dict[str, str]:
@@ -180,7 +196,7 @@ def _match_columns(columns: list[str], ids: list[str]) -> dict[str, str]:
 
 
 def _read_csv(path: Path) -> tuple[Kind, pd.DataFrame]:
-    from pyarrow import ArrowInvalid, string
+    from pyarrow import ArrowException, string
     from pyarrow import csv as arrow
 
     delimiter, header = _csv_header(path)
@@ -198,7 +214,7 @@ def _read_csv(path: Path) -> tuple[Kind, pd.DataFrame]:
         table = arrow.read_csv(
             path, read_options=reading, parse_options=parsing, convert_options=as_text
         )
-    except ArrowInvalid as error:
+    except ArrowException as error:
         raise InputError(
             f"{path}: {_csv_fault(error)}; numbers with a decimal comma in a comma-separated file "
             "look like this: export with decimal points, or download the file again"
@@ -219,9 +235,13 @@ def _csv_header(path: Path) -> tuple[str, list[str]]:
     _check_utf8(path)
     with path.open(encoding="utf-8-sig", newline="") as text:
         first_line = text.readline()
-    headers = {
-        delimiter: next(csv.reader([first_line], delimiter=delimiter), []) for delimiter in ",;\t"
-    }
+    try:
+        headers = {
+            delimiter: next(csv.reader([first_line], delimiter=delimiter), [])
+            for delimiter in ",;\t"
+        }
+    except csv.Error as error:
+        raise InputError(f"{path}:1: no line of column names: {error}") from error
     return max(headers.items(), key=lambda header: len(header[1]))
 
 

@@ -141,9 +141,10 @@ def parse_persona(text: str, facts: Facts | None = None) -> Persona:
     if kind == "advanced" and rest:
         return advanced_persona(rest, facts)
     number, _, country = rest.partition(":")
-    if kind == "respondent" and number.isdigit():
+    # "²" is a digit that `int` does not read, and there are ten respondents.
+    if kind == "respondent" and number.isdecimal() and len(number) <= 9:
         return respondent_persona(int(number), country or None)
-    raise InputError(f"unknown persona {text!r}; known: {KINDS}")
+    raise InputError(f"unknown persona {text[:80]!r}; known: {KINDS}")
 
 
 def nearest_answer(item: str, mean: float) -> int:

@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from interp_culture.artifacts import content_key, make_folder, read_table, write_table
+from interp_culture.artifacts.files import content_key
+from interp_culture.artifacts.folders import make_folder
+from interp_culture.artifacts.tables import read_table, write_table
 from interp_culture.engine.generation import generate
 from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.prompt import Prompt, System, system_text

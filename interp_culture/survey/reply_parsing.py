@@ -16,7 +16,8 @@ SCALE = re.compile(
     re.IGNORECASE,
 )
 # A whole number: not a part of "6.5" or "1,000".
-NUMBER = re.compile(r"(?<![\d.,])\d+(?!\d|[.,]\d)")
+# No code has more than nine digits, and `int` refuses thousands of them.
+NUMBER = re.compile(r"(?<![\d.,])\d{1,9}(?!\d|[.,]\d)")
 _NOT = (
     r"(do not|don't|cannot|can't|can not|could not|couldn't|am not able to|'m not able to"
     r"|am unable to|'m unable to)"

@@ -6,6 +6,7 @@ own scales.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -15,6 +16,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from interp_culture.artifacts.files import file_checksum, read_json
 from interp_culture.errors import InputError
 from interp_culture.resources import DATA
 
@@ -138,6 +140,9 @@ def find_country(text: str) -> str:
     known = countries()
     code_of_name = {name.casefold(): iso3 for iso3, name in known.country.items()}
     name = text.strip().casefold()
+    # The longest name has 32 letters; a search for names near a long text would take minutes.
+    if len(name) > 100:
+        raise InputError(f"unknown country {text[:60]!r}...: give a name or iso3 code of the map")
     code = name.upper()
     if code in known.index:
         return code
@@ -203,12 +208,17 @@ def _folder_means(folder: Path) -> pd.DataFrame:
     """The checked item means of a folder, of the latest year for each country and item."""
     path = folder / "item_means.csv"
     fix = f"write it with `interp-culture wvs FILE --out {folder}`"
-    if not (folder / "manifest.json").exists():
+    # Unlike `Path.exists`, it takes a name that is too long.
+    if not os.path.exists(folder / "manifest.json"):
         raise InputError(f"{folder}: no manifest.json, so the folder is unfinished; {fix}")
     try:
         table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ArithmeticError) as error:
         raise InputError(f"{path}: not readable ({error}); {fix}") from error
+    checksums = read_json(folder / "manifest.json").get("checksums")
+    checksum = checksums.get(path.name) if isinstance(checksums, dict) else None
+    if checksum is not None and checksum != file_checksum(path):
+        raise InputError(f"{path}: not as it was written, by the checksum in manifest.json; {fix}")
     missing = sorted(set(MEANS_COLUMNS) - set(table.columns))
     if missing:
         raise InputError(f"{path}: no column {', '.join(missing)}; {fix}")
@@ -217,10 +227,19 @@ def _folder_means(folder: Path) -> pd.DataFrame:
     return latest_first.drop_duplicates(["iso3", "item"])
 
 
+def _is_year(value: object) -> bool:
+    # A column with a text in it holds texts only.
+    return isinstance(value, int | float) and 1900 <= value <= 2100 and value % 1 == 0
+
+
 def _check_means(path: Path, table: pd.DataFrame) -> None:
     items = survey_items()
     # The header is line 1.
     for line, row in enumerate(table.itertuples(), start=2):
+        if not isinstance(row.iso3, str) or not row.iso3.strip():
+            raise InputError(f"{path}:{line}: field 'iso3': {row.iso3!r} is not an iso3 code")
+        if not _is_year(row.year):
+            raise InputError(f"{path}:{line}: field 'year': {row.year!r} is not a year")
         if row.item not in items.index:
             raise InputError(
                 f"{path}:{line}: field 'item': unknown item {row.item!r}; "
@@ -228,7 +247,8 @@ def _check_means(path: Path, table: pd.DataFrame) -> None:
             )
         low = items.minimum[row.item]
         high = items.maximum[row.item]
-        if not isinstance(row.mean, int | float) or not low <= row.mean <= high:
+        is_number = isinstance(row.mean, int | float) and not isinstance(row.mean, bool)
+        if not is_number or not low <= row.mean <= high:
             raise InputError(
                 f"{path}:{line}: field 'mean': {row.mean!r} is not a number from {low} to {high}, "
                 f"the scale of {row.item}"

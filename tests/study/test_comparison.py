@@ -18,7 +18,7 @@ from conftest import make_pair
 from planted import MAP_ITEMS, planted_scenarios
 
 import interp_culture as ic
-from interp_culture.artifacts import write_table
+from interp_culture.artifacts.tables import write_table
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
 from interp_culture.readout.validity import Validity

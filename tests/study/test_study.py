@@ -203,7 +203,7 @@ def test_report_is_one_file_that_opens_with_findings(
 ) -> None:
     config, summary = finished
     html = write_report(config.out).read_text()
-    assert "http-equiv" not in html
+    assert html.count("http-equiv") == 1  # the content policy, and no refresh
     assert 'src="http' not in html
     assert html.index("Where does the model stand?") < html.index("plotly-graph-div")
     # Two of them on the first screen.

@@ -19,7 +19,8 @@ from interp_culture.scenarios.scenario import Text
 from interp_culture.scenarios.wording import words_of
 
 # Reasoning models send their thoughts first, which may hold drafts of the JSON.
-THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
+THOUGHTS_END = "</think>"
+THOUGHTS = re.compile(rf"<think>.*?{THOUGHTS_END}", re.DOTALL)
 OPENING = re.compile(r"[\[{]")
 # An answer that repeats a bracket thousands of times would keep the parser busy for minutes.
 MAX_FALSE_STARTS = 100
@@ -113,7 +114,10 @@ def parse_answer(text: str) -> list[Any]:
     >>> parse_answer('Here you are: {"scenarios": [{"situation": "Tea?"}]}')
     [{'situation': 'Tea?'}]
     """
-    text = THOUGHTS.sub("", text)
+    # Only up to the last end of a thought: a teacher that repeats "<think>" without an end would
+    # otherwise keep the search busy for minutes.
+    thoughts, end, answer = text.rpartition(THOUGHTS_END)
+    text = THOUGHTS.sub("", thoughts + end) + answer
     # Teachers write line breaks within strings, which strict JSON forbids.
     decoder = json.JSONDecoder(strict=False)
     records: list[Any] = []

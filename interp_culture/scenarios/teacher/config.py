@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from interp_culture.artifacts import file_checksum, read_json, refuse_folder
+from interp_culture.artifacts.files import file_checksum, read_json
+from interp_culture.artifacts.folders import refuse_folder
 from interp_culture.errors import InputError
 from interp_culture.resources import DATA
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.teacher.candidates import Rules
 from interp_culture.scenarios.teacher.client import check_url
+from interp_culture.yaml_files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,9 @@ def axes_fit(config: TeacherConfig) -> bool:
     axes = config.out.parent / "axes.yaml"
     if not axes.exists():
         axes = DATA / "culture" / "axes.yaml"
-    text = axes.read_text(encoding="utf-8")
     try:
-        there = Catalogue.model_validate(yaml.safe_load(text))
-    except (ValueError, yaml.YAMLError):
+        there = Catalogue.model_validate(read_yaml(axes))
+    except ValueError:
         return False
     item = config.catalogue.items[config.item]
     item_there = there.items.get(config.item)

@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from interp_culture.artifacts import file_checksum, make_folder, replacing, write_json
+from interp_culture.artifacts.files import file_checksum, replacing, write_json
+from interp_culture.artifacts.folders import make_folder
 from interp_culture.scenarios.diversity import random_spread, select_varied, spread
 from interp_culture.scenarios.scenario import Scenario
 from interp_culture.scenarios.teacher.candidates import (

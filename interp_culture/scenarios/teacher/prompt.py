@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from interp_culture.artifacts import content_key
+from interp_culture.artifacts.files import content_key
 from interp_culture.scenarios.catalogue import Axis
 
 SYSTEM = """\

@@ -7,16 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from interp_culture.artifacts import (
-    cache_dir,
-    content_key,
-    make_folder,
-    prepare_file,
-    read_json,
-    read_table,
-    replacing,
-    table_once,
-)
+from interp_culture.artifacts.files import content_key, read_json, replacing
+from interp_culture.artifacts.folders import cache_dir, make_folder, prepare_file
+from interp_culture.artifacts.tables import read_table, table_once
 from interp_culture.errors import InputError
 
 TABLE = pd.DataFrame({"axis": ["X", "Y"], "value": [0.1, 0.2]})
@@ -143,7 +136,7 @@ def test_a_table_replaced_under_an_old_manifest_is_unfinished(
 
     with monkeypatch.context() as patch:
         patch.setattr(pd.DataFrame, "to_csv", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(InputError, match=r"t\.csv: cannot be written .No space left on device"):
             table_once(tmp_path, "t", {"key": "new"}, lambda: TABLE.assign(value=9.0))
     assert read_table(tmp_path, "t", {"key": "old"}) is None
     pd.testing.assert_frame_equal(table_once(tmp_path, "t", {"key": "old"}, lambda: TABLE), TABLE)

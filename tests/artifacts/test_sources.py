@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from interp_culture.artifacts import content_key
-from interp_culture.study.sources import foreign_package, source_hash
+from interp_culture.artifacts.files import content_key
+from interp_culture.artifacts.sources import foreign_package, source_hash
 
 HashOf = Callable[[str], str]
 
