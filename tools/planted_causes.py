@@ -18,6 +18,7 @@ import torch
 import interp_culture as ic
 from interp_culture.coupling import gain_causes, leak_of_size
 from interp_culture.engine import Leak, plant
+from interp_culture.engine.hardware import choose_threads
 from interp_culture.stats import Estimate, bootstrap_weights, mean_samples
 from interp_culture.steering import Activations, ReadoutGradients, readout_gradients
 
@@ -173,6 +174,7 @@ def differences_of(contrasts: Activations) -> torch.Tensor:
 
 
 def main(path: str) -> None:
+    choose_threads()
     world = World()
     steps = [
         in_the_readout,

@@ -43,13 +43,16 @@ def cases(quick: int, torture: int) -> settings:
     return settings(settings(), max_examples=torture if TORTURE else quick)
 
 
-def read_or_refuse(reader: str, read: Callable[[], T], *places: object) -> Outcome[T]:
+def read_or_refuse(
+    reader: str, read: Callable[[], T], *places: object, max_seconds: float = MAX_SECONDS
+) -> Outcome[T]:
     """Call a reader and hold it to the contract; any error but InputError fails the test.
 
     Args:
         reader: name under which the case is counted.
         read: must not return None.
         places: each must be named in the message of an InputError.
+        max_seconds: of this process' time.
     """
     count = CASES.setdefault(reader, {"cases": 0, "refused": 0, "read": 0})
     count["cases"] += 1
@@ -65,7 +68,7 @@ def read_or_refuse(reader: str, read: Callable[[], T], *places: object) -> Outco
         unnamed = [place for place in map(str, places) if place not in message]
         assert not unnamed, f"the message does not name {unnamed}: {message}"
     count["refused" if outcome.refused else "read"] += 1
-    assert time.process_time() - start < MAX_SECONDS
+    assert time.process_time() - start < max_seconds
     for message in outcome.said:
         assert len(message) < 20_000, f"a message of {len(message)} characters"
         assert not CONTROL.search(message), f"control characters in {message!r}"

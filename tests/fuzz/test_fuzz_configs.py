@@ -145,6 +145,13 @@ def test_an_item_declared_twice_is_refused(tmp_path: Path) -> None:
         load_catalogue(tmp_path)
 
 
+@pytest.mark.parametrize("content", [BOMB, "a: &a [*a]", "name: &a x\ndomains: [*a]"])
+def test_an_alias_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "axes.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"axes\.yaml: .*the alias \*a is not read; write its"):
+        load_catalogue(tmp_path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 def test_encodings_of_axes(encoding: str, ending: str, tmp_path: Path) -> None:
@@ -231,7 +238,7 @@ def check_config(config: StudyConfig) -> None:
 def test_a_value_that_was_written_is_read_again(value: Any, tmp_path: Path) -> None:
     path = tmp_path / "any.yaml"
     try:
-        written = yaml.safe_dump({"field": value}, allow_unicode=True, sort_keys=False).encode()
+        written = yaml.safe_dump({"field": value}, sort_keys=False).encode()
     except (UnicodeEncodeError, ValueError, RecursionError):
         return  # a lone surrogate, or a number with too many digits, is in no file
     path.write_bytes(written)

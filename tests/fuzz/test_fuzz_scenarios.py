@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-import resource
-import time
+import subprocess
+import sys
 import unicodedata
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 
-from fuzz.contract import Outcome, cases, read_or_refuse
+from fuzz.contract import CASES, Outcome, cases, read_or_refuse
 from fuzz.mutations import (
     MARKUP,
     ODD_TEXTS,
@@ -516,26 +516,39 @@ def test_the_scenario_of_a_markup_warning_is_named() -> None:
 # -- size -----------------------------------------------------------------------------------------
 
 
+# In a process of its own: the type checks of the tests are slow, and its peak memory is its own.
+READ_LARGE = """
+import json, resource, sys, time
+from interp_culture.scenarios.files import load_scenarios
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+before, start = peak(), time.process_time()
+n = len(load_scenarios(sys.argv[1]))
+print(json.dumps([n, time.process_time() - start, peak() - before]))
+"""
+
+
 @pytest.mark.torture
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
 def test_a_very_large_file_is_read_in_bounded_time_and_memory(suffix: str, tmp_path: Path) -> None:
-    """200,000 records: under two minutes, and less than six times the file in memory."""
+    """200,000 records take under two minutes, and less memory than eight times the file."""
     n = 200_000
     path = write(tmp_path, f"large{suffix}", b"")
     with path.open("w", encoding="utf-8") as file:
         file.write("[" if suffix == ".json" else "")
         for number in range(n):
-            record = SCENARIOS[0] | {
-                "id": f"tea-{number}",
-                "situation": f"Question {number}: " + "tea or coffee or water? " * 20,
-            }
-            separator = "" if suffix == ".jsonl" or number == 0 else ","
+            situation = f"Question {number}: " + "tea or coffee or water? " * 20
+            record = SCENARIOS[0] | {"id": f"tea-{number}", "situation": situation}
+            separator = "," if suffix == ".json" and number else ""
             file.write(f"{separator}{json.dumps(record)}\n")
         file.write("]" if suffix == ".json" else "")
-    size = path.stat().st_size
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    start = time.process_time()
-    outcome = read_or_refuse("large files", lambda: len(load_scenarios(path)), path)
-    assert outcome.value == n
-    assert time.process_time() - start < 120
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before < 6 * size
+    done = subprocess.run(
+        [sys.executable, "-c", READ_LARGE, str(path)], capture_output=True, text=True, check=True
+    )
+    n_read, seconds, memory = json.loads(done.stdout)
+    assert n_read == n
+    assert seconds < 120
+    assert memory < 8 * path.stat().st_size
+    CASES["large files"] = {"cases": 1, "refused": 0, "read": 1}

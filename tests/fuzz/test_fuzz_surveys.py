@@ -122,6 +122,17 @@ def test_odd_cells_of_survey_files(
         assert row == 0 or others <= set(summary.places.iso3)
 
 
+@pytest.mark.parametrize(("column", "cell"), [(2, "2018.5"), (3, "1e200"), (3, "1e-320")])
+def test_a_respondent_of_no_year_or_weight_is_left_out(
+    column: int, cell: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "wave7.csv"
+    path.write_bytes(as_csv(rows_with_a_cell(1, column, cell)))
+    summary = read_survey(path)
+    assert set(summary.means[summary.means.iso3 == "DNK"].n) == {1}
+    assert any(note.startswith("1 row") and "dropped" in note for note in summary.notes)
+
+
 def test_encodings_and_line_ends_of_survey_files(tmp_path: Path) -> None:
     path = tmp_path / "wave7.csv"
     path.write_bytes(SURVEY)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def some_leak() -> Leak:
     return Leak(1, torch.arange(1.0, 7.0), torch.ones(WIDTH), size=0.5, centre=0.25)
 
 
-VALID = {}
+VALID: dict[str, bytes] = {}
+FILES = {"vectors": "vector files", "leak": "leak files"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,6 +108,26 @@ def test_damaged_vector_files(content: bytes, tmp_path: Path) -> None:
     outcome = read_or_refuse("vector files", lambda: load_vectors(path), path)
     if outcome.value is not None:
         assert same_vectors(outcome.value, some_vectors())
+
+
+@pytest.mark.parametrize("kind", ["vectors", "leak"])
+def test_one_other_bit_in_the_numbers_is_noticed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.safetensors"
+    for place in range(1, 25):
+        data = bytearray(VALID[kind])
+        data[-place] ^= 1
+        path.write_bytes(data)
+        assert read_or_refuse(FILES[kind], partial(READERS[kind], path), path).refused
+
+
+@pytest.mark.parametrize("kind", ["vectors", "leak"])
+def test_a_checksum_with_another_name_is_noticed(kind: str, tmp_path: Path) -> None:
+    """Otherwise one other byte would make a file one of those without a checksum."""
+    path = tmp_path / "file.safetensors"
+    for name in (b'"sha256"', b'"digest"'):
+        path.write_bytes(VALID[kind].replace(name, name.replace(b"s", b"t")))
+        outcome = read_or_refuse(FILES[kind], partial(READERS[kind], path), path)
+        assert outcome.refused == (name in VALID[kind])
 
 
 def foreign_vectors(path: Path, about: Any, **tensors: torch.Tensor) -> Path:
@@ -286,6 +308,8 @@ def test_damaged_gguf_headers(content: bytes, tmp_path: Path) -> None:
 @cases(quick=6, torture=150)
 @given(content=damaged_file("gguf"))
 @example(content=b"")
+# An array of a trillion numbers, which would be listed one by one.
+@example(content=b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 0, 1, 1, b"a", 9, 0, 2**40))
 def test_damaged_gguf_files(content: bytes, tmp_path: Path) -> None:
     """The whole reader, up to the tokenizer that this small file does not have."""
     path = tmp_path / "m.gguf"
