@@ -1,7 +1,8 @@
 """The header of a .gguf file, checked before another library unpacks the file.
 
-A damaged count in the header makes the `gguf` package list values beyond the end of the file: it
-would fill the memory before it failed. The format: https://github.com/ggml-org/ggml (docs/gguf.md).
+A damaged count in the header makes the `gguf` package, with which transformers reads weights, list
+values beyond the end of the file: it would fill the memory before it failed. The format:
+https://github.com/ggml-org/ggml (docs/gguf.md).
 """
 
 from __future__ import annotations

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     FiniteFloat,
+    StrictInt,
     ValidationError,
     model_validator,
 )
@@ -22,6 +22,7 @@ from interp_culture.readout.formats import Readout
 from interp_culture.readout.prompts import Order
 from interp_culture.stats import LEAST_RANDOM
 from interp_culture.steering.layer_choice import Ranking
+from interp_culture.yaml_files import read_yaml
 
 
 def _not_zero(alpha: float) -> float:
@@ -45,7 +46,7 @@ class PlantedControl(BaseModel):
     axis: str | None = Field(
         None, description="the axis whose P+ the leak raises; default the next"
     )
-    size: float = Field(0.02, description="growth of D, change of P+ per unit of alpha")
+    size: FiniteFloat = Field(0.02, description="growth of D, change of P+ per unit of alpha")
     block: int | None = Field(
         None,
         ge=0,
@@ -107,11 +108,11 @@ class StudyConfig(BaseModel):
     site: Literal["last", "answer_mean", "answer_last", "letter", "prompt_persona"] = Field(
         "last", description="where the activations are read; the chosen method chooses it too"
     )
-    seed: int = 42
+    seed: StrictInt = 42
     alphas: list[Annotated[Strength, Field(gt=0)]] = Field(
         [1.0, 2.0], min_length=1, description="strengths above 0; each is run with both signs"
     )
-    top_k: int = Field(4, ge=1, description="how many layers form the intervention")
+    top_k: StrictInt = Field(4, ge=1, description="how many layers form the intervention")
     layers: dict[str, list[int]] | None = Field(
         None, description="the intervention's layers by axis, in place of the sweep's best top_k"
     )
@@ -275,13 +276,8 @@ def _field_errors(error: ValidationError, path: str | Path | None) -> str:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        # An empty file is read as None; it changes no field.
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as UTF-8 YAML: {error}") from error
+    # An empty file is read as None; it changes no field.
+    content = read_yaml(path) or {}
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a configuration; write `field: value` lines")
     return content

@@ -142,7 +142,7 @@ def find_country(text: str) -> str:
     name = text.strip().casefold()
     # The longest name has 32 letters; a search for names near a long text would take minutes.
     if len(name) > 100:
-        raise InputError(f"unknown country {text[:60]!r}...: give a name or iso3 code of the map")
+        raise InputError(f"unknown country {name[:60]!r}...: give a name or iso3 code of the map")
     code = name.upper()
     if code in known.index:
         return code
@@ -153,7 +153,7 @@ def find_country(text: str) -> str:
     near_codes = near_codes or get_close_matches(code, list(known.index), n=3)
     hint = ", ".join(f"{known.country[near]} ({near})" for near in near_codes)
     raise InputError(
-        f"unknown country {text!r}: give a name or iso3 code of the 2023 map"
+        f"unknown country {text.strip()!r}: give a name or iso3 code of the 2023 map"
         + (f"; near: {hint}" if hint else "")
     )
 
@@ -227,6 +227,10 @@ def _folder_means(folder: Path) -> pd.DataFrame:
     return latest_first.drop_duplicates(["iso3", "item"])
 
 
+def _short(value: object) -> str:
+    return repr(value)[:60]
+
+
 def _is_year(value: object) -> bool:
     # A column with a text in it holds texts only.
     return isinstance(value, int | float) and 1900 <= value <= 2100 and value % 1 == 0
@@ -237,12 +241,12 @@ def _check_means(path: Path, table: pd.DataFrame) -> None:
     # The header is line 1.
     for line, row in enumerate(table.itertuples(), start=2):
         if not isinstance(row.iso3, str) or not row.iso3.strip():
-            raise InputError(f"{path}:{line}: field 'iso3': {row.iso3!r} is not an iso3 code")
+            raise InputError(f"{path}:{line}: field 'iso3': {_short(row.iso3)} is not an iso3 code")
         if not _is_year(row.year):
-            raise InputError(f"{path}:{line}: field 'year': {row.year!r} is not a year")
+            raise InputError(f"{path}:{line}: field 'year': {_short(row.year)} is not a year")
         if row.item not in items.index:
             raise InputError(
-                f"{path}:{line}: field 'item': unknown item {row.item!r}; "
+                f"{path}:{line}: field 'item': unknown item {_short(row.item)}; "
                 f"known: {', '.join(items.index)}"
             )
         low = items.minimum[row.item]
@@ -250,6 +254,6 @@ def _check_means(path: Path, table: pd.DataFrame) -> None:
         is_number = isinstance(row.mean, int | float) and not isinstance(row.mean, bool)
         if not is_number or not low <= row.mean <= high:
             raise InputError(
-                f"{path}:{line}: field 'mean': {row.mean!r} is not a number from {low} to {high}, "
-                f"the scale of {row.item}"
+                f"{path}:{line}: field 'mean': {_short(row.mean)} is not a number from {low} to "
+                f"{high}, the scale of {row.item}"
             )

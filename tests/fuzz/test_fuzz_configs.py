@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from interp_culture.errors import InputError
 from interp_culture.scenarios.catalogue import Catalogue
 from interp_culture.scenarios.files import load_catalogue
 from interp_culture.scenarios.teacher.config import TeacherConfig, axes_fit
-from interp_culture.study import config as config_module
 from interp_culture.study.config import StudyConfig, load_config
 from interp_culture.yaml_files import read_yaml
 
@@ -180,20 +178,12 @@ def test_damaged_axes_beside_a_set_of_a_teacher(content: bytes, tmp_path: Path) 
 # -- configurations -------------------------------------------------------------------------------
 
 
-# An alias bomb would otherwise fill the memory with an error message.
-strictly_read = pytest.mark.skipif(
-    "yaml_files" not in inspect.getsource(config_module),
-    reason="load_config does not read its file with read_yaml yet",
-)
-
-
 def read_config(content: bytes, folder: Path) -> StudyConfig | None:
     path = folder / "study.yaml"
     path.write_bytes(content)
     return read_or_refuse("study configurations", lambda: load_config(path), path).value
 
 
-@strictly_read
 @cases(quick=40, torture=900)
 @given(content=any_bytes(CONFIG.encode()))
 @with_traps
@@ -203,7 +193,6 @@ def test_damaged_configurations(content: bytes, tmp_path: Path) -> None:
         check_config(config)
 
 
-@strictly_read
 @cases(quick=30, torture=700)
 @given(content=changed_record(yaml.safe_load(CONFIG)))
 @example(content={"planted": {"size": math.nan}})

@@ -69,7 +69,7 @@ def read(path: Path) -> SurveySummary | None:
     return read_or_refuse("survey files (csv)", lambda: read_survey(path), path).value
 
 
-@cases(quick=12, torture=800)
+@cases(quick=12, torture=500)
 @given(content=any_bytes(SURVEY))
 @example(content=SURVEY.decode().encode("utf-16"))
 @example(content=SURVEY + b"\xff")
@@ -94,7 +94,7 @@ def rows_with_a_cell(row: int, column: int, cell: str) -> list[list[str]]:
     return rows
 
 
-@cases(quick=8, torture=1000)
+@cases(quick=8, torture=400)
 @given(
     row=st.integers(0, 3),
     column=st.integers(0, len(COLUMNS) - 1),
@@ -213,7 +213,7 @@ def facts_of(figures: dict[str, bytes], folder: Path) -> Facts | None:
 
 
 @pytest.mark.parametrize("name", ["item_means.csv", "manifest.json"])
-@cases(quick=8, torture=400)
+@cases(quick=8, torture=300)
 @given(data=st.data())
 def test_damaged_country_figures(
     name: str, data: st.DataObject, figures: dict[str, bytes], tmp_path: Path

@@ -67,8 +67,11 @@ def test_a_table_with_another_key_is_not_read(stored: dict[str, bytes], tmp_path
     assert read_table(tmp_path, "t", MANIFEST | {"key": "k2"}) is None
 
 
+WRITTEN = json.dumps(MANIFEST, indent=1, ensure_ascii=False).encode()
+
+
 @cases(quick=30, torture=600)
-@given(content=any_bytes(json.dumps(MANIFEST, indent=1, ensure_ascii=False).encode()))
+@given(content=any_bytes(WRITTEN))
 @example(content=b"[]")
 @example(content=b"NaN")
 @example(content=b"\xef\xbb\xbf{}")
@@ -91,6 +94,14 @@ def test_json_that_was_written_is_read_again(value: Any, tmp_path: Path) -> None
     assert outcome.value is not None
     if isinstance(value, str | bool | int | None):
         assert outcome.value == {"field": value}
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000])
+def test_deeply_nested_json(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "any.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"any\.json"):
+        read_json(path)
 
 
 def test_places_without_json(tmp_path: Path) -> None:
