@@ -50,6 +50,20 @@ def file_checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_fault(path: Path, checksum: str | None, name: str = "") -> str | None:
+    """What is wrong with a file that had this checksum when it was written; None if nothing is.
+
+    Args:
+        name: of the file in the message; "" where the message has it anyway.
+    """
+    try:
+        if file_checksum(path) == checksum:
+            return None
+    except OSError as error:
+        return f"{name or 'it'} cannot be read: {error.strerror}"
+    return f"{f'the checksum of {name}' if name else 'its checksum'} is wrong"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path. If the block succeeds, it replaces `path`, a file or a folder.

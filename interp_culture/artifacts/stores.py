@@ -9,6 +9,7 @@ from typing import Any
 from interp_culture.artifacts.files import (
     content_key,
     file_checksum,
+    file_fault,
     read_manifest,
     replacing,
     set_aside,
@@ -65,13 +66,8 @@ def read_about(folder: Path) -> dict[str, Any] | None:
 
 def folder_fault(folder: Path, manifest: Mapping[str, Any]) -> str | None:
     """Which file of a folder is not the one that was written; None if all are."""
-    for name, checksum in manifest[FILES].items():
-        try:
-            if file_checksum(folder / name) != checksum:
-                return f"the checksum of {name} is wrong"
-        except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
-    return None
+    faults = (file_fault(folder / name, known, name) for name, known in manifest[FILES].items())
+    return next(filter(None, faults), None)
 
 
 def _holds(folder: Path, about: Mapping[str, Any]) -> bool:

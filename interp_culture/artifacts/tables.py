@@ -11,6 +11,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from interp_culture.artifacts.files import (
     file_checksum,
+    file_fault,
     read_manifest,
     replacing,
     set_aside,
@@ -79,7 +80,7 @@ def read_table(folder: Path, name: str, manifest: Mapping[str, Any]) -> pd.DataF
     path = folder / f"{name}.parquet"
     if stored.get("key") != manifest["key"] or not path.exists():
         return None
-    fault = table_fault(path, stored)
+    fault = file_fault(path, stored.get("sha256"))
     if fault is not None:
         set_aside(path, fault)
         return None
@@ -89,23 +90,11 @@ def read_table(folder: Path, name: str, manifest: Mapping[str, Any]) -> pd.DataF
 def _mend_csv(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Write the CSV file of a finished table again if it is not the one that was written."""
     path = folder / f"{name}.csv"
-    fault = table_fault(path, read_manifest(folder / f"{name}.json"), "csv_sha256")
+    fault = file_fault(path, read_manifest(folder / f"{name}.json").get("csv_sha256"))
     if fault is not None:
         if path.exists():
             set_aside(path, fault)
         _write_csv(path, table)
-
-
-def table_fault(path: Path, manifest: Mapping[str, Any], checksum: str = "sha256") -> str | None:
-    """What is wrong with a stored file, None for the one that was written.
-
-    Args:
-        checksum: the field of the manifest that it is compared with.
-    """
-    try:
-        return None if manifest.get(checksum) == file_checksum(path) else "its checksum is wrong"
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
 
 
 def table_once(

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp_culture.artifacts.journal import Journal, current_journal
+from interp_culture.artifacts.tensors import tensor_bytes
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch
@@ -76,7 +77,4 @@ def _about_batch(batch: Batch) -> bytes:
 
 
 def _as_bytes(value: Any) -> bytes:
-    if isinstance(value, Tensor):
-        shape = f"{tuple(value.shape)} {value.dtype}".encode()
-        return shape + value.detach().contiguous().view(torch.uint8).cpu().numpy().tobytes()
-    return repr(value).encode()
+    return tensor_bytes(value) if isinstance(value, Tensor) else repr(value).encode()

@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from interp_culture.artifacts.tensors import READ_FAULTS
 from interp_culture.errors import InputError, check_known
 
 Kind = Literal["representational", "readout"]
@@ -140,20 +141,13 @@ def load_leak(path: str | Path) -> Leak:
         leak = Leak(reads=reads, writes=writes, **fields)
     except InputError as error:
         raise InputError(f"{path}: not a file that save_leak wrote: {error}") from error
-    except _FAULTS as error:
+    except READ_FAULTS as error:
         raise InputError(f"{path}: not a file that save_leak wrote") from error
     # A file of an earlier version has no digest, and no other metadata.
     others = metadata.keys() - {METADATA}
     if others and metadata.get(DIGEST) != leak.digest:
         raise InputError(f"{path}: not what save_leak wrote, by its digest; write the leak again")
     return leak
-
-
-# What reading a file of anybody's making raises.
-_FAULTS = (
-    *(SafetensorError, KeyError, TypeError, ValueError, OSError),
-    *(RuntimeError, ArithmeticError),  # such as RecursionError
-)
 
 
 def _unit(name: str, direction: Tensor) -> Float[Tensor, " d_model"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -78,11 +77,9 @@ def _what(path: Path, verify: bool) -> tuple[str, float, str]:
             return f"packages of {model.name}", mib, "unfinished"
     if path.name.startswith(SCRATCH):
         return "a write that was cut off", mib, "unfinished"
-    return "set aside" if DAMAGED in path.name else "not in use", mib, _state_of_rest(path)
-
-
-def _state_of_rest(path: Path) -> str:
-    return "damaged" if DAMAGED in path.name else "unknown"
+    if DAMAGED in path.name:
+        return "set aside", mib, "damaged"
+    return "not in use", mib, "unknown"
 
 
 def _state_of_folder(path: Path, verify: bool) -> str:
@@ -101,5 +98,4 @@ def _state(verified: bool, damaged: bool) -> str:
 def free_bytes() -> int:
     """Free bytes on the disk of the cache."""
     folder = cache_dir()
-    existing: Iterator[Path] = (each for each in (folder, *folder.parents) if each.exists())
-    return shutil.disk_usage(next(existing)).free
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free

@@ -221,7 +221,7 @@ def cache_activations(
         positive.flush()
         negative.flush()
 
-    return _opened(folder_once(folder, manifest, fill))
+    return _opened(folder_once(folder, manifest, fill), manifest["ids"])
 
 
 def load_activations(folder: str | Path) -> Activations:
@@ -250,17 +250,16 @@ def load_activations(folder: str | Path) -> Activations:
         raise InputError(
             f"{folder}: {fault}; remove the folder and write it again with cache_activations"
         )
-    return _opened(folder)
+    return _opened(folder, manifest["ids"])
 
 
-def _opened(folder: Path) -> Activations:
-    """The activations of a folder whose files are whole."""
-    about = read_about(folder) or {}
+def _opened(folder: Path, ids: Sequence[str]) -> Activations:
+    """The activations of these scenarios in a folder whose files are whole."""
     # Copy-on-write, since torch has no read-only tensors.
     positive, negative = (
         torch.from_numpy(np.load(folder / f"{pole}.npy", mmap_mode="c")) for pole in POLES
     )
-    return Activations(tuple(about["ids"]), positive, negative)
+    return Activations(tuple(ids), positive, negative)
 
 
 def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from interp_culture.artifacts.files import replacing, set_aside
+from interp_culture.artifacts.tensors import READ_FAULTS, tensor_bytes
 from interp_culture.errors import InputError
 from interp_culture.steering.vectors import Provenance, SteeringVectors
 
@@ -60,7 +61,7 @@ def stored_vectors(path: Path, key: str) -> dict[str, SteeringVectors] | None:
         return None
     try:
         stored_key, vectors = _read(path)
-    except _FAULTS as error:
+    except READ_FAULTS as error:
         set_aside(path, _reason(path, error))
         return None
     return vectors if stored_key == key else None
@@ -82,18 +83,11 @@ def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
         )
     try:
         return _read(Path(path))[1]
-    except _FAULTS as error:
+    except READ_FAULTS as error:
         raise InputError(
             f"{path}: not a file that save_vectors wrote ({_reason(Path(path), error)}); turn "
             "vectors of your own into SteeringVectors with SteeringVectors.from_tensors"
         ) from error
-
-
-# What reading a file of anybody's making raises.
-_FAULTS = (
-    *(SafetensorError, KeyError, TypeError, ValueError, AttributeError, OSError),
-    *(RuntimeError, ArithmeticError),  # such as RecursionError
-)
 
 
 def _read(path: Path) -> tuple[str | None, dict[str, SteeringVectors]]:
@@ -119,8 +113,7 @@ def _checksum(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
     """The SHA-256 of the names, the numbers and the metadata."""
     digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\0".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(f"{name}\0".encode() + tensor_bytes(tensor))
     return digest.hexdigest()
 
 

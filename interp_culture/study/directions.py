@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -64,6 +64,8 @@ class Directions:
     folder: Path
     key: str
     once: Once
+    # Opened once: each time all of a folder is compared with its checksums.
+    _opened: dict[str, Activations] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def candidate(self) -> Candidate:
@@ -139,8 +141,10 @@ class Directions:
 
     def activations(self, site: str) -> Activations:
         """The training half's activations at a site, memory-mapped on disk."""
-        folder = self.folder / f"activations_{site}"
-        return cache_activations(self.model, self.train, folder, site)
+        if site not in self._opened:
+            folder = self.folder / f"activations_{site}"
+            self._opened[site] = cache_activations(self.model, self.train, folder, site)
+        return self._opened[site]
 
     @property
     def needs_gradients(self) -> bool:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from interp_culture.artifacts.files import DAMAGED, read_manifest
+from interp_culture.artifacts.files import DAMAGED, file_fault, read_manifest
 from interp_culture.artifacts.journal import UNFINISHED
 from interp_culture.artifacts.stores import folder_fault, read_about
-from interp_culture.artifacts.tables import table_fault
 from interp_culture.errors import InputError
 from interp_culture.steering.vector_files import load_vectors
 from interp_culture.study.finished import read_study
@@ -58,7 +57,7 @@ def _tables(folder: Path, key: str) -> Iterator[tuple[str, str, str]]:
         belongs = key in (manifest.get("key"), manifest.get("study"))
         for suffix, checksum in ((".parquet", "sha256"), (".csv", "csv_sha256")):
             table = path.with_suffix(suffix)
-            fault = table_fault(table, manifest, checksum)
+            fault = file_fault(table, manifest.get(checksum))
             if not table.exists():
                 yield table.name, "missing", "its manifest is there; run the study again"
             elif fault is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -209,24 +210,18 @@ def _repeat(data: bytes, place: int, size: int, piece: bytes) -> bytes:
     return data[: start + len(part)] + part + data[start + len(part) :]
 
 
-def _swap_lines(data: bytes, place: int, size: int, piece: bytes) -> bytes:
-    lines = data.split(b"\n")
-    one, other = place % len(lines), size % len(lines)
-    lines[one], lines[other] = lines[other], lines[one]
-    return b"\n".join(lines)
+def _swap(data: bytes, place: int, size: int, piece: bytes, *, between: bytes) -> bytes:
+    """Two of the parts between separators in each other's place."""
+    parts = data.split(between)
+    one, other = place % len(parts), size % len(parts)
+    parts[one], parts[other] = parts[other], parts[one]
+    return between.join(parts)
 
 
 def _repeat_line(data: bytes, place: int, size: int, piece: bytes) -> bytes:
     lines = data.split(b"\n")
     lines.insert(size % len(lines), lines[place % len(lines)])
     return b"\n".join(lines)
-
-
-def _swap_fields(data: bytes, place: int, size: int, piece: bytes) -> bytes:
-    fields = data.split(b",")
-    one, other = place % len(fields), size % len(fields)
-    fields[one], fields[other] = fields[other], fields[one]
-    return b",".join(fields)
 
 
 def _encode(data: bytes, place: int, size: int, piece: bytes) -> bytes:
@@ -251,9 +246,9 @@ Mutation = Callable[[bytes, int, int, bytes], bytes]
 DAMAGES: list[Mutation] = [_flip, _set, _cut_off, _delete, _insert, _repeat]
 TEXT_DAMAGES: list[Mutation] = [
     *DAMAGES,
-    _swap_lines,
+    partial(_swap, between=b"\n"),
     _repeat_line,
-    _swap_fields,
+    partial(_swap, between=b","),
     _encode,
     _end_lines,
     _nothing,

@@ -9,10 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from torture.tiny_study import planted_world
+
 collect_ignore_glob = [] if os.environ.get("TORTURE") else ["test_*.py"]
 
 # Cases and what was lost, by what is tested; `tools/torture_table.py` writes them into the docs.
 Tally = dict[str, dict[str, int]]
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[None]:
+    """Studies of a planted model."""
+    with planted_world():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,11 @@ import pytest
 from interp_culture.artifacts import files
 from interp_culture.study import verify_study
 from torture.conftest import Tally
-from torture.tiny_study import check_same, planted_world, run, tables
+from torture.tiny_study import check_same, run, tables
 
 N_KILLS = 60
 # Of a study that is killed, as a share of the time that an undisturbed one takes.
 LATEST = 0.9
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[None]:
-    with planted_world():
-        yield
 
 
 @pytest.fixture(scope="module")

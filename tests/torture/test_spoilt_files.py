@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from interp_culture.study import verify_study
 from torture.conftest import Tally
-from torture.tiny_study import check_same, planted_world, run, tables
+from torture.tiny_study import check_same, run, tables
 
 LEAST = 50
 
@@ -40,12 +38,6 @@ def foreign(content: bytes, rng: random.Random) -> bytes:
 WAYS: tuple[Callable[[bytes, random.Random], bytes], ...] = (
     flipped, cut_off, half_replaced, foreign,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[None]:
-    with planted_world():
-        yield
 
 
 def test_every_file_in_every_way(world: None, tmp_path: Path, tally: Tally) -> None:
