@@ -229,8 +229,10 @@ def loaded_once(smollm2: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
         assert name == "smollm2"
         return smollm2.model
 
-    monkeypatch.setattr(loading, "load_model", load)
+    # The package looks its names up when they are asked for. Patched second, it would give the
+    # stub as the value to put back, and every later test would load through the stub.
     monkeypatch.setattr(ic, "load_model", load, raising=False)
+    monkeypatch.setattr(loading, "load_model", load)
 
 
 def error_without_type_checks(code: str) -> str:
