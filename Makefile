@@ -1,5 +1,5 @@
 # make demo: from nothing to the report.  make test: the tests.
-# make torture: what must never be lost.  make check: lint, types, import layers, spelling, documentation.  make docs: the site.  make bench: speed.
+# make torture: what must never be lost.  make check: lint, types, import layers, spelling, documentation, known vulnerabilities.  make docs: the site.  make bench: speed.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -34,6 +34,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python tools/audit.py results/bill_of_materials.json
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict

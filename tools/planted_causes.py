@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.covariance import LedoitWolf
 
 import interp_culture as ic
 from interp_culture.coupling import gain_causes, leak_of_size
@@ -25,7 +26,7 @@ from interp_culture.steering import Activations, ReadoutGradients, readout_gradi
 WORDS = "continuation"
 STEERED, AXIS = "X", "Y"
 # Growths of the gain, P+ per unit of alpha.
-SIZES = (0.02, 0.05, 0.1)
+SIZES = (0.01, 0.02, 0.05)
 LAYERS = (17, 20, 23)
 # Scenarios of every item and domain: 75 training texts an axis, 30 held-out scenarios in all.
 PER_CELL, HELD_OUT_PER_CELL = 5, 1
@@ -44,6 +45,10 @@ class World:
         used = {scenario.id for scenario in self.train}
         rest = [s.id for s in train.filter(axis=AXIS) if s.id not in used]
         self.further = train.with_ids(rest).sample(PER_CELL)
+        # Further dilemmas about X, of which the answers of Y may depend.
+        asked = {scenario.id for scenario in self.test}
+        rest = [s.id for s in test.filter(axis=STEERED) if s.id not in asked]
+        self.further_test = test.with_ids(rest).sample(HELD_OUT_PER_CELL)
         self.contrasts = ic.read_activations(self.model, self.train)
         self.further_contrasts = ic.read_activations(self.model, self.further)
         self.vectors = ic.extract(self.model, self.train, activations=self.contrasts)
@@ -104,13 +109,14 @@ class World:
 
 
 def in_later_blocks(world: World) -> list[dict]:
-    """Leaks: after a block, what lies along X's vector is written along Y's gradient."""
+    """Leaks: after a block, what lies along X's whitened vector is written along Y's gradient."""
     rows = []
     for block in LAYERS:
         layers = {axis: [block] for axis in world.vectors}
         unit = leak_of_size(
             world.model, world.train, world.vectors, layers, steered=STEERED, axis=AXIS,
             size=1.0, block=block, alpha=ALPHA, readout=WORDS,
+            reads=whitened(world, block),
         )  # fmt: skip
         for size in SIZES:
             gradients = planted_gradients(world, replace(unit, size=size * unit.size))
@@ -120,18 +126,37 @@ def in_later_blocks(world: World) -> list[dict]:
     return rows
 
 
+def whitened(world: World, block: int) -> np.ndarray:
+    """X's vector by the inverse of the stream's covariance.
+
+    Along the vector itself the stream varies so much that a leak would change every answer.
+    """
+    streams = torch.cat([world.contrasts.positive, world.contrasts.negative])[:, block].double()
+    covariance = LedoitWolf().fit(streams.numpy()).covariance_
+    direction = world.vectors[STEERED].direction[block].double().numpy()
+    return np.linalg.solve(covariance, direction).astype(np.float32)
+
+
 def in_the_readout(world: World) -> list[dict]:
-    """Leaks at the final stream: whatever moves X's answer moves Y's."""
-    last = world.model.n_layers - 1
-    layers = {axis: [LAYERS[1]] for axis in world.vectors}
-    unit = leak_of_size(
-        world.model, world.train, world.vectors, layers, steered=STEERED, axis=AXIS,
-        size=1.0, kind="readout", alpha=ALPHA, readout=WORDS,
-    )  # fmt: skip
+    """Y's answer also counts as much of the answer to another dilemma about X.
+
+    Its gradient is added to Y's. The size is that at each layer, to first order.
+    """
+    more = readout_gradients(world.model, world.further_test, WORDS)
+    of_y = [world.gradients.ids.index(s.id) for s in world.test.filter(axis=AXIS)]
+    # In units of P+ and back: each answer has a slope of its own.
+    ratio = more.slope / world.gradients.slope[of_y]
+    added = ratio[:, None, None] * more.gradient.double()
     rows = []
     for size in SIZES:
-        gradients = planted_gradients(world, replace(unit, size=size * unit.size))
-        rows += world.rows({"kind": "readout", "block": last, "size": size}, gradients, LAYERS)
+        for layer in LAYERS:
+            direction = world.vectors[STEERED].direction[layer].double()
+            unit = float((more.of_p_positive[:, layer] @ direction).mean())
+            gradient = world.gradients.gradient.double().clone()
+            gradient[of_y] += size / unit * added
+            gradients = replace(world.gradients, gradient=gradient.float())
+            of = {"kind": "readout", "block": layer, "size": size}
+            rows += world.rows(of, gradients, [layer])
     return rows
 
 
@@ -160,7 +185,7 @@ def in_the_texts(world: World, kind: str) -> list[dict]:
             moved = differences[:, layer].sum(0) / of_x.sum()
             unit = float(world.gradients.mean_of_p_positive(ids)[layer] @ moved)
             positive = world.contrasts.positive.double().clone()
-            positive[torch.from_numpy(here), layer] += size / unit * differences[:, layer]
+            positive[torch.from_numpy(here.copy()), layer] += size / unit * differences[:, layer]
             contrasts = replace(world.contrasts, positive=positive.float())
             vectors = ic.extract(world.model, world.train, activations=contrasts)
             of = {"kind": kind, "block": layer, "size": size}
@@ -177,10 +202,10 @@ def main(path: str) -> None:
     choose_threads()
     world = World()
     steps = [
-        in_the_readout,
-        in_later_blocks,
         partial(in_the_texts, kind="representation"),
         partial(in_the_texts, kind="dataset"),
+        in_the_readout,
+        in_later_blocks,
     ]
     rows = []
     for step in steps:

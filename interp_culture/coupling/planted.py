@@ -94,6 +94,7 @@ def leak_of_size(
     kind: Kind = "representational",
     alpha: float = 1.0,
     readout: Readout | ReadoutFormat = "letters",
+    reads: Float[np.ndarray, " d_model"] | None = None,
     writes: Float[np.ndarray, "layer d_model"] | None = None,
 ) -> Leak:
     """A leak that adds `size` to D[steered, axis], by `predicted_coupling`.
@@ -118,6 +119,8 @@ def leak_of_size(
         block: after which the leak acts; by default the last steered layer of the two axes, or the
             last block for a readout leak.
         alpha: the strength at which D will be measured.
+        reads: the direction to read after the block, in place of the one of this kind. A whitened
+            steering direction varies less over texts, so that the leak disturbs them less.
         writes: the direction to write along after each block, from other scenarios than these; then
             the size is set on all of these.
 
@@ -150,9 +153,9 @@ def leak_of_size(
         along = _mean_gradient(model, fitted, block + 1, readout)
     else:
         along = writes[block]
-    if kind == "readout":
+    if reads is None and kind == "readout":
         reads = _mean_gradient(model, scenarios.filter(axis=steered), block + 1, readout)
-    else:
+    elif reads is None:
         reads = vectors[steered].direction[block].numpy()
     unit = _leak(block, reads, along, kind)
     unit = replace(unit, centre=_centre(model, read_scenarios, unit, readout))

@@ -15,8 +15,10 @@ from interp_culture.engine.graph import graph_from
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.non_finite import not_finite
 from interp_culture.engine.token_tree import Batch
 from interp_culture.engine.whole_pass import Passes, unrolled_passes
+from interp_culture.errors import InputError
 
 Resid = Float[Tensor, "row pos d_model"]
 Values = Float[Tensor, "row pos width"]
@@ -84,19 +86,20 @@ def backward(
     if not can_resume(model, batch):
         wanted = {*range(first, model.n_layers + 1)}
         passes = unrolled_passes(model, batch, edits, wanted, points=points, differentiable=True)
-        return _backward(model, passes, batch.unrolled(), score, weights, first)
+        return _backward(model, passes, batch.unrolled(), edits, score, weights, first)
     start = min(first, first_stream(model, edits))
     if plain is None:
         plain = trace(model, batch, layers=[start], final=False)
     with graph_from(model, plain, start, edits, points) as part:
         passes = Passes([[*range(len(batch.tokens))]], [part])
-        return _backward(model, passes, batch, score, weights, first)
+        return _backward(model, passes, batch, edits, score, weights, first)
 
 
 def _backward(
     model: LanguageModel,
     passes: Passes,
     rows: Batch,
+    edits: Sequence[Edit],
     score: Score,
     weights: Float[np.ndarray, "group member value"],
     first: int,
@@ -104,6 +107,8 @@ def _backward(
     """From the score back through passes over `rows`, to all that they recorded."""
     with torch.enable_grad():
         weighted = _weighted(model, passes.stream(model.n_layers), rows, score, weights)
+    if not torch.isfinite(weighted).all():
+        raise not_finite(model, rows, edits)
     streams = range(first, model.n_layers + 1)
     points = list(passes.parts[0].points)
     at = [
@@ -115,14 +120,26 @@ def _backward(
     by_place = [passes.joined([next(gradients) for _ in passes.parts]) for _ in at]
     by_point = dict(zip(points, by_place[len(streams) :], strict=True))
     at_stream = []
-    for stream, gradient in zip(streams, by_place, strict=False):
+    # From the score down, so that the first that is not finite is where it begins.
+    for stream, gradient in zip(reversed(streams), by_place[len(streams) - 1 :: -1], strict=True):
+        if not torch.isfinite(gradient).all():
+            raise _no_gradient(model, stream)
         here = {
             name: AtPoint(passes.point(name).detach(), of_point)
             for name, of_point in by_point.items()
             if name.startswith(f"blocks.{stream}.")
         }
         at_stream.append(AtStream(stream, passes.stream(stream).detach(), gradient, here))
-    return Backward(_by_row(weighted, rows), rows, at_stream[::-1])
+    return Backward(_by_row(weighted, rows), rows, at_stream)
+
+
+def _no_gradient(model: LanguageModel, stream: int) -> InputError:
+    dtype = str(model.dtype).removeprefix("torch.")
+    other = "bfloat16" if dtype == "float32" else "float32"
+    return InputError(
+        f"the gradient is NaN or infinite from residual stream {stream} down ({dtype}); load the "
+        f"model with dtype='{other}'"
+    )
 
 
 def _weighted(

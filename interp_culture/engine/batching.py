@@ -56,7 +56,7 @@ def over_batches(
         try:
             result = work(on_device)
         except RuntimeError as error:
-            _check_memory_error(error, batch)
+            check_memory_error(error, *batch.tokens.shape)
         else:
             yield result
             continue
@@ -158,14 +158,19 @@ def _halved(batches: Sequence[Batch], limit: int) -> deque[Batch]:
     return halved
 
 
-def _check_memory_error(error: RuntimeError, batch: Batch) -> None:
-    """Return if a smaller batch may cure the error; raise otherwise."""
+def check_memory_error(error: RuntimeError, n_rows: int, n_tokens: int) -> None:
+    """Return if a smaller batch may cure the error; raise otherwise.
+
+    Args:
+        n_rows: of the batch that raised the error.
+        n_tokens: of its longest row.
+    """
     # Only CUDA has an error class for this; MPS and the CPU raise a plain RuntimeError.
     is_memory = any(words in str(error) for words in MEMORY_WORDS)
     if not isinstance(error, torch.OutOfMemoryError) and not is_memory:
         raise error
-    if len(batch.tokens) == 1:
+    if n_rows == 1:
         raise InputError(
-            f"one row of {batch.tokens.shape[1]} tokens does not fit the device's memory: use a "
+            f"one row of {n_tokens} tokens does not fit the device's memory: use a "
             "smaller model, dtype='bfloat16' or shorter texts"
         ) from error

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from interp_culture.engine.batching import check_memory_error, lay_out
 from interp_culture.engine.blocks import reset_rope
 from interp_culture.engine.edit_hooks import Hooks
 from interp_culture.engine.interventions import Edit, as_runs
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.non_finite import not_finite
 from interp_culture.engine.prompt import Prompt, as_prompts
 from interp_culture.engine.token_tree import Batch, TokenSequence
 from interp_culture.errors import InputError
@@ -151,16 +155,62 @@ def _written(
     seed: int = 42,
     stop: int | None = None,
 ) -> Iterator[tuple[list[K], list[Tensor]]]:
-    """Some runs and their new tokens [prompt, token], for one batch of prompts after the other."""
+    """Some runs and their new tokens [prompt, token], for one batch of prompts after the other.
+
+    When the device runs out of memory, fewer rows are written at once from then on.
+    """
     batch_prompts = BATCH_PROMPTS if _may_pad(model, sequences, max_new_tokens) else 1
+    limit = STACKED_ROWS
     for number, batch in enumerate(_chunks(sequences, batch_prompts)):
-        n_stacked = max(1, STACKED_ROWS // len(batch))
-        for keys in _chunks(list(runs), n_stacked):
+        waiting = deque([_Stack(list(runs), range(len(batch)))])
+        while waiting:
+            stack = waiting.popleft()
+            if stack.n_rows > limit and stack.n_rows > 1:
+                waiting.extendleft(reversed(stack.of_rows(limit)))
+                continue
             # New noise for each stack, with the same seed: every run sees the same random numbers.
-            noise = [_Noise(temperature, f"{seed} {number}", len(batch))] if temperature else []
-            edits = [runs[key] for key in keys]
-            tokens = write(model, batch, max_new_tokens, edits, noise, stop)
-            yield keys, list(tokens.split(len(batch)))
+            seeds = f"{seed} {number}"
+            noise = [_Noise(temperature, seeds, len(batch), stack.prompts)] if temperature else []
+            edits = [runs[key] for key in stack.keys]
+            prompts = [batch[place] for place in stack.prompts]
+            try:
+                tokens = write(model, prompts, max_new_tokens, edits, noise, stop)
+            except RuntimeError as error:
+                longest = max(len(prompt.prompt) for prompt in prompts) + max_new_tokens
+                check_memory_error(error, stack.n_rows, longest)
+            else:
+                yield stack.keys, list(tokens.split(len(prompts)))
+                continue
+            # Outside the except clause, where the traceback would keep its tensors in memory.
+            limit = stack.n_rows // 2
+            waiting.appendleft(stack)
+            if model.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True)
+class _Stack(Generic[K]):
+    """Runs of some prompts of a batch that are written at once: a row for each of both.
+
+    Attributes:
+        keys: of the runs.
+        prompts: their places in the batch.
+    """
+
+    keys: list[K]
+    prompts: range
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.keys) * len(self.prompts)
+
+    def of_rows(self, limit: int) -> list[_Stack[K]]:
+        """Stacks of at most `limit` rows: of fewer runs, or of one run and fewer prompts."""
+        if limit >= len(self.prompts):
+            n_runs = limit // len(self.prompts)
+            return [_Stack(keys, self.prompts) for keys in _chunks(self.keys, n_runs)]
+        parts = [self.prompts[i : i + limit] for i in range(0, len(self.prompts), limit)]
+        return [_Stack([key], part) for key in self.keys for part in parts]
 
 
 def check_length(max_new_tokens: int) -> None:
@@ -186,9 +236,10 @@ class _Noise(LogitsProcessor):
     The largest of the sums is then a draw from `softmax(logits / temperature)`.
     """
 
-    def __init__(self, temperature: float, seed: str, rows: int) -> None:
+    def __init__(self, temperature: float, seed: str, rows: int, prompts: range) -> None:
         self.temperature = temperature
         self.rows = rows
+        self.prompts = prompts
         # Hashed, so that neighbouring seeds and batches share no random numbers.
         self.seed = random.Random(seed).getrandbits(32)
         self.generator: torch.Generator | None = None
@@ -198,11 +249,31 @@ class _Noise(LogitsProcessor):
     ) -> Float[Tensor, "run_row vocab"]:
         if self.generator is None:
             self.generator = torch.Generator(scores.device).manual_seed(self.seed)
+        # For a whole batch, so that a prompt's noise does not depend on who is written with it.
         noise = torch.empty(self.rows, scores.shape[1], device=scores.device)
         # Minus the log of an exponential variable is a Gumbel variable.
         noise.exponential_(generator=self.generator).log_().neg_()
-        n_runs = len(scores) // self.rows
-        return scores.float() / self.temperature + noise.repeat(n_runs, 1)
+        own = noise[self.prompts.start : self.prompts.stop]
+        return scores.float() / self.temperature + own.repeat(len(scores) // len(own), 1)
+
+
+class _NotFiniteError(Exception):
+    """NaN in the logits of a row."""
+
+    def __init__(self, row: int) -> None:
+        self.row = row
+
+
+class _Finite(LogitsProcessor):
+    """Stops at NaN in the logits, of which the largest would be a token by chance."""
+
+    def __call__(
+        self, input_ids: Tensor, scores: Float[Tensor, "run_row vocab"]
+    ) -> Float[Tensor, "run_row vocab"]:
+        is_bad = scores.isnan().any(-1)
+        if is_bad.any():
+            raise _NotFiniteError(int(is_bad.int().argmax()))
+        return scores
 
 
 def write(
@@ -216,7 +287,27 @@ def write(
     """The new tokens for one batch of prompts: of the first run, then of the second, and so on.
 
     `processors` act on the logits of each new token before it is chosen. `stop` ends a text too.
+
+    Raises:
+        InputError: NaN in the logits.
     """
+    try:
+        return _write(model, sequences, max_new_tokens, runs, processors, stop)
+    except _NotFiniteError as error:
+        run, prompt = divmod(error.row, len(sequences))
+    # Outside the pass, whose hooks would act on the one that looks for the place too.
+    (batch,) = lay_out(model, [[sequences[prompt]]])
+    raise not_finite(model, batch, runs[run])
+
+
+def _write(
+    model: LanguageModel,
+    sequences: Sequence[TokenSequence],
+    max_new_tokens: int,
+    runs: Sequence[Sequence[Edit]],
+    processors: Sequence[LogitsProcessor],
+    stop: int | None,
+) -> Int[Tensor, "run_row new"]:
     # On the left, since `generate` writes new tokens at the right end of all rows.
     prompts = _left_padded(sequences, model.pad_token).to(model.device)
     hf_model = model.bridge.original_model
@@ -234,7 +325,7 @@ def write(
                 input_ids=prompts.tokens.repeat(len(runs), 1),
                 attention_mask=(~prompts.is_padding).long().repeat(len(runs), 1),
                 max_new_tokens=max_new_tokens,
-                logits_processor=LogitsProcessorList([*processors]),
+                logits_processor=LogitsProcessorList([_Finite(), *processors]),
             )
         finally:
             handle.remove()

@@ -17,9 +17,9 @@ from interp_culture.engine.forward import Trace, can_resume, first_stream, resum
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.kept_batches import KeptBatches
 from interp_culture.engine.model import LanguageModel
+from interp_culture.engine.non_finite import not_finite
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch, TokenSequence
-from interp_culture.errors import InputError
 
 LOGIT_ROWS = 4096  # positions unembedded at a time
 
@@ -123,7 +123,11 @@ def score_stacks(
             values: dict[Any, Tensor] = {}
             for stack in stacks(model, bound, batch):
                 finals = resume(model, kept, list(stack.values()))
-                values |= zip(stack, score(model, kept, finals), strict=True)
+                scored = dict(zip(stack, score(model, kept, finals), strict=True))
+                for key, value in scored.items():
+                    if not torch.isfinite(value).all():
+                        raise not_finite(model, batch, bound[key])
+                values |= scored
                 bar.update(len({path.group for path in batch.paths}) * len(stack))
             return values
 
@@ -132,7 +136,6 @@ def score_stacks(
             where = ([p.group for p in batch.paths], [p.member for p in batch.paths])
             for key, on_device in by_run.items():
                 values = on_device.double().cpu().numpy()
-                _check_finite(values, runs[key])
                 scores.setdefault(key, np.full((*size, values.shape[1]), np.nan))[where] = values
     # In the order of `runs` again, since stacks are sorted by their first edited layer.
     return {key: scores[key] for key in runs}
@@ -186,16 +189,3 @@ def _bound(edits: Sequence[Edit | Patch], kept: Trace) -> list[Edit | Patch]:
         edit.bound(kept.rows.points[edit.hook_name]) if isinstance(edit, Patch) else edit
         for edit in edits
     ]
-
-
-def _check_finite(values: Float[np.ndarray, "path value"], edits: Sequence[Edit | Patch]) -> None:
-    if np.isfinite(values).all():
-        return
-    if not edits:
-        raise InputError(
-            "the plain model gives NaN or infinite logits; load it in float32 or bfloat16"
-        )
-    steps = ", ".join(f"{e.strength:g} at layer {e.layer}" for e in edits if isinstance(e, Edit))
-    raise InputError(
-        f"steering with strength {steps} makes the logits NaN or infinite; lower the strength"
-    )

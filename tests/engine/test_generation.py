@@ -122,6 +122,30 @@ def test_sampled_runs_are_reproducible(tiny: LanguageModel) -> None:
     assert first != generate_runs(tiny, PROMPTS, runs, 12, temperature=0.7, seed=1)
 
 
+@pytest.mark.parametrize(("fits", "temperature"), [(5, 0.0), (3, 0.7), (1, 0.7)])
+def test_fewer_rows_are_written_when_memory_runs_out(
+    tiny: LanguageModel, fits: int, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {"plain": (), "steered": [Edit(1, torch.ones(tiny.d_model), 2.0)]}
+    expected = generate_runs(tiny, PROMPTS, runs, 6, temperature=temperature)
+    tried: list[int] = []
+    real = generation.write
+
+    def write(model: LanguageModel, prompts: Any, n: int, edits: Any, *more: Any) -> Any:
+        tried.append(len(prompts) * len(edits))
+        if tried[-1] > fits:
+            raise torch.OutOfMemoryError("on purpose")
+        return real(model, prompts, n, edits, *more)
+
+    monkeypatch.setattr(generation, "write", write)
+    assert generate_runs(tiny, PROMPTS, runs, 6, temperature=temperature) == expected
+    assert tried[0] > fits
+    monkeypatch.setattr(generation, "BATCH_PROMPTS", 1)
+    fits = 0
+    with pytest.raises(InputError, match="does not fit the device's memory"):
+        generate(tiny, PROMPTS, 6)
+
+
 def test_neighbouring_seeds_and_batches_share_no_noise(
     tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +156,7 @@ def test_neighbouring_seeds_and_batches_share_no_noise(
 
 def test_tokens_are_drawn_from_the_softmax() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0])
-    noise = generation._Noise(0.7, "3", 20_000)
+    noise = generation._Noise(0.7, "3", 20_000, range(20_000))
     drawn = noise(torch.zeros(0), logits.repeat(20_000, 1)).argmax(-1).bincount() / 20_000
     torch.testing.assert_close(drawn, (logits / 0.7).softmax(-1), atol=0.01, rtol=0)
 

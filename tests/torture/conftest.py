@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from torture.tally import Tally
 from torture.tiny_study import planted_world
 
 collect_ignore_glob = [] if os.environ.get("TORTURE") else ["test_*.py"]
 
-# Cases and what was lost, by what is tested; `tools/torture_table.py` writes them into the docs.
-Tally = dict[str, dict[str, int]]
+COUNTS = Tally()
+# Tests that run in `make test` too, and count here by what they are about.
+OTHERS = {"tests/test_security.py": ("security", "attacks by data on a report, a table or weights")}
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +27,20 @@ def world() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tally() -> Iterator[Tally]:
+def tally() -> Tally:
     """Counts of the session, written to the file that TORTURE_TALLY names."""
-    counts: Tally = {}
-    yield counts
+    return COUNTS
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count the tests of other files."""
+    of = OTHERS.get(report.nodeid.split("::")[0])
+    if of is not None and report.when == "call" and report.passed:
+        COUNTS.add(*of, 1)
+
+
+def pytest_sessionfinish() -> None:
+    """Write the counts, if a file for them is named."""
     path = os.environ.get("TORTURE_TALLY")
     if path:
-        Path(path).write_text(json.dumps(counts, indent=2), encoding="utf-8")
+        Path(path).write_text(json.dumps(COUNTS.rows, indent=2), encoding="utf-8")

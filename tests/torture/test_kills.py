@@ -13,7 +13,7 @@ import pytest
 
 from interp_culture.artifacts import files
 from interp_culture.study import verify_study
-from torture.conftest import Tally
+from torture.tally import Tally
 from torture.tiny_study import check_same, run, tables
 
 N_KILLS = 60
@@ -68,7 +68,7 @@ def test_killed_at_random_moments(
         assert set(states.state) == {"whole"}, states[states.state != "whole"]
         assert not list(study.glob(f"{files.SCRATCH}*"))
     name = signal.Signals(number).name
-    tally[f"killed by {name}"] = {"cases": kills, "survived": kills, "studies": restarts}
+    tally.add("resume", f"kills at random moments by {name}", kills)
 
 
 class PowerCut(BaseException):
@@ -121,4 +121,4 @@ def test_the_power_fails_at_every_write(
     monkeypatch.undo()
     run(study)
     check_same(tables(study), tables(folder))
-    tally[f"power cut, the disk keeps {keeps}"] = {"cases": cuts, "survived": cuts, "studies": 1}
+    tally.add("resume", f"power cuts, one at each write; the disk keeps {keeps}", cuts)
