@@ -11,6 +11,7 @@ from interp_culture.cli import options as o
 from interp_culture.cli.common import app, say
 
 if TYPE_CHECKING:
+    from interp_culture.study.config import StudyConfig
     from interp_culture.study.summary import Summary
 
 
@@ -59,6 +60,12 @@ def study(
     dtype: o.Dtype = None,
     scenarios: o.Scenarios = None,
     strict: o.Strict = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the steps, with about their time and memory here, and stop."
+        ),
+    ] = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -95,10 +102,37 @@ def study(
     if strict:
         load_scenarios(settings.scenarios, "refuse")
     choose_threads()
+    if dry_run:
+        _print_plan(settings)
+        return
     summary = run_study(settings, on_step=say)
     path = write_report(settings.out)
     _print_findings(summary)
     typer.echo(f"\n{summary['seconds']:.0f} s. Report: {path}")
+
+
+def _print_plan(settings: StudyConfig) -> None:
+    from interp_culture.study.plan import plan_study
+
+    plan = plan_study(settings)
+    shown = plan.steps.assign(
+        texts=plan.steps.texts.map(_count, na_action="ignore"),
+        tokens=plan.steps.tokens.map(_count, na_action="ignore"),
+        seconds=plan.steps.seconds.map("{:.0f}".format, na_action="ignore"),
+    )
+    typer.echo(shown.to_string(index=False, na_rep="-"))
+    typer.echo(f"\nThis machine multiplies at {plan.gflops:.0f} GFLOP/s.")
+    if plan.model is None or plan.memory_mib is None:
+        typer.echo(f"{settings.model}: its size is not known before it is loaded, nor its time.")
+        return
+    typer.echo(
+        f"To do: about {plan.seconds / 60:.0f} minutes (to a factor of two) without analyses, and "
+        f"{plan.memory_mib / 1024:.1f} GiB of memory in float32."
+    )
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
 
 
 def _print_findings(summary: Summary) -> None:

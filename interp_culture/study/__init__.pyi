@@ -8,6 +8,7 @@ from .config import StudyConfig, load_config
 from .finished import FinishedStudy, read_study
 from .layer_profiles import layer_profile
 from .paired import paired_differences
+from .plan import StudyPlan, plan_study
 from .study import Study, run_study
 from .verification import verify_study
 
@@ -21,6 +22,7 @@ __all__ = [
     "Section",
     "Study",
     "StudyConfig",
+    "StudyPlan",
     "TableSchema",
     "Tables",
     "columns",
@@ -30,6 +32,7 @@ __all__ = [
     "layer_profile",
     "load_config",
     "paired_differences",
+    "plan_study",
     "read_study",
     "run_study",
     "save_comparison",

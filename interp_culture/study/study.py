@@ -141,7 +141,7 @@ class Study:
             folder / "manifest.json", {**self.manifest, "prefix": validity["letters"].prefix}
         )
         # After the manifest, so that an analysis that fails leaves a finished study.
-        for analysis in self._analyses():
+        for analysis in self.analyses():
             self.on_step(f"analysis {analysis.name}: {analysis.question}")
             self.measure(analysis)
         return summary
@@ -156,7 +156,7 @@ class Study:
             tables.append(self.steered(readout))
         return pd.concat(tables, ignore_index=True)
 
-    def _analyses(self) -> list[Analysis]:
+    def analyses(self) -> list[Analysis]:
         """The analyses of the configuration; `all` leaves out those whose items are not here."""
         has_map_items = culture_map.covers(set(self.scenarios.items))
         names = self.config.analyses
