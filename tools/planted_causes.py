@@ -1,6 +1,7 @@
 """Planted causes in the embedded model: does the split of a gain name their kind, size and place?
 
-Writes a table of growths to the given file: python tools/planted_causes.py planted.csv
+Writes a table of growths to the given file, of all kinds or of those that are named:
+python tools/planted_causes.py planted.csv [representation] [dataset] [readout] [rest]
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ STEERED, AXIS = "X", "Y"
 # Growths of the gain, P+ per unit of alpha.
 SIZES = (0.01, 0.02, 0.05)
 LAYERS = (17, 20, 23)
-# Scenarios of every item and domain: 75 training texts an axis, 30 held-out scenarios in all.
-PER_CELL, HELD_OUT_PER_CELL = 5, 1
+# Scenarios of every item and domain: 75 training texts an axis. As many held-out scenarios where
+# the plain model's gradients will do; 15 an axis where each leak takes a backward pass of its own.
+PER_CELL, HELD_OUT_PER_CELL, UNDER_LEAKS = 5, 5, 1
 # Of P+ by alpha while the size of a leak is set: near the limit that the gain describes.
 ALPHA = 0.25
 
 
 class World:
-    """The plain model: its training and held-out scenarios, gradients, vectors and contrasts."""
+    """The plain model: its training and held-out scenarios, gradients, vectors and contrasts.
+
+    `few` are the held-out scenarios that are read under leaks.
+    """
 
     def __init__(self) -> None:
         self.model = ic.load_model("smollm2")
@@ -45,6 +50,7 @@ class World:
         used = {scenario.id for scenario in self.train}
         rest = [s.id for s in train.filter(axis=AXIS) if s.id not in used]
         self.further = train.with_ids(rest).sample(PER_CELL)
+        self.few = self.test.sample(UNDER_LEAKS)
         # Further dilemmas about X, of which the answers of Y may depend.
         asked = {scenario.id for scenario in self.test}
         rest = [s.id for s in test.filter(axis=STEERED) if s.id not in asked]
@@ -73,12 +79,15 @@ class World:
         contrasts: Activations,
     ) -> dict[str, Any]:
         layers = {axis: [layer] for axis in vectors}
-        before = self._parts(self.gradients, self.vectors, self.contrasts, layers)
+        plain = self.gradients.select(gradients.ids)
+        before = self._parts(plain, self.vectors, self.contrasts, layers)
         after = self._parts(gradients, vectors, contrasts, layers)
-        growth = self._scenario_gains(gradients, vectors, layer) - self._scenario_gains(
-            self.gradients, self.vectors, layer
-        )
+        ids = set(gradients.ids)
         frame = self.test.filter(axis=AXIS).frame()
+        frame = frame[frame.id.isin(ids)]
+        growth = self._scenario_gains(gradients, vectors, layer, frame.id) - self._scenario_gains(
+            self.gradients, self.vectors, layer, frame.id
+        )
         weights = bootstrap_weights(frame["axis"].to_numpy(str), frame["item"].to_numpy(str))
         everything = np.ones(len(growth), dtype=bool)
         gain = Estimate.of_samples(mean_samples(weights, growth, everything))
@@ -88,10 +97,13 @@ class World:
         return row | parts.to_dict() | {"shown": bool(after.shown[named])}
 
     def _scenario_gains(
-        self, gradients: ReadoutGradients, vectors: dict[str, ic.SteeringVectors], layer: int
+        self,
+        gradients: ReadoutGradients,
+        vectors: dict[str, ic.SteeringVectors],
+        layer: int,
+        ids: Sequence[str],
     ) -> np.ndarray:
-        ids = self.test.filter(axis=AXIS).frame().id.tolist()
-        moves = gradients.select(ids).of_p_positive[:, layer]
+        moves = gradients.select(list(ids)).of_p_positive[:, layer]
         return (moves @ vectors[STEERED].direction[layer].double()).numpy()
 
     def _parts(
@@ -101,8 +113,9 @@ class World:
         contrasts: Activations,
         layers: dict[str, list[int]],
     ) -> pd.DataFrame:
+        scenarios = self.test.with_ids(gradients.ids)
         causes = gain_causes(
-            gradients, self.test, vectors, contrasts, self.train, layers=layers, draws=300
+            gradients, scenarios, vectors, contrasts, self.train, layers=layers, draws=300
         )
         of_pair = causes[(causes.steered == STEERED) & (causes.axis == AXIS)]
         return of_pair.set_index("cause")
@@ -163,7 +176,7 @@ def in_the_readout(world: World) -> list[dict]:
 def planted_gradients(world: World, leak: Leak) -> ReadoutGradients:
     planted = plant(world.model, leak)
     planted.readout_checks = world.model.readout_checks
-    return readout_gradients(planted, world.test, WORDS)
+    return readout_gradients(planted, world.few, WORDS)
 
 
 def in_the_texts(world: World, kind: str) -> list[dict]:
@@ -198,20 +211,20 @@ def differences_of(contrasts: Activations) -> torch.Tensor:
     return contrasts.positive.double() - contrasts.negative.double()
 
 
-def main(path: str) -> None:
+def main(path: str, *kinds: str) -> None:
     choose_threads()
     world = World()
-    steps = [
-        partial(in_the_texts, kind="representation"),
-        partial(in_the_texts, kind="dataset"),
-        in_the_readout,
-        in_later_blocks,
-    ]
+    steps = {
+        "representation": partial(in_the_texts, kind="representation"),
+        "dataset": partial(in_the_texts, kind="dataset"),
+        "readout": in_the_readout,
+        "rest": in_later_blocks,
+    }
     rows = []
-    for step in steps:
-        rows += step(world)
+    for kind in kinds or steps:
+        rows += steps[kind](world)
         pd.DataFrame(rows).to_csv(path, index=False)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

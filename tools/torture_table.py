@@ -1,6 +1,6 @@
-"""Write the table of what was tried and what was lost into docs/torture_table.md.
+"""Write the table of what was tried and what was lost into a page, below its marker.
 
-python tools/torture_table.py tally.json fuzz.json docs/torture_table.md
+python tools/torture_table.py tally.json fuzz.json docs/torture.md
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+MARKER = "<!-- the table, written by tools/torture_table.py -->"
 PARTS = ("artifacts", "resume", "numbers", "hooks", "input", "security", "load")
 
 
@@ -33,7 +34,11 @@ def main(tally: str, fuzz: str, target: str) -> None:
         {"part": "input", "what": f"fuzzed input of {name}", "cases": of["cases"]}
         for name, of in readers.items()
     ]
-    Path(target).write_text(table(rows), encoding="utf-8")
+    page = Path(target)
+    before, rest = page.read_text(encoding="utf-8").split(MARKER)
+    # From the next heading on the page is as it was.
+    after = rest[rest.index("\n## ") :]
+    page.write_text(f"{before}{MARKER}\n\n{table(rows)}{after}", encoding="utf-8")
     print(table(rows))
 
 
