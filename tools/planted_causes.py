@@ -27,7 +27,7 @@ from interp_culture.steering import Activations, ReadoutGradients, readout_gradi
 WORDS = "continuation"
 STEERED, AXIS = "X", "Y"
 # Growths of the gain, P+ per unit of alpha.
-SIZES = (0.01, 0.02, 0.05)
+SIZES = (0.005, 0.01, 0.02)
 LAYERS = (17, 20, 23)
 # Scenarios of every item and domain: 75 training texts an axis. As many held-out scenarios where
 # the plain model's gradients will do; 15 an axis where each leak takes a backward pass of its own.
