@@ -214,7 +214,7 @@ def list_of_axes(path: Path) -> None:
         (
             "v.gguf",
             lambda path: path.write_bytes(b"GGUF" + bytes(64)),
-            "a .gguf file that is not a complete",
+            "not a .gguf file that can be read: its version is 0",
         ),
         (
             "v.pt",
@@ -236,7 +236,8 @@ def test_files_that_are_no_vectors_are_refused(
         InputError, match=rf"not a file that save_vectors wrote \(.*{message}|{message}"
     ) as error:
         load_vectors(tmp_path / name)
-    assert "SteeringVectors.from_tensors" in str(error.value)
+    if name != "v.gguf":
+        assert "SteeringVectors.from_tensors" in str(error.value)
 
 
 # -- edits on the raw bridge ----------------------------------------------------------------------

@@ -44,7 +44,7 @@ def check_gguf(path: Path) -> None:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:  # mmap raises a plain one for an empty file
         raise InputError(
-            f"{path}: not a .gguf file that transformers can unpack: {error}; download it again"
+            f"{path}: not a .gguf file that can be read: {error}; download it again"
         ) from error
 
 

@@ -18,6 +18,12 @@ from .direction_choice import (
 from .directions import direction
 from .edits import steer
 from .equal_kl import equal_kl_strengths
+from .exports import (
+    export_control_vector,
+    export_lm_eval,
+    export_tensors,
+    remote_interventions,
+)
 from .extraction import extract
 from .fluency import BudgetError, calibrate, kl_on_neutral, mean_kl, perplexity
 from .gradient_sweep import gradient_sweep
@@ -59,6 +65,9 @@ __all__ = [
     "direction_cosines",
     "direction_tokens",
     "equal_kl_strengths",
+    "export_control_vector",
+    "export_lm_eval",
+    "export_tensors",
     "extract",
     "gradient_sweep",
     "half_cosines",
@@ -74,6 +83,7 @@ __all__ = [
     "random_like",
     "read_activations",
     "readout_gradients",
+    "remote_interventions",
     "sae_features",
     "sample_answers",
     "save_vectors",

@@ -16,6 +16,12 @@ from safetensors.torch import save_file
 from interp_culture.artifacts.files import replacing, set_aside
 from interp_culture.artifacts.tensors import READ_FAULTS, tensor_bytes
 from interp_culture.errors import InputError
+from interp_culture.steering.foreign_files import (
+    CONTROL_POINT,
+    control_vector,
+    placed,
+    plain_tensors,
+)
 from interp_culture.steering.vectors import Provenance, SteeringVectors
 
 METADATA = "interp_culture"  # the name under which methods and provenance are stored
@@ -67,10 +73,28 @@ def stored_vectors(path: Path, key: str) -> dict[str, SteeringVectors] | None:
     return vectors if stored_key == key else None
 
 
-def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
-    """The vectors that `save_vectors` wrote, by axis.
+def load_vectors(
+    path: str | Path,
+    *,
+    axis: str | None = None,
+    n_layers: int | None = None,
+    layers: Mapping[str, int] | None = None,
+    hook_point: str | None = None,
+) -> dict[str, SteeringVectors]:
+    """Steering vectors by axis: those that `save_vectors` wrote, or those of another library.
 
-    Raises InputError if there is no such file or if it is another file.
+    A GGUF control vector (llama.cpp, repeng) and a plain .safetensors file do not say of which axis
+    they are and how many layers the model has. For these, say it.
+
+    Args:
+        axis: of a foreign file: whose poles its vectors separate.
+        n_layers: of a foreign file: how many layers the model has.
+        layers: of a plain .safetensors file: the layer of each tensor, by its name. Names such as
+            blocks.12.hook_resid_post say it themselves.
+        hook_point: of a plain .safetensors file: where in the block its vectors act.
+
+    Raises:
+        InputError: no such file, a file that is none of these, or something that it does not say.
 
     >>> ic.save_vectors("vectors.safetensors", vectors)
     >>> vectors = ic.load_vectors("vectors.safetensors")
@@ -81,13 +105,50 @@ def load_vectors(path: str | Path) -> dict[str, SteeringVectors]:
         raise InputError(
             f"{path}: no such file; write one with `interp-culture extract --out {path}`"
         )
+    path = Path(path)
+    said = {"axis": axis, "n_layers": n_layers, "layers": layers, "hook_point": hook_point}
     try:
-        return _read(Path(path))[1]
+        if path.suffix == ".gguf":
+            found, point = control_vector(path), CONTROL_POINT
+        elif _is_ours(path):
+            _check_unsaid(path, said)
+            return _read(path)[1]
+        elif axis is None:
+            raise KeyError(METADATA)
+        else:
+            found, point = placed(path, plain_tensors(path), layers, hook_point)
+    except InputError:
+        raise
     except READ_FAULTS as error:
         raise InputError(
-            f"{path}: not a file that save_vectors wrote ({_reason(Path(path), error)}); turn "
-            "vectors of your own into SteeringVectors with SteeringVectors.from_tensors"
+            f"{path}: not a file that save_vectors wrote ({_reason(path, error)}); for vectors of "
+            "another library say axis, n_layers, layers and hook_point, or turn them into "
+            "SteeringVectors with SteeringVectors.from_tensors"
         ) from error
+    if axis is None or n_layers is None:
+        raise InputError(
+            f"{path}: the file does not say of which axis its vectors are, and how many layers the "
+            f"model has; say it: load_vectors({str(path)!r}, axis='X', n_layers=30)"
+        )
+    try:
+        return {
+            axis: SteeringVectors.from_tensors(axis, found, n_layers=n_layers, hook_point=point)
+        }
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _is_ours(path: Path) -> bool:
+    with safe_open(path, framework="pt") as file:
+        return METADATA in (file.metadata() or {})
+
+
+def _check_unsaid(path: Path, said: Mapping[str, object]) -> None:
+    given = [name for name, value in said.items() if value is not None]
+    if given:
+        raise InputError(
+            f"{path}: the file says its axes and layers itself; leave out {', '.join(given)}"
+        )
 
 
 def _read(path: Path) -> tuple[str | None, dict[str, SteeringVectors]]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp_culture.engine.interventions import Positions
+from interp_culture.engine.interventions import Positions, check_hook_point
 from interp_culture.errors import InputError
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.directions import drawn, with_norm
@@ -117,28 +117,43 @@ class SteeringVectors:
         axis: str,
         direction: Any,
         *,
+        n_layers: int | None = None,
+        hook_point: str = "hook_resid_post",
         resid_norm: Any = None,
         method: str = "given",
         model: str | None = None,
     ) -> SteeringVectors:
-        """Vectors that you computed yourself, from PyTorch or NumPy.
+        """Vectors that you or another library computed, from PyTorch or NumPy.
 
         Args:
             axis: whose poles the direction separates.
             direction: [layer, d_model], one row for every layer of the model, in units of the
-                residual stream, from the negative to the positive pole.
+                residual stream, from the negative to the positive pole. Or a vector by layer, such
+                as `directions` of Dialz and `layer_activations` of steering-vectors; layers that it
+                leaves out get a vector of zeros.
+            n_layers: of the model, where `direction` is by layer.
+            hook_point: name within the block of the place where the vectors act.
             resid_norm: [layer], the mean norm of the residual stream; NaN if not given.
             method: how the direction was computed, in a word.
             model: name of the model that the direction comes from. Without it the vectors may
                 steer any model of the same width.
 
         Raises:
-            InputError: a wrong shape or type, or NaN or infinite values in `direction`.
+            InputError: a wrong shape or type, NaN or infinite values in `direction`, or a layer
+                that the model does not have.
 
+        >>> given = SteeringVectors.from_tensors("X", {12: torch.ones(576)}, n_layers=30)
+        >>> given.direction.norm(dim=-1).nonzero().flatten()
+        tensor([12])
         >>> SteeringVectors.from_tensors("X", torch.ones(30, 576))
         SteeringVectors(axis 'X', method 'given', 30 layers x 576)
         """
+        check_hook_point(hook_point)
+        if isinstance(direction, Mapping):
+            direction = _by_layer(direction, n_layers)
         rows = _floats("direction", direction, 2, "[layer, d_model]")
+        if n_layers is not None and len(rows) != n_layers:
+            raise InputError(f"direction has {len(rows)} rows, the model {n_layers} layers")
         if resid_norm is None:
             norms = torch.full((len(rows),), torch.nan)
         else:
@@ -150,7 +165,34 @@ class SteeringVectors:
         if not bool(rows.isfinite().all()):
             raise InputError("direction holds NaN or infinity; compute it again")
         provenance: Provenance = {} if model is None else {"model": model}
+        if hook_point != "hook_resid_post":
+            provenance["hook_point"] = hook_point
         return cls(axis, method, rows, norms, provenance)
+
+
+def _by_layer(vectors: Mapping[Any, Any], n_layers: int | None) -> Float[Tensor, "layer d_model"]:
+    """One row for every layer from vectors of some of them."""
+    if n_layers is None:
+        raise InputError(
+            "direction is by layer; say how many layers the model has: n_layers=30, for example"
+        )
+    wrong = [layer for layer in vectors if layer not in range(n_layers)]
+    if wrong or not vectors:
+        raise InputError(
+            f"direction has vectors of layers {', '.join(map(str, vectors)) or 'none'}; the layers "
+            f"of the model are 0 to {n_layers - 1}, counted from its input"
+        )
+    rows = {
+        layer: _floats(f"layer {layer}", vector, 1, "[d_model]")
+        for layer, vector in vectors.items()
+    }
+    widths = {len(row) for row in rows.values()}
+    if len(widths) > 1:
+        raise InputError(f"direction has vectors of several widths: {sorted(widths)}")
+    whole = torch.zeros(n_layers, widths.pop())
+    for layer, row in rows.items():
+        whole[layer] = row
+    return whole
 
 
 def _floats(name: str, values: Any, ndim: int, shape: str) -> Tensor:

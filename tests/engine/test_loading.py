@@ -109,7 +109,7 @@ def test_a_truncated_file_is_an_input_error(folder: Path, spoil: str) -> None:
 
 def test_a_broken_gguf_file_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"GGUF" + bytes(40))
-    with pytest.raises(InputError, match=r"m.gguf: not a .gguf file that transformers can unpack"):
+    with pytest.raises(InputError, match=r"m.gguf: not a .gguf file that"):
         load_model(tmp_path / "m.gguf", device="cpu")
 
 
