@@ -352,3 +352,29 @@ def test_verbs_work_on_the_embedded_model(tmp_path: Path, shipped: Any) -> None:
     done = run("probe", *common, "--readout", "continuation", "--out", tmp_path / "p.parquet")
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(tmp_path / "p.parquet")) == len(picked)
+
+
+def test_tables_are_one_json_document(tmp_path: Path) -> None:
+    done = run("--json", "models")
+    assert done.returncode == 0
+    assert {row["name"] for row in json.loads(done.stdout)["models"]} >= {"smollm2"}
+    # Of several tables, and of texts between them.
+    facts = run("--json", "facts", "--countries", "Denmark,India")
+    assert [row["country"] for row in json.loads(facts.stdout)["facts"]] == ["Denmark", "India"]
+    assert "Denmark" not in run("facts", "--countries", "India").stdout
+    # An error is no document.
+    failed = run("--json", "verify", tmp_path)
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert "no finished study" in failed.stderr
+
+
+def test_tables_says_what_columns_mean() -> None:
+    listed = run("tables").stdout
+    assert "gain.by_layer" in listed
+    assert "compare.matrix" in listed
+    of_one = run("tables", "matrix").stdout
+    assert "a row is a steered axis and axis read. Made by ic.coupling.response_matrix." in of_one
+    assert "low         lower end of the 95% interval" in of_one
+    columns = json.loads(run("--json", "tables", "gain.by_layer").stdout)["columns"]
+    assert {"column", "meaning", "unit"} == set(columns[0])
+    assert "unknown table 'matrx'" in fails("tables", "matrx")

@@ -15,6 +15,9 @@ from interp_culture.cli import explain
 from interp_culture.cli import compare
 
 # isort: split
+from interp_culture.cli import tables
+
+# isort: split
 from interp_culture.cli import validity
 
 # isort: split
@@ -39,7 +42,7 @@ from interp_culture.cli.common import app, run
 
 __all__ = [
     "app", "bench", "compare", "data", "experiment", "explain", "generate", "main", "models",
-    "run_alone", "study", "survey", "upkeep", "validity", "wvs",
+    "run_alone", "study", "survey", "tables", "upkeep", "validity", "wvs",
 ]  # fmt: skip
 
 

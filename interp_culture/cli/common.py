@@ -7,11 +7,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from interp_culture.artifacts.files import DamageWarning
+from interp_culture.cli.output import tables_as_json
 from interp_culture.errors import InputError, check_known
 from interp_culture.scenarios.data_faults import DataWarning
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from interp_culture.steering.vectors import SteeringVectors
     from interp_culture.survey.personas import Persona
 
+    PassedContext = typer.Context
+else:
+    # What typer passes at run time is an object of the base class.
+    PassedContext = typer.Context.__base__
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -36,6 +42,21 @@ app = typer.Typer(
     "Read, steer and explain coupled axes.",
     epilog="Start with: interp-culture study --preset quick",
 )
+
+
+@app.callback()
+def _options(
+    context: PassedContext,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print the tables of a verb as one JSON object, and all else on stderr."
+        ),
+    ] = False,
+) -> None:
+    if as_json:
+        context.with_resource(tables_as_json())
+
 
 TABLE = (".csv", ".parquet")
 VECTORS = (".safetensors",)
@@ -284,8 +305,3 @@ def write_out(table: pd.DataFrame, path: Path) -> None:
         else:
             table.to_parquet(part, index=False)
     typer.echo(f"Table: {path} ({len(table)} rows)")
-
-
-def show(table: pd.DataFrame) -> None:
-    """Print a table with four significant digits."""
-    typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4g}"))

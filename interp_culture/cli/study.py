@@ -9,6 +9,7 @@ import typer
 
 from interp_culture.cli import options as o
 from interp_culture.cli.common import app, say
+from interp_culture.cli.output import show
 
 if TYPE_CHECKING:
     from interp_culture.study.config import StudyConfig
@@ -120,7 +121,7 @@ def _print_plan(settings: StudyConfig) -> None:
         tokens=plan.steps.tokens.map(_count, na_action="ignore"),
         seconds=plan.steps.seconds.map("{:.0f}".format, na_action="ignore"),
     )
-    typer.echo(shown.to_string(index=False, na_rep="-"))
+    show("steps", plan.steps, shown.to_string(index=False, na_rep="-"))
     typer.echo(f"\nThis machine multiplies at {plan.gflops:.0f} GFLOP/s.")
     if plan.model is None or plan.memory_mib is None:
         typer.echo(f"{settings.model}: its size is not known before it is loaded, nor its time.")

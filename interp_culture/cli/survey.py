@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from interp_culture.cli import options as o
-from interp_culture.cli.common import app, say, show, tell_gaps
+from interp_culture.cli.common import app, say, tell_gaps
+from interp_culture.cli.output import show
 
 # A persona with more probability than this outside the allowed answers has no usable position.
 MAX_OFF = 0.5
@@ -38,7 +39,7 @@ def facts(
     known = load_facts(facts)
     for note in known.notes:
         say(note)
-    show(fact_table(known, chosen))
+    show("facts", fact_table(known, chosen))
     accuracy = culture_map.projection_accuracy()
     human = culture_map.human_coupling()
     typer.echo(
@@ -128,8 +129,8 @@ def ask(
     places = tables["places"][tables["places"].persona.isin(chosen)]
     means = items.pivot(index="item", columns="persona", values="mean")
     # `pivot` sorts the columns; this is the order of the command line.
-    show(means[list(chosen)].reset_index())
-    show(places.drop(columns="system"))
+    show("items", means[list(chosen)].reset_index())
+    show("places", places.drop(columns="system"))
     unusable = places[places.off_answers > MAX_OFF].persona.tolist()
     if unusable:
         say(

@@ -9,6 +9,7 @@ import typer
 
 from interp_culture.cli import options as o
 from interp_culture.cli.common import app, say
+from interp_culture.cli.output import show
 from interp_culture.errors import InputError
 
 cache_app = typer.Typer(no_args_is_help=True, help="List, compare and clean the cache of models.")
@@ -55,7 +56,7 @@ def _show_cache(verify: bool) -> list[str]:
         shown = listed.assign(mib=listed.mib.map("{:.0f} MiB".format)).rename(
             columns={"mib": "size"}
         )
-        typer.echo(shown.to_string(index=False))
+        show("cache", listed, shown.to_string(index=False))
     typer.echo(f"{cache_dir()}: {listed.mib.sum():.0f} MiB; {free_bytes() / 2**30:.1f} GiB free")
     return listed.file[listed.state == "damaged"].tolist()
 
@@ -71,9 +72,10 @@ def verify_folder(
 
     states = verify_study(folder)
     counts = states.state.value_counts()
-    typer.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
+    lines = [", ".join(f"{count} {state}" for state, count in counts.items())]
     for row in states[states.state != "whole"].itertuples():
-        typer.echo(f"{row.file}: {row.state}: {row.detail}")
+        lines.append(f"{row.file}: {row.state}: {row.detail}")
+    show("files", states, "\n".join(lines))
     wrong = int(states.state.isin(("damaged", "missing")).sum())
     if wrong:
         raise InputError(
@@ -89,11 +91,13 @@ def doctor(model: o.Model = "smollm2", device: o.Device = None, dtype: o.Dtype =
     Its logits, residual streams, steered streams and steered generation are compared with passes
     from before it was hooked.
     """
+    from pandas import DataFrame
+
     from interp_culture.engine.doctor import compare_with_plain, installation
 
     facts = installation()
     width = max(map(len, facts))
-    for name, value in facts.items():
-        typer.echo(f"{name:{width}}  {value}")
+    lines = [f"{name:{width}}  {value}" for name, value in facts.items()]
+    show("installation", DataFrame([facts]), "\n".join(lines))
     say(f"loading {model} and comparing it with plain Hugging Face")
     typer.echo(str(compare_with_plain(model, device, dtype)))

@@ -8,6 +8,7 @@ import typer
 
 from interp_culture.cli import options as o
 from interp_culture.cli.common import app, parse_format, say
+from interp_culture.cli.output import show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,19 +62,20 @@ def validity(
     choose_threads()
     loaded = load_model(model, device=device, dtype=dtype)
     checks = [check_readout(loaded, form) for form in (letters, words)]
-    _print(DataFrame([check.row for check in checks]))
+    _print("validity", DataFrame([check.row for check in checks]))
     for check in checks:
         typer.echo(verdict_text(check))
     if all_prefixes:
         say("letters with each prefix, on all control items; chosen: on every second one")
-        _print(compare_prefixes(loaded, letters), "chosen")
+        _print("prefixes", compare_prefixes(loaded, letters), "chosen")
 
 
-def _print(table: pd.DataFrame, *more: str) -> None:
+def _print(name: str, table: pd.DataFrame, *more: str) -> None:
     # Quoted, since a prefix may be empty; a continuation has none.
     prefixes = table.prefix.map(repr, na_action="ignore").fillna("")
     shown = table[[*COLUMNS, *more]].assign(prefix=prefixes)
-    typer.echo(shown.to_string(index=False, na_rep="", float_format="{:.2f}".format))
+    text = shown.to_string(index=False, na_rep="", float_format="{:.2f}".format)
+    show(name, table, text)
 
 
 def verdict_text(check: Validity) -> str:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from interp_culture.cli import options as o
-from interp_culture.cli.common import app, show
+from interp_culture.cli.common import app
+from interp_culture.cli.output import show
 
 
 @app.command(
@@ -50,7 +51,8 @@ def wvs(
         file, years="all" if all_years else "latest", countries=codes if countries else None
     )
     write_survey(out, summary)
-    show(summary.places[["iso3", "country", "year", "n", "x", "y", "distance", "missing"]])
+    columns = ["iso3", "country", "year", "n", "x", "y", "distance", "missing"]
+    show("places", summary.places[columns])
     for note in summary.notes:
         typer.echo(f"· {note}")
     typer.echo(f"Tables: {out} (item_means.csv, answer_shares.csv, places.csv)")
