@@ -13,8 +13,8 @@ INTRODUCTION = """# Command line
 
 Every verb of `interp-culture` with its options. `interp-culture VERB --help` prints the same.
 
-`interp-culture --json VERB` prints the tables of a verb as one JSON object, and all else on standard
-error. `interp-culture tables NAME` says what the columns of a table mean. `interp-culture
+`interp-culture --json VERB` prints the tables of a verb as one JSON object, and all else on
+standard error. `interp-culture tables NAME` says what the columns of a table mean. `interp-culture
 --install-completion` completes verbs and options in your shell.
 
 Exit codes: 0 success; 2 bad input, with one message that names file, line, field and fix; 1 any

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from interp_culture.engine.backward import Resid, backward
+from interp_culture.engine.backward import Backward, Resid, backward
 from interp_culture.engine.batching import groups_of_rows, over_batches
 from interp_culture.engine.forward import first_stream
 from interp_culture.engine.interventions import Edit, Positions, tokens_at
+from interp_culture.engine.kept_batches import KeptGradients, RowGradients
 from interp_culture.engine.leaks import Leak
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
@@ -143,31 +144,33 @@ def stream_gradients(
     places: list[int | str] = [*streams, *points]
     gradients = {place: np.zeros((len(groups), model.d_model)) for place in places}
     along = np.zeros(len(groups))
+    kept = KeptGradients(edits, [places, positions, torch.from_numpy(weights)], len(places))
     with tqdm(
         total=len(groups), desc=title, unit="gradient", delay=1, disable=title is None
     ) as bar:
 
-        def work(batch: Batch) -> tuple[list[int], Tensor, dict[int | str, Tensor], Tensor | None]:
-            back = backward(model, batch, score, weights, first, edits, points)
-            where = tokens_at(positions, back.rows)[..., None]
-            sums: dict[int | str, Tensor] = {}
+        def work(batch: Batch) -> tuple[RowGradients, Tensor | None]:
+            name = kept.name(batch)
+            # What belongs to a leak is not kept: it is small, and read in no long pass.
+            found = kept.get(name) if leak is None else None
             by_leak = None
-            for at in back.at_stream:
-                if at.stream in gradients:
-                    sums[at.stream] = (at.gradient * where).double().sum(1)
-                for name, here in at.points.items():
-                    sums[name] = (here.gradient * where).double().sum(1)
-                if leak is not None and at.stream == leak.stream:
+            if found is None:
+                back = backward(model, batch, score, weights, first, edits, points)
+                found = _by_row(back, positions, places)
+                if leak is None:
+                    kept.put(name, found)
+                else:
+                    (at,) = [at for at in back.at_stream if at.stream == leak.stream]
                     by_leak = _along(leak, at.resid, at.gradient)
             bar.update(len({path.group for path in batch.paths}))
-            return groups_of_rows(back.rows), back.score, sums, by_leak
+            return found, by_leak
 
         # With a shared stem, the model would read its tokens once instead of once for each row.
         batches = over_batches(model, groups, work, share_stem=False, with_graph=True)
-        for of_rows, values, sums, by_leak in batches:
-            np.add.at(scores, of_rows, values.cpu().numpy())
-            for place, rows in sums.items():
-                np.add.at(gradients[place], of_rows, rows.cpu().numpy())
+        for (of_rows, values, by_place), by_leak in batches:
+            np.add.at(scores, of_rows, values)
+            for place, rows in zip(places, by_place, strict=True):
+                np.add.at(gradients[place], of_rows, rows)
             if by_leak is not None:
                 np.add.at(along, of_rows, by_leak.cpu().numpy())
     return StreamGradients(
@@ -176,6 +179,19 @@ def stream_gradients(
         {name: gradients[name] for name in points},
         None if leak is None else along,
     )
+
+
+def _by_row(back: Backward, positions: Positions, places: Sequence[int | str]) -> RowGradients:
+    """The group and score of each row, and its gradients summed over the tokens at `positions`."""
+    where = tokens_at(positions, back.rows)[..., None]
+    sums: dict[int | str, Tensor] = {}
+    for at in back.at_stream:
+        sums[at.stream] = (at.gradient * where).double().sum(1)
+        for name, here in at.points.items():
+            sums[name] = (here.gradient * where).double().sum(1)
+    by_place = torch.stack([sums[place] for place in places])
+    groups = np.array(groups_of_rows(back.rows))
+    return groups, back.score.double().cpu().numpy(), by_place.cpu().numpy()
 
 
 def _along(leak: Leak, resid: Resid, gradient: Resid) -> Float[Tensor, " row"]:

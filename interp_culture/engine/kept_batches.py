@@ -1,4 +1,4 @@
-"""Batches of scores that an earlier run of the same table has finished."""
+"""Batches of scores and gradients that an earlier run of the same table has finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp_culture.artifacts.journal import Journal, current_journal
@@ -18,6 +19,10 @@ from interp_culture.engine.interventions import Edit
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch
 
+# The group of each row, its score, and its gradients by place.
+RowGradients = tuple[
+    Int[np.ndarray, " row"], Float[np.ndarray, " row"], Float[np.ndarray, "place row d_model"]
+]
 _Values = dict[Any, Float[Tensor, "path value"]]
 
 
@@ -56,6 +61,41 @@ class KeptBatches:
         if self.journal is not None:
             by_run = torch.stack([values[run].double().cpu() for run in self.runs])
             self.journal.keep(name, np.asarray(by_run))
+
+
+class KeptGradients:
+    """The gradients of finished batches in the journal of the folder or table, if any.
+
+    Args:
+        about: what decides the gradients beside the batch.
+        n_places: at how many streams and hook points they are taken.
+    """
+
+    def __init__(self, edits: Sequence[Edit], about: Sequence[Any], n_places: int) -> None:
+        self.journal = current_journal()
+        self.n_places = n_places
+        parts = (_about_run(edits), *(_as_bytes(value) for value in about))
+        self.about = hashlib.sha256(b"\0".join(parts)).digest()
+
+    def name(self, batch: Batch) -> str:
+        """The name of a batch's part; call it once for each batch that is read."""
+        return "" if self.journal is None else self.journal.name(self.about + _about_batch(batch))
+
+    def get(self, name: str) -> RowGradients | None:
+        """The gradients of a finished batch; None for one that is not finished."""
+        stored = None if self.journal is None else self.journal.kept(name)
+        if stored is None:
+            return None
+        groups, scores, flat = np.split(stored, [1, 2], axis=1)
+        by_place = rearrange(flat, "row (place d_model) -> place row d_model", place=self.n_places)
+        return groups[:, 0].astype(int), scores[:, 0], by_place
+
+    def put(self, name: str, gradients: RowGradients) -> None:
+        if self.journal is not None:
+            groups, scores, by_place = gradients
+            flat = rearrange(by_place, "place row d_model -> row (place d_model)")
+            columns = [groups[:, None].astype(float), scores[:, None], flat]
+            self.journal.keep(name, np.concatenate(columns, axis=1))
 
 
 def _about_run(edits: Sequence[Edit | Patch]) -> bytes:

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from interp_culture.artifacts.files import content_key
+from interp_culture.artifacts.journal import forget, journal
 from interp_culture.artifacts.sources import source_hash
 from interp_culture.artifacts.stores import folder_once
 from interp_culture.engine.interventions import Positions
@@ -160,11 +162,14 @@ def cache_gradients(
     }
 
     def fill(part: Path) -> None:
-        gradients = readout_gradients(model, scenarios, readout)
+        # A pass that is stopped goes on after the batches that it had finished.
+        with journal(folder.parent, folder.name, content_key(manifest)):
+            gradients = readout_gradients(model, scenarios, readout)
         tensors = {"logit_diff": gradients.logit_diff, "gradient": gradients.gradient.contiguous()}
         save_file(tensors, part / TENSORS)
 
     stored = load_file(folder_once(folder, manifest, fill) / TENSORS)
+    forget(folder.parent, folder.name)
     ids = tuple(manifest["ids"])
     kind = as_format(readout).readout
     return ReadoutGradients(kind, ids, stored["logit_diff"], stored["gradient"])

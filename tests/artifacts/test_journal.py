@@ -11,11 +11,12 @@ import pytest
 
 from interp_culture.artifacts import journal as journal_module
 from interp_culture.artifacts.journal import Journal, current_journal, forget, journal
-from interp_culture.engine import batching, logprobs
+from interp_culture.engine import batching, gradients, logprobs
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.readout.probing import read_runs
 from interp_culture.scenarios.scenario import ScenarioSet
+from interp_culture.steering.readout_gradients import cache_gradients, readout_gradients
 
 
 class Stopped(BaseException):
@@ -80,6 +81,44 @@ def test_a_stopped_readout_goes_on_and_ends_bit_for_bit(
     assert len(others) == len(whole)
     forget(tmp_path, "t")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stopped_gradients_go_on_and_end_bit_for_bit(
+    tiny: LanguageModel,
+    few: ScenarioSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_batches: None,
+) -> None:
+    def counted_batches(patch: pytest.MonkeyPatch, stop_after: int | None = None) -> list[int]:
+        done: list[int] = []
+        real = gradients.backward
+
+        def backward(*args: object, **kwargs: object) -> object:
+            if stop_after is not None and len(done) == stop_after:
+                raise Stopped
+            done.append(1)
+            return real(*args, **kwargs)  # type: ignore[arg-type]
+
+        patch.setattr(gradients, "backward", backward)
+        return done
+
+    with monkeypatch.context() as patch:
+        whole = counted_batches(patch)
+        undisturbed = readout_gradients(tiny, few, "continuation")
+    assert len(whole) > 3
+    with monkeypatch.context() as patch:
+        counted_batches(patch, stop_after=2)
+        with pytest.raises(Stopped):
+            cache_gradients(tiny, few, tmp_path / "g", "continuation")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["g.unfinished"]
+    with monkeypatch.context() as patch:
+        rest = counted_batches(patch)
+        resumed = cache_gradients(tiny, few, tmp_path / "g", "continuation")
+    assert len(rest) == len(whole) - 2
+    assert resumed.gradient.equal(undisturbed.gradient)
+    assert resumed.logit_diff.equal(undisturbed.logit_diff)
+    assert not (tmp_path / "g.unfinished").exists()
 
 
 def test_parts_of_another_table_or_damaged_ones_are_not_taken(tmp_path: Path) -> None:
