@@ -12,7 +12,7 @@ from interp_culture.cli import study
 from interp_culture.cli import explain
 
 # isort: split
-from interp_culture.cli import compare
+from interp_culture.cli import compare, grid
 
 # isort: split
 from interp_culture.cli import tables
@@ -41,8 +41,8 @@ from interp_culture.cli.analysis import run_alone
 from interp_culture.cli.common import app, run
 
 __all__ = [
-    "app", "bench", "compare", "data", "experiment", "explain", "generate", "main", "models",
-    "run_alone", "study", "survey", "tables", "upkeep", "validity", "wvs",
+    "app", "bench", "compare", "data", "experiment", "explain", "generate", "grid", "main",
+    "models", "run_alone", "study", "survey", "tables", "upkeep", "validity", "wvs",
 ]  # fmt: skip
 
 

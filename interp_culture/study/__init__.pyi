@@ -6,6 +6,8 @@ from .comparison import Comparison, compare, save_comparison
 from .comparison_schemas import COMPARISON_SCHEMAS
 from .config import StudyConfig, load_config
 from .finished import FinishedStudy, read_study
+from .grid import Cell, load_grid
+from .grid_runs import grid_table, run_grid
 from .layer_profiles import layer_profile
 from .paired import paired_differences
 from .plan import StudyPlan, plan_study
@@ -16,6 +18,7 @@ __all__ = [
     "COMPARISON_SCHEMAS",
     "About",
     "Analysis",
+    "Cell",
     "Column",
     "Comparison",
     "FinishedStudy",
@@ -28,12 +31,15 @@ __all__ = [
     "columns",
     "compare",
     "find_analysis",
+    "grid_table",
     "interval_text",
     "layer_profile",
     "load_config",
+    "load_grid",
     "paired_differences",
     "plan_study",
     "read_study",
+    "run_grid",
     "run_study",
     "save_comparison",
     "verify_study",
