@@ -19,12 +19,13 @@ test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-# About an hour. What was tried, and that nothing of it was lost, is written into docs/torture.md.
+# Half an hour. What was tried, and that nothing of it was lost, is written into docs/torture.md.
+# Without type checks, which make a small study five times slower.
 torture: export OMP_NUM_THREADS = 1
 torture: export TORTURE = 1
 torture: $(VENV)/.dev
 	mkdir -p results
-	TORTURE_TALLY=results/torture.json TORTURE_TABLE=results/fuzz.json $(BIN)/python -m pytest tests/torture tests/fuzz tests/test_security.py
+	TORTURE_TALLY=results/torture.json TORTURE_TABLE=results/fuzz.json $(BIN)/python -m pytest -o addopts=--strict-markers tests/torture tests/fuzz tests/test_security.py
 	$(BIN)/python tools/torture_table.py results/torture.json results/fuzz.json docs/torture.md
 
 check: $(VENV)/.dev

@@ -33,6 +33,8 @@ WITHOUT_A_RUN = {
     "reporting.write_comparison",  # of finished studies
     "reporting.write_report",  # the report of a finished study
     "study.save_comparison",
+    "study.grid_table",  # of finished studies
+    "study.run_grid",  # runs studies
     "study.run_study",  # loads a model and takes minutes
     "survey.read_survey",
 }
