@@ -20,6 +20,7 @@ from interp_culture.coupling.steered_scores import (
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError, check_known
+from interp_culture.notebook import as_html
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.readout.probing import read_runs
 from interp_culture.readout.validity import resolve_format
@@ -76,6 +77,9 @@ class Alignment:
     change: Estimate
     plain: pd.DataFrame
     steered: pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        return as_html(str(self), scores=self.scores, path=self.path)
 
     def __str__(self) -> str:
         table = self.scores.set_index("coordinate")

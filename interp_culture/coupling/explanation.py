@@ -15,6 +15,7 @@ from interp_culture.coupling.gain_split import CAUSES
 from interp_culture.coupling.text_gains import gains_of_texts
 from interp_culture.engine.model import LanguageModel
 from interp_culture.errors import InputError
+from interp_culture.notebook import as_html
 from interp_culture.readout.formats import Readout, ReadoutFormat, as_format
 from interp_culture.scenarios.catalogue import Axis
 from interp_culture.scenarios.scenario import ScenarioSet
@@ -61,6 +62,9 @@ class Explanation:
             "of 5%."
         )
         return "\n".join([count, *shown])
+
+    def _repr_html_(self) -> str:
+        return as_html(str(self), gains=self.gains, causes=self.causes, texts=self.texts)
 
     def is_shown(self, steered: str, axis: str) -> bool:
         """Whether a gain is beyond chance, for as many pairs as there are: see `with_claims`."""

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interp_culture.engine.interventions import Positions, check_hook_point
 from interp_culture.errors import InputError
+from interp_culture.notebook import as_html
 from interp_culture.scenarios.scenario import ScenarioSet
 from interp_culture.steering.directions import drawn, with_norm
 
@@ -110,6 +112,12 @@ class SteeringVectors:
         if "model" in self.provenance:
             parts.append(f"model {self.provenance['model']!r}")
         return f"SteeringVectors({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        norm = self.direction.norm(dim=-1)
+        columns = {"norm": norm.tolist(), "relative_norm": (norm / self.resid_norm).tolist()}
+        layers = pd.DataFrame({"layer": range(len(norm)), **columns})
+        return as_html(repr(self), layers=layers)
 
     @classmethod
     def from_tensors(

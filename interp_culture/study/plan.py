@@ -10,6 +10,7 @@ import pandas as pd
 
 from interp_culture.engine.hardware import matmul_rate
 from interp_culture.engine.model_size import ModelSize, model_size
+from interp_culture.notebook import as_html
 from interp_culture.scenarios.scenario import Scenario, ScenarioSet
 from interp_culture.study.config import StudyConfig
 from interp_culture.study.directions import BRIEF_CANDIDATES
@@ -51,6 +52,9 @@ class StudyPlan:
     model: ModelSize | None
     gflops: float
     memory_mib: float | None
+
+    def _repr_html_(self) -> str:
+        return as_html(f"Study: about {self.seconds / 60:.0f} minutes to do", steps=self.steps)
 
     @property
     def seconds(self) -> float:

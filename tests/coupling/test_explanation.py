@@ -51,6 +51,12 @@ def test_the_planted_coupling_is_told_from_the_missing_one(why: Explanation) -> 
         why.sentences("X", "Z")
 
 
+def test_a_notebook_shows_sentences_and_tables(why: Explanation) -> None:
+    shown = why._repr_html_()
+    assert "Steering X toward" in shown
+    assert f"gains ({len(why.gains)} rows)" in shown
+
+
 def test_all_tables_are_of_the_same_gains(why: Explanation) -> None:
     """The sum over causes, the mean over texts, and the sum over layers."""
     gains = why.gains.set_index(["steered", "axis"]).gain
