@@ -43,10 +43,12 @@ class Cell:
     Attributes:
         values: of the fields that differ between cells.
         config: of the study, with its folder.
+        scenarios: a hash of its scenarios.
     """
 
     values: Mapping[str, Any]
     config: StudyConfig
+    scenarios: str
 
     @property
     def folder(self) -> Path:
@@ -61,8 +63,7 @@ class Cell:
     def key(self) -> str:
         """A hash of what decides the study, without its model: code, scenarios, configuration."""
         config = self.config.model_dump(mode="json", exclude={"out", "device"})
-        digest = load_scenarios(self.config.scenarios).digest
-        return content_key([config, digest, source_hash("interp_culture")])
+        return content_key([config, self.scenarios, source_hash("interp_culture")])
 
     @property
     def is_finished(self) -> bool:
@@ -91,8 +92,8 @@ def load_grid(path: str | Path) -> list[Cell]:
     ```
 
     Raises:
-        InputError: a file that is not readable, an unknown field, or a cell whose configuration is
-            wrong; the message names the cell.
+        InputError: a file that is not readable, an unknown field, a cell whose configuration is
+            wrong (the message names the cell), or scenarios that cannot be read.
 
     >>> Path("grid.yaml").write_text("{preset: quick, over: {seed: [1, 2]}}")
     36
@@ -115,22 +116,27 @@ def load_grid(path: str | Path) -> list[Cell]:
         raise InputError(f"{path}: field out belongs at the top; each cell has a folder within it")
     if grid.preset not in PRESETS:
         raise InputError(f"{path}: unknown preset {grid.preset!r}; known: {', '.join(PRESETS)}")
-    cells = [
-        _cell(path, grid, dict(zip(grid.over, values, strict=True)))
-        for values in product(*grid.over.values())
-    ]
+    # Read once for all cells that have the same.
+    digests: dict[str | None, str] = {}
+    cells = []
+    for chosen in product(*grid.over.values()):
+        values = dict(zip(grid.over, chosen, strict=True))
+        config = _config(path, grid, values)
+        if config.scenarios not in digests:
+            digests[config.scenarios] = load_scenarios(config.scenarios).digest
+        cells.append(Cell(values, config, digests[config.scenarios]))
     _check_names(path, cells)
     return cells
 
 
-def _cell(path: Path, grid: GridFile, values: dict[str, Any]) -> Cell:
+def _config(path: Path, grid: GridFile, values: dict[str, Any]) -> StudyConfig:
     named = ",".join(f"{field}={value}" for field, value in values.items())
     name = NOT_IN_NAMES.sub("_", named.replace(",", "+"))
     if len(name) > LONGEST_NAME:
         name = f"{name[: LONGEST_NAME - 9]}-{content_key(values)[:8]}"
     fields = {**grid.fields, **values, "out": str(Path(grid.out) / name)}
     try:
-        return Cell(values, load_config(None, grid.preset, **fields))
+        return load_config(None, grid.preset, **fields)
     except InputError as error:
         raise InputError(f"{path}: cell {named}: {error}") from error
 
