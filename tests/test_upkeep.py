@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import fails, run
@@ -114,6 +115,22 @@ def test_the_doctor_shows_the_installation_and_the_errors(
     for fact in ("torch", "transformers", "threads", "memory", "cache", "untested versions"):
         assert fact in shown
     assert "logits: relative error 2.0e-07, at most 1e-03" in shown
+    assert "repeated: the same numbers, bit for bit" in shown
+
+
+def test_a_device_that_is_not_deterministic_is_said(
+    tiny: ic.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = doctor_module.score_runs
+    noise = iter([0.0, 1e-5])
+
+    def noisy(*args: Any) -> dict[str, Any]:
+        return {run: scores + next(noise) for run, scores in real(*args).items()}
+
+    monkeypatch.setattr(doctor_module, "load_model", lambda *a, **k: tiny)
+    monkeypatch.setattr(doctor_module, "score_runs", noisy)
+    said = str(doctor_module.compare_with_plain("tiny"))
+    assert "scores differ by up to 1.0e-05 nats: not deterministic here" in said
 
 
 def test_untested_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,22 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import numpy as np
 import torch
 
 from interp_culture.artifacts.folders import cache_dir
 from interp_culture.engine.installation import packaged_models
 from interp_culture.engine.loading import load_model
+from interp_culture.engine.logprobs import answer_logprob, score_runs
+from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.model_cache import free_bytes
 from interp_culture.engine.plain_passes import TOLERANCES
+from interp_culture.engine.prompt import Prompt
 from interp_culture.engine.shortcuts import DESCRIPTIONS
 from interp_culture.engine.versions import TESTED, untested
+
+QUESTIONS = ("Is it late?", "Should one always tell a friend the whole truth, even if it hurts?")
+ANSWERS = ("Yes.", "No, not always.")
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class Comparison:
         errors: the largest relative error, by what was compared.
         tolerance: the largest error that is taken for rounding in the model's dtype.
         slower_by: the shortcuts that do not hold for the model, in words.
+        repeat: by how much scores differ if the same pass runs again, in nats; 0 on a device that
+            computes the same numbers every time.
         seconds: of loading and comparing.
     """
 
@@ -35,6 +44,7 @@ class Comparison:
     errors: dict[str, float]
     tolerance: float
     slower_by: tuple[str, ...]
+    repeat: float
     seconds: float
 
     def __str__(self) -> str:
@@ -43,6 +53,10 @@ class Comparison:
             f"  {what}: relative error {error:.1e}, at most {self.tolerance:.0e}"
             for what, error in self.errors.items()
         ]
+        again = "the same numbers, bit for bit"
+        if self.repeat:
+            again = f"scores differ by up to {self.repeat:.1e} nats: not deterministic here"
+        lines.append(f"  repeated: {again}")
         lines += [f"  slower, since it cannot use {shortcut}" for shortcut in self.slower_by]
         return "\n".join(lines)
 
@@ -62,8 +76,18 @@ def compare_with_plain(
         model.check_errors,
         TOLERANCES[model.dtype],
         tuple(DESCRIPTIONS[shortcut] for shortcut in model.shortcuts.off),
+        _repeat_difference(model),
         time.monotonic() - start,
     )
+
+
+def _repeat_difference(model: LanguageModel) -> float:
+    """The largest difference between the scores of two passes over the same prompts, in nats."""
+    groups = [
+        [model.tokenise(Prompt(question, answer)) for answer in ANSWERS] for question in QUESTIONS
+    ]
+    once, again = (score_runs(model, groups, {"": ()}, answer_logprob)[""] for _ in range(2))
+    return float(np.abs(once - again).max())
 
 
 def installation() -> dict[str, str]:
