@@ -97,6 +97,18 @@ def _mend_csv(folder: Path, name: str, table: pd.DataFrame) -> None:
         _write_csv(path, table)
 
 
+def keep_table(folder: Path, name: str, table: pd.DataFrame, manifest: Mapping[str, Any]) -> None:
+    """Store a table, unless the same one is stored already.
+
+    So a study that goes on does not write what follows from finished tables once more.
+    """
+    stored = read_table(folder, name, manifest)
+    if stored is not None and stored.equals(table):
+        _mend_csv(folder, name, table)
+    else:
+        write_table(folder, name, table, manifest)
+
+
 def table_once(
     folder: Path, name: str, manifest: Mapping[str, Any], compute: Callable[[], pd.DataFrame]
 ) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from interp_culture.artifacts.folders import make_folder
 from interp_culture.artifacts.journal import forget, journal
 from interp_culture.artifacts.locks import locked
 from interp_culture.artifacts.sources import foreign_package, source_hash
-from interp_culture.artifacts.tables import table_once, write_table
+from interp_culture.artifacts.tables import keep_table, table_once
 from interp_culture.coupling.control import designed_growth, planted_response
 from interp_culture.coupling.planted import leak_of_size
 from interp_culture.coupling.random_vectors import (
@@ -127,7 +127,7 @@ class Study:
         self.on_step("writing tables and summary")
         derived = derive(readouts, self.primary_readout, self.null_record["even"])
         for name, table in derived.items():
-            write_table(folder, name, table.reset_index(drop=True), self.manifest)
+            keep_table(folder, name, table.reset_index(drop=True), self.manifest)
         is_plain = (readouts.method == "plain") & (readouts.readout == self.primary_readout)
         key = self.manifest["key"]
         if planted is not None:
@@ -180,7 +180,7 @@ class Study:
         manifest = self._manifest_of(analysis.measure)
         for name, table in tables.items():
             whole = table.reset_index(drop=True)
-            write_table(folder, f"{analysis.name}.{name}", whole, manifest)
+            keep_table(folder, f"{analysis.name}.{name}", whole, manifest)
         finished = {"tables": list(tables), "key": manifest["key"], "study": self.manifest["key"]}
         write_json(folder / f"{analysis.name}.tables.json", finished)
         return tables

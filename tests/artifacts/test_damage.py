@@ -12,7 +12,7 @@ import pytest
 from interp_culture.artifacts import files as files_module
 from interp_culture.artifacts.files import DamageWarning, file_checksum, remove_scratch, replacing
 from interp_culture.artifacts.stores import folder_once
-from interp_culture.artifacts.tables import read_table, table_once
+from interp_culture.artifacts.tables import keep_table, read_table, table_once
 from interp_culture.errors import InputError
 
 TABLE = pd.DataFrame({"axis": ["X", "Y"], "value": [0.1, 0.2]})
@@ -113,3 +113,16 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".mine").touch()
     remove_scratch(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".mine"]
+
+
+def test_the_same_table_is_not_written_again(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [1.5, float("nan")], "name": ["x", "y"]})
+    keep_table(tmp_path, "t", table, {"key": "k"})
+    before = (tmp_path / "t.parquet").stat().st_mtime_ns
+    keep_table(tmp_path, "t", table, {"key": "k"})
+    assert (tmp_path / "t.parquet").stat().st_mtime_ns == before
+    for other, key in ((table.assign(a=2.0), "k"), (table, "other")):
+        keep_table(tmp_path, "t", other, {"key": key})
+        stored = read_table(tmp_path, "t", {"key": key})
+        assert stored is not None
+        assert stored.equals(other)
