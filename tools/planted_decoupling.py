@@ -45,7 +45,7 @@ def main(path: str) -> None:
     choose_threads()
     plain = ic.load_model("smollm2")
     train, test = ic.load_scenarios().split(seed=42)
-    train, test = train.sample(4), test.sample(2)
+    train, test = train.sample(3), test.sample(2)
     first = readout_gradients(plain, train, WORDS)
     vectors = ic.extract(plain, train, method="gradient", activations=first.as_activations)
     contrasts = ic.read_activations(plain, train)
