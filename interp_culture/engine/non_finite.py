@@ -19,10 +19,11 @@ def not_finite(
 ) -> InputError:
     """The error for a pass that gave NaN or infinity, after a second pass that looks for the place.
 
+    >>> from interp_culture.engine.token_tree import make_batches
     >>> group = [model.tokenise(ic.Prompt("Is it late?", " Yes."))]
     >>> (batch,) = make_batches([group], pad=0, batch_tokens=100)
-    >>> str(not_finite(model, batch))
-    'the plain model gives NaN or infinite numbers, first in the logits (float32); ...'
+    >>> print(not_finite(model, batch))
+    the plain model gives NaN or infinite numbers, first in the logits (float32); ...
     """
     dtype = str(model.dtype).removeprefix("torch.")
     plain = _place(model, batch, ())

@@ -75,7 +75,8 @@ def export_tensors(path: str | Path, edits: Edit | Sequence[Edit]) -> None:
         InputError: positions other than "all", operations other than "add".
 
     >>> export_tensors("x.safetensors", ic.steer(vectors["X"], [1, 2], 2.0))
-    >>> sorted(safetensors.torch.load_file("x.safetensors"))
+    >>> from safetensors.torch import load_file
+    >>> sorted(load_file("x.safetensors"))
     ['blocks.1.hook_resid_post', 'blocks.2.hook_resid_post']
     """
     path = Path(path)

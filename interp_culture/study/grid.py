@@ -95,8 +95,7 @@ def load_grid(path: str | Path) -> list[Cell]:
         InputError: a file that is not readable, an unknown field, a cell whose configuration is
             wrong (the message names the cell), or scenarios that cannot be read.
 
-    >>> Path("grid.yaml").write_text("{preset: quick, over: {seed: [1, 2]}}")
-    36
+    >>> _ = Path("grid.yaml").write_text("{preset: quick, over: {seed: [1, 2]}}")
     >>> [cell.name for cell in load_grid("grid.yaml")]
     ['seed=1', 'seed=2']
     """

@@ -75,8 +75,6 @@ def run_grid(
         A row for each cell: the fields that differ, folder, state, attempts, seconds, device and
         message.
 
-    >>> Path("grid.yaml").write_text("{preset: quick, over: {seed: [1, 2]}}")
-    36
     >>> run_grid(load_grid("grid.yaml"), jobs=2)  # doctest: +SKIP
     """
     free: SimpleQueue[str] = SimpleQueue()

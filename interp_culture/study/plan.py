@@ -59,7 +59,9 @@ class StudyPlan:
     @property
     def seconds(self) -> float:
         """Of what is to do, without analyses; NaN where the model's size is not known."""
-        return float(self.steps[self.steps.state == "to do"].seconds.sum(min_count=1))
+        if self.model is None:
+            return float("nan")
+        return float(self.steps[self.steps.state == "to do"].seconds.sum())
 
 
 def plan_study(config: StudyConfig) -> StudyPlan:
