@@ -18,7 +18,7 @@ from interp_culture.coupling.random_vectors import predicted_random
 from interp_culture.engine import plant
 from interp_culture.engine.hardware import choose_threads
 from interp_culture.readout import read_runs, with_keys
-from interp_culture.steering import Activations, readout_gradients
+from interp_culture.steering import Activations, norm_matched, readout_gradients
 
 WORDS = "continuation"
 STEERED, AXIS = "Y", "X"
@@ -47,8 +47,11 @@ def main(path: str) -> None:
     train, test = ic.load_scenarios().split(seed=42)
     train, test = train.sample(3), test.sample(2)
     first = readout_gradients(plain, train, WORDS)
-    vectors = ic.extract(plain, train, method="gradient", activations=first.as_activations)
     contrasts = ic.read_activations(plain, train)
+    vectors = {}
+    for axis, paper in ic.extract(plain, train, activations=contrasts).items():
+        ids = [scenario.id for scenario in train.filter(axis=axis)]
+        vectors[axis] = norm_matched(paper, first.select(ids).gradient.mean(0), "gradient")
     of_axis = [scenario.id for scenario in train.filter(axis=AXIS)]
     block = max(LAYERS[STEERED])
     reads = whitened(contrasts, vectors[STEERED].direction, block)
