@@ -116,7 +116,9 @@ def _print_plan(settings: StudyConfig) -> None:
     from interp_culture.study.plan import plan_study
 
     plan = plan_study(settings)
+    width = plan.steps.step.str.len().max()
     shown = plan.steps.assign(
+        step=plan.steps.step.str.ljust(width),
         texts=plan.steps.texts.map(_count, na_action="ignore"),
         tokens=plan.steps.tokens.map(_count, na_action="ignore"),
         seconds=plan.steps.seconds.map("{:.0f}".format, na_action="ignore"),
