@@ -1,4 +1,4 @@
-"""Every stored file, spoilt in several ways: noticed, set aside and computed again."""
+"""Every stored file, spoilt in several ways: noticed, and set aside and computed again if it is read."""
 
 from __future__ import annotations
 
@@ -66,7 +66,11 @@ def test_every_file_in_every_way(world: None, tmp_path: Path, tally: Tally) -> N
             assert {n for n in found if ".damaged" not in n} == set(expected), (name, way)
             check_same({n: found[n] for n in expected}, expected)
             states = verify_study(study)
-            assert not set(states.state) & {"damaged", "missing"}, (name, way, states)
+            wrong = states.file[states.state.isin(["damaged", "missing"])].tolist()
+            # What no unfinished step reads is not read again; `verify` names it.
+            is_input = len(name.parts) > 1 or name.suffix == ".safetensors"
+            unread = {name.parts[0]} if is_input else set()
+            assert set(wrong) <= unread, (name, way, states)
             shutil.rmtree(study)
             cases += 1
     assert cases >= LEAST
