@@ -22,6 +22,15 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def printable(text: str) -> str:
+    """The text, with characters that a terminal would obey written as escapes.
+
+    >>> printable("colour"), printable("a\x1fb")
+    ('colour', 'a\\x1fb')
+    """
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
 def check_known(name: str, value: object, known: Iterable[str]) -> None:
     """Raise InputError for a `value` that is not among the `known` words; the message lists them.
 

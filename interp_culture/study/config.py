@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from interp_culture.engine.leaks import Kind
-from interp_culture.errors import InputError, check_known
+from interp_culture.errors import InputError, check_known, printable
 from interp_culture.readout.formats import Readout
 from interp_culture.readout.prompts import Order
 from interp_culture.stats import LEAST_RANDOM
@@ -270,7 +270,7 @@ def _field_errors(error: ValidationError, path: str | Path | None) -> str:
         if not fault["loc"]:
             lines.append(f"{where}{fault['ctx']['error']}")
             continue
-        field = ".".join(map(str, fault["loc"]))
+        field = printable(".".join(map(str, fault["loc"])))
         lines.append(f"{where}field {field}: {fault['msg']}, got {fault['input']!r}")
     return "\n".join(lines)
 

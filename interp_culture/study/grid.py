@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interp_culture.artifacts.files import content_key, write_json
 from interp_culture.artifacts.sources import source_hash
-from interp_culture.errors import InputError
+from interp_culture.errors import InputError, printable
 from interp_culture.scenarios.files import load_scenarios
 from interp_culture.study.config import PRESETS, StudyConfig, load_config
 from interp_culture.yaml_files import read_yaml
@@ -104,8 +104,11 @@ def load_grid(path: str | Path) -> list[Cell]:
     try:
         grid = GridFile.model_validate(content if isinstance(content, dict) else {})
     except ValidationError as error:
-        faults = [f"field {'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors()]
-        raise InputError("\n".join(f"{path}: {fault}" for fault in faults)) from error
+        lines = [
+            f"{path}: field {printable('.'.join(map(str, fault['loc'])))}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        raise InputError("\n".join(lines)) from error
     empty = [name for name, values in grid.over.items() if not values]
     if empty or not grid.over:
         raise InputError(
@@ -129,7 +132,7 @@ def load_grid(path: str | Path) -> list[Cell]:
 
 
 def _config(path: Path, grid: GridFile, values: dict[str, Any]) -> StudyConfig:
-    named = ",".join(f"{field}={value}" for field, value in values.items())
+    named = printable(",".join(f"{field}={value}" for field, value in values.items()))
     name = NOT_IN_NAMES.sub("_", named.replace(",", "+"))
     if len(name) > LONGEST_NAME:
         name = f"{name[: LONGEST_NAME - 9]}-{content_key(values)[:8]}"

@@ -71,6 +71,7 @@ def test_cells_are_all_combinations(tmp_path: Path) -> None:
         ({"over": {"seed": [1]}, "preset": "huge"}, "unknown preset 'huge'; known: full, quick"),
         ({"over": {"seed": [1, "two"]}}, r"cell seed=two: field seed: .* got 'two'"),
         ({"over": {"colour": [1]}}, r"cell colour=1: field colour"),
+        ({"over": {"seed": [1]}, "a\x1fb": 1}, r"field a\\x1fb: Extra"),
         ({"over": {"seed": [1, 1]}}, "two cells have the folder seed=1"),
         ({"over": {"out": ["a"]}}, "field out belongs at the top"),
     ],

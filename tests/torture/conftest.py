@@ -32,15 +32,15 @@ def tally() -> Tally:
     return COUNTS
 
 
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Count the tests of other files."""
-    of = OTHERS.get(report.nodeid.split("::")[0])
-    if of is not None and report.when == "call" and report.passed:
-        COUNTS.add(*of, 1)
-
-
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the counts, if a file for them is named."""
     path = os.environ.get("TORTURE_TALLY")
-    if path:
-        Path(path).write_text(json.dumps(COUNTS.rows, indent=2), encoding="utf-8")
+    if not path:
+        return
+    # Here, since the hooks of single tests do not reach those of other folders.
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    for report in reporter.stats.get("passed", []):
+        of = OTHERS.get(report.nodeid.split("::")[0])
+        if of is not None and report.when == "call":
+            COUNTS.add(*of, 1)
+    Path(path).write_text(json.dumps(COUNTS.rows, indent=2), encoding="utf-8")
