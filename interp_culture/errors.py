@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+# Of a user's text within a message, in characters.
+LONGEST_TEXT = 200
+
 
 class InputError(ValueError):
     """Input that cannot be used: the message says where, what is wrong with it, and what to do.
@@ -23,12 +26,13 @@ def first_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """The text, with characters that a terminal would obey written as escapes.
+    """A user's text for a message: escapes for what a terminal would obey, and not too long.
 
-    >>> printable("colour"), printable("a\x1fb")
-    ('colour', 'a\\x1fb')
+    >>> printable("colour"), printable("a\x1fb"), len(printable("x" * 1000))
+    ('colour', 'a\\x1fb', 203)
     """
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    shown = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return shown if len(shown) <= LONGEST_TEXT else f"{shown[:LONGEST_TEXT]}..."
 
 
 def check_known(name: str, value: object, known: Iterable[str]) -> None:

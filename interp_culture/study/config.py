@@ -268,10 +268,11 @@ def _field_errors(error: ValidationError, path: str | Path | None) -> str:
     for fault in error.errors():
         # A fault of several fields together has no place.
         if not fault["loc"]:
-            lines.append(f"{where}{fault['ctx']['error']}")
+            reason = fault.get("ctx", {}).get("error", fault["msg"])
+            lines.append(f"{where}{printable(str(reason))}")
             continue
         field = printable(".".join(map(str, fault["loc"])))
-        lines.append(f"{where}field {field}: {fault['msg']}, got {fault['input']!r}")
+        lines.append(f"{where}field {field}: {fault['msg']}, got {printable(repr(fault['input']))}")
     return "\n".join(lines)
 
 
