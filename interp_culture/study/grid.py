@@ -44,11 +44,14 @@ class Cell:
         values: of the fields that differ between cells.
         config: of the study, with its folder.
         scenarios: a hash of its scenarios.
+        code: a hash of the package's code. It is computed once and not by each thread: Python 3.11
+            cannot parse code in two threads at once.
     """
 
     values: Mapping[str, Any]
     config: StudyConfig
     scenarios: str
+    code: str
 
     @property
     def folder(self) -> Path:
@@ -63,7 +66,7 @@ class Cell:
     def key(self) -> str:
         """A hash of what decides the study, without its model: code, scenarios, configuration."""
         config = self.config.model_dump(mode="json", exclude={"out", "device"})
-        return content_key([config, self.scenarios, source_hash("interp_culture")])
+        return content_key([config, self.scenarios, self.code])
 
     @property
     def is_finished(self) -> bool:
@@ -119,6 +122,7 @@ def load_grid(path: str | Path) -> list[Cell]:
     if grid.preset not in PRESETS:
         raise InputError(f"{path}: unknown preset {grid.preset!r}; known: {', '.join(PRESETS)}")
     # Read once for all cells that have the same.
+    code = source_hash("interp_culture")
     digests: dict[str | None, str] = {}
     cells = []
     for chosen in product(*grid.over.values()):
@@ -126,7 +130,7 @@ def load_grid(path: str | Path) -> list[Cell]:
         config = _config(path, grid, values)
         if config.scenarios not in digests:
             digests[config.scenarios] = load_scenarios(config.scenarios).digest
-        cells.append(Cell(values, config, digests[config.scenarios]))
+        cells.append(Cell(values, config, digests[config.scenarios], code))
     _check_names(path, cells)
     return cells
 
