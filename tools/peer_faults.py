@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from conftest import SIZES, byte_tokenizer
+from page_table import write_below
 from peer_checks import CHECKS, PAIRS, Seen
 from transformer_lens.model_bridge.sources import build_bridge_from_module
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -228,11 +229,7 @@ def main(environment: str, page: str) -> None:
                 python, "steering-vectors", str(theirs)
             ),
         }
-    target = Path(page)
-    before, rest = target.read_text(encoding="utf-8").split(MARKER)
-    after = rest[rest.index("\n## ") :]
-    target.write_text(f"{before}{MARKER}\n\n{table(by_library)}{after}", encoding="utf-8")
-    print(table(by_library))
+    write_below(page, MARKER, table(by_library))
 
 
 if __name__ == "__main__":

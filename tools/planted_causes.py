@@ -129,7 +129,7 @@ def in_later_blocks(world: World) -> list[dict]:
         unit = leak_of_size(
             world.model, world.train, world.vectors, layers, steered=STEERED, axis=AXIS,
             size=1.0, block=block, alpha=ALPHA, readout=WORDS,
-            reads=whitened(world, block),
+            reads=whitened(world.contrasts, world.vectors[STEERED].direction, block),
         )  # fmt: skip
         for size in SIZES:
             gradients = planted_gradients(world, replace(unit, size=size * unit.size))
@@ -139,15 +139,14 @@ def in_later_blocks(world: World) -> list[dict]:
     return rows
 
 
-def whitened(world: World, block: int) -> np.ndarray:
-    """X's vector by the inverse of the stream's covariance.
+def whitened(contrasts: Activations, direction: torch.Tensor, block: int) -> np.ndarray:
+    """A direction by the inverse of the stream's covariance after a block.
 
-    Along the vector itself the stream varies so much that a leak would change every answer.
+    Along the direction itself the stream varies so much that a leak would change every answer.
     """
-    streams = torch.cat([world.contrasts.positive, world.contrasts.negative])[:, block].double()
+    streams = torch.cat([contrasts.positive, contrasts.negative])[:, block].double()
     covariance = LedoitWolf().fit(streams.numpy()).covariance_
-    direction = world.vectors[STEERED].direction[block].double().numpy()
-    return np.linalg.solve(covariance, direction).astype(np.float32)
+    return np.linalg.solve(covariance, direction[block].double().numpy()).astype(np.float32)
 
 
 def in_the_readout(world: World) -> list[dict]:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import sys
 
-import numpy as np
 import pandas as pd
-import torch
-from sklearn.covariance import LedoitWolf
+from planted_causes import whitened
 
 import interp_culture as ic
 from interp_culture.coupling import decouple, leak_of_size
@@ -18,7 +16,7 @@ from interp_culture.coupling.random_vectors import predicted_random
 from interp_culture.engine import plant
 from interp_culture.engine.hardware import choose_threads
 from interp_culture.readout import read_runs, with_keys
-from interp_culture.steering import Activations, norm_matched, readout_gradients
+from interp_culture.steering import norm_matched, readout_gradients
 
 WORDS = "continuation"
 STEERED, AXIS = "Y", "X"
@@ -30,16 +28,6 @@ ALPHA = 1.0
 METHODS = ("gram_schmidt", "inverse", "nearest", "least_norm")
 UNCHANGED = "unchanged"
 NAMES = ["steered", "method", "draw", "alpha"]
-
-
-def whitened(contrasts: Activations, direction: torch.Tensor, block: int) -> np.ndarray:
-    """A direction by the inverse of the stream's covariance after a block.
-
-    Along the direction itself the stream varies so much that a leak would change every answer.
-    """
-    streams = torch.cat([contrasts.positive, contrasts.negative])[:, block].double()
-    covariance = LedoitWolf().fit(streams.numpy()).covariance_
-    return np.linalg.solve(covariance, direction[block].double().numpy()).astype(np.float32)
 
 
 def main(path: str) -> None:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from page_table import write_below
+
 MARKER = "<!-- the table, written by tools/torture_table.py -->"
 PARTS = ("artifacts", "resume", "numbers", "hooks", "input", "security", "load")
 
@@ -34,12 +36,7 @@ def main(tally: str, fuzz: str, target: str) -> None:
         {"part": "input", "what": f"fuzzed input of {name}", "cases": of["cases"]}
         for name, of in readers.items()
     ]
-    page = Path(target)
-    before, rest = page.read_text(encoding="utf-8").split(MARKER)
-    # From the next heading on the page is as it was.
-    after = rest[rest.index("\n## ") :]
-    page.write_text(f"{before}{MARKER}\n\n{table(rows)}{after}", encoding="utf-8")
-    print(table(rows))
+    write_below(target, MARKER, table(rows))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,13 @@ def tables_as_json() -> Iterator[None]:
     finally:
         _collected.reset(token)
     out.write(json.dumps(tables, indent=2) + "\n")
+
+
+def in_columns(rows: Iterable[tuple[str, str]]) -> str:
+    """Names and what is said of each, one a line."""
+    rows = list(rows)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {text}" for name, text in rows)
 
 
 def show(name: str, table: pd.DataFrame, text: str | None = None) -> None:

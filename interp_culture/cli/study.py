@@ -119,8 +119,8 @@ def _print_plan(settings: StudyConfig) -> None:
     width = plan.steps.step.str.len().max()
     shown = plan.steps.assign(
         step=plan.steps.step.str.ljust(width),
-        texts=plan.steps.texts.map(_count, na_action="ignore"),
-        tokens=plan.steps.tokens.map(_count, na_action="ignore"),
+        texts=plan.steps.texts.map("{:,}".format, na_action="ignore"),
+        tokens=plan.steps.tokens.map("{:,}".format, na_action="ignore"),
         seconds=plan.steps.seconds.map("{:.0f}".format, na_action="ignore"),
     )
     show("steps", plan.steps, shown.to_string(index=False, na_rep="-"))
@@ -132,10 +132,6 @@ def _print_plan(settings: StudyConfig) -> None:
         f"To do: about {plan.seconds / 60:.0f} minutes (to a factor of two) without analyses, and "
         f"{plan.memory_mib / 1024:.1f} GiB of memory in float32."
     )
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
 
 
 def _print_findings(summary: Summary) -> None:

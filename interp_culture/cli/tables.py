@@ -8,7 +8,7 @@ import typer
 
 from interp_culture.cli import options as o
 from interp_culture.cli.common import app
-from interp_culture.cli.output import show
+from interp_culture.cli.output import in_columns, show
 
 if TYPE_CHECKING:
     from interp_culture.study.columns import TableSchema
@@ -33,19 +33,15 @@ def tables(
     if name is None:
         rows = [(of, schema.row) for of, schema in schemas.items()]
         listed = DataFrame(rows, columns=["table", "a row is"])
-        width = max(map(len, schemas))
-        show("tables", listed, "\n".join(f"{of:{width}}  {row}" for of, row in rows))
+        show("tables", listed, in_columns(rows))
         return
     check_known("table", name, schemas)
     schema = schemas[name]
     typer.echo(f"{name}: a row is {schema.row}. Made by ic.{schema.made_by}.\n")
     columns = [(column.name, column.meaning, column.unit) for column in schema.columns]
-    width = max(len(column.name) for column in schema.columns)
-    lines = [
-        f"{of:{width}}  {meaning}{f' ({unit})' if unit else ''}" for of, meaning, unit in columns
-    ]
+    said = [(of, f"{meaning} ({unit})" if unit else meaning) for of, meaning, unit in columns]
     listed = DataFrame(columns, columns=["column", "meaning", "unit"])
-    show("columns", listed, "\n".join(lines))
+    show("columns", listed, in_columns(said))
 
 
 def _schemas() -> dict[str, TableSchema]:

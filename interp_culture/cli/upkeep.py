@@ -9,7 +9,7 @@ import typer
 
 from interp_culture.cli import options as o
 from interp_culture.cli.common import app, say
-from interp_culture.cli.output import show
+from interp_culture.cli.output import in_columns, show
 from interp_culture.errors import InputError
 
 cache_app = typer.Typer(no_args_is_help=True, help="List, compare and clean the cache of models.")
@@ -96,8 +96,6 @@ def doctor(model: o.Model = "smollm2", device: o.Device = None, dtype: o.Dtype =
     from interp_culture.engine.doctor import compare_with_plain, installation
 
     facts = installation()
-    width = max(map(len, facts))
-    lines = [f"{name:{width}}  {value}" for name, value in facts.items()]
-    show("installation", DataFrame([facts]), "\n".join(lines))
+    show("installation", DataFrame([facts]), in_columns(facts.items()))
     say(f"loading {model} and comparing it with plain Hugging Face")
     typer.echo(str(compare_with_plain(model, device, dtype)))

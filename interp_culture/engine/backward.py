@@ -15,10 +15,9 @@ from interp_culture.engine.graph import graph_from
 from interp_culture.engine.interventions import Edit
 from interp_culture.engine.logprobs import Score
 from interp_culture.engine.model import LanguageModel
-from interp_culture.engine.non_finite import not_finite
+from interp_culture.engine.non_finite import gradient_not_finite, not_finite
 from interp_culture.engine.token_tree import Batch
 from interp_culture.engine.whole_pass import Passes, unrolled_passes
-from interp_culture.errors import InputError
 
 Resid = Float[Tensor, "row pos d_model"]
 Values = Float[Tensor, "row pos width"]
@@ -119,27 +118,18 @@ def _backward(
     gradients = iter(torch.autograd.grad(weighted.sum(), [value for of in at for value in of]))
     by_place = [passes.joined([next(gradients) for _ in passes.parts]) for _ in at]
     by_point = dict(zip(points, by_place[len(streams) :], strict=True))
+    # What is not finite at one stream is not at those below, so that the lowest tells for all.
+    if not torch.isfinite(by_place[0]).all():
+        raise gradient_not_finite(model, dict(zip(streams, by_place, strict=False)))
     at_stream = []
-    # From the score down, so that the first that is not finite is where it begins.
-    for stream, gradient in zip(reversed(streams), by_place[len(streams) - 1 :: -1], strict=True):
-        if not torch.isfinite(gradient).all():
-            raise _no_gradient(model, stream)
+    for stream, gradient in zip(streams, by_place, strict=False):
         here = {
             name: AtPoint(passes.point(name).detach(), of_point)
             for name, of_point in by_point.items()
             if name.startswith(f"blocks.{stream}.")
         }
         at_stream.append(AtStream(stream, passes.stream(stream).detach(), gradient, here))
-    return Backward(_by_row(weighted, rows), rows, at_stream)
-
-
-def _no_gradient(model: LanguageModel, stream: int) -> InputError:
-    dtype = str(model.dtype).removeprefix("torch.")
-    other = "bfloat16" if dtype == "float32" else "float32"
-    return InputError(
-        f"the gradient is NaN or infinite from residual stream {stream} down ({dtype}); load the "
-        f"model with dtype='{other}'"
-    )
+    return Backward(_by_row(weighted, rows), rows, at_stream[::-1])
 
 
 def _weighted(

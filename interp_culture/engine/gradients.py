@@ -186,7 +186,8 @@ def _by_row(back: Backward, positions: Positions, places: Sequence[int | str]) -
     where = tokens_at(positions, back.rows)[..., None]
     sums: dict[int | str, Tensor] = {}
     for at in back.at_stream:
-        sums[at.stream] = (at.gradient * where).double().sum(1)
+        if at.stream in places:
+            sums[at.stream] = (at.gradient * where).double().sum(1)
         for name, here in at.points.items():
             sums[name] = (here.gradient * where).double().sum(1)
     by_place = torch.stack([sums[place] for place in places])

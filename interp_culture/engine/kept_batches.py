@@ -74,8 +74,10 @@ class KeptGradients:
     def __init__(self, edits: Sequence[Edit], about: Sequence[Any], n_places: int) -> None:
         self.journal = current_journal()
         self.n_places = n_places
-        parts = (_about_run(edits), *(_as_bytes(value) for value in about))
-        self.about = hashlib.sha256(b"\0".join(parts)).digest()
+        self.about = b""
+        if self.journal is not None:
+            parts = (_about_run(edits), *(_as_bytes(value) for value in about))
+            self.about = hashlib.sha256(b"\0".join(parts)).digest()
 
     def name(self, batch: Batch) -> str:
         """The name of a batch's part; call it once for each batch that is read."""

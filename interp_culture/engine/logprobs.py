@@ -123,11 +123,11 @@ def score_stacks(
             values: dict[Any, Tensor] = {}
             for stack in stacks(model, bound, batch):
                 finals = resume(model, kept, list(stack.values()))
-                scored = dict(zip(stack, score(model, kept, finals), strict=True))
-                for key, value in scored.items():
-                    if not torch.isfinite(value).all():
-                        raise not_finite(model, batch, bound[key])
-                values |= scored
+                scored = score(model, kept, finals)
+                if not torch.isfinite(scored).all():
+                    is_finite = torch.isfinite(scored).flatten(1).all(1).tolist()
+                    raise not_finite(model, batch, list(stack.values())[is_finite.index(False)])
+                values |= zip(stack, scored, strict=True)
                 bar.update(len({path.group for path in batch.paths}) * len(stack))
             return values
 

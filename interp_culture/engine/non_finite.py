@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from interp_culture.engine.forward import Trace, trace
 from interp_culture.engine.interventions import Edit
@@ -12,6 +13,8 @@ from interp_culture.engine.model import LanguageModel
 from interp_culture.engine.patches import Patch
 from interp_culture.engine.token_tree import Batch
 from interp_culture.errors import InputError
+
+LOGITS = "in the logits"
 
 
 def not_finite(
@@ -25,10 +28,9 @@ def not_finite(
     >>> print(not_finite(model, batch))
     the plain model gives NaN or infinite numbers, first in the logits (float32); ...
     """
-    dtype = str(model.dtype).removeprefix("torch.")
+    dtype, other = _dtypes(model)
     plain = _place(model, batch, ())
     if not edits or plain != LOGITS:
-        other = "bfloat16" if dtype == "float32" else "float32"
         return InputError(
             f"the plain model gives NaN or infinite numbers, first {plain} ({dtype}); load it with "
             f"dtype='{other}', and check its weights with `interp-culture doctor`"
@@ -40,7 +42,20 @@ def not_finite(
     )
 
 
-LOGITS = "in the logits"
+def gradient_not_finite(model: LanguageModel, gradients: Mapping[int, Tensor]) -> InputError:
+    """The error for gradients by residual stream of which one is NaN or infinite."""
+    dtype, other = _dtypes(model)
+    stream = max(at for at, values in gradients.items() if not torch.isfinite(values).all())
+    return InputError(
+        f"the gradient is NaN or infinite from residual stream {stream} down ({dtype}); load the "
+        f"model with dtype='{other}'"
+    )
+
+
+def _dtypes(model: LanguageModel) -> tuple[str, str]:
+    """The model's dtype, and the one to try instead."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    return dtype, "bfloat16" if dtype == "float32" else "float32"
 
 
 def _place(model: LanguageModel, batch: Batch, edits: Sequence[Edit | Patch]) -> str:
